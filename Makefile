@@ -1,0 +1,50 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+# deepspeed looks for ninja on PATH when it compiles an op at first use.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format benchmarks clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP)  ## create .venv with everything the tests need, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "[1/3] creating $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[2/3] installing torch"
+	@$(PIP) torch
+	@echo "[3/3] installing passk-trl with the deepspeed and dev extras"
+	@$(PIP) --editable '.[deepspeed,dev]'
+	@touch $@
+
+quickstart: install  ## train a small model for pass@8 and watch the conflict, on a CPU
+	$(BIN)/passk-trl train --config recipes/quickstart/config_pass8.yaml
+
+test: install  ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: install  ## run the tests that take a minute or more
+	$(BIN)/python -m pytest -m slow
+
+lint: install  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: install  ## run every benchmark
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## delete caches and build products, and keep .venv and outputs
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
