@@ -1,0 +1,213 @@
+"""The two roads to the Gram matrix: through activations, and through parameter gradients as the reference."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .causal_lm import CausalLM
+from .layers import Coverage, Layer, find_layers, shape, tapped
+from .ranks import largest
+from .rollouts import PaddedBatch, ScoredRollouts, padded_batches
+from .store import ExactStore, SketchStore, Store
+
+
+# Logits are formed for this many numbers at a time (256 MB in float32), whatever the vocabulary.
+_LOGITS_AT_A_TIME = 2**26
+
+# Tokens in a forward pass where `batch_size` is not given.
+_TOKENS_AT_A_TIME = 2**13
+
+# Bytes that `store="auto"` keeps exact gradients in.
+_EXACT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class GramMatrix:
+    """
+    Inner products of the per-prompt gradients.
+
+    Args:
+        gram_MNN (`torch.Tensor`):
+            M independent unbiased estimates of ⟨ĝ_i, ĝ_j⟩, float64 of shape `(M, N, N)`; one, and exact, where
+            gradients were kept whole.
+        coverage ([`Coverage`]):
+            Which of the trainable parameters they take in.
+        store (`str`):
+            `"exact"` or `"sketch"`.
+    """
+
+    gram_MNN: Tensor
+    coverage: Coverage
+    store: str
+
+    @property
+    def gram_NN(self) -> Tensor:
+        """The mean of the estimates, `(N, N)`."""
+        return self.gram_MNN.mean(dim=0)
+
+
+def gram_matrix(
+    model: Any,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    temperature: float = 1.0,
+    method: str = "activations",
+    store: str = "exact",
+    parameters: str = "all",
+    seed: int = 0,
+    batch_size: int | None = None,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[int], None] | None = None,
+) -> GramMatrix:
+    """
+    Gram matrix of the prompts' success gradients ĝ_i = (1/(n−1)) Σ_j (r_ij − r̄_i) ∇log π(y_ij | x_i).
+
+    One forward and one backward pass over the rollouts serve every k. The model is put in evaluation mode meanwhile
+    (no dropout, no gradient checkpointing) and left as it was found: no `.grad`, no hook stays behind.
+
+    In a distributed run every rank calls this together, each with prompts of its own, and gets the Gram matrix of all
+    ranks' prompts, in the order of ranks. Ranks may hold different numbers of prompts, rollouts and tokens.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The policy, unwrapped from any engine.
+        rollouts ([`ScoredRollouts`]):
+            This rank's prompts with their scored rollouts.
+        pad_token_id (`int`):
+            Token that fills up the batch.
+        temperature (`float`, *optional*, defaults to `1.0`):
+            Sampling temperature, at which the score is taken.
+        method (`str`, *optional*, defaults to `"activations"`):
+            `"activations"` forms each layer's gradient from its input and the gradient at its output, under every
+            engine; `"parameters"` asks autograd for parameter gradients, one prompt at a time: the reference, for one
+            process, DDP and ZeRO.
+        store (`str`, *optional*, defaults to `"exact"`):
+            `"exact"` keeps whole gradients, prompts × parameters numbers; `"sketch"` a random projection of fixed
+            size, unbiased, with eight independent estimates that show its error; `"auto"` takes the first where it
+            fits into 1 GiB a rank.
+        parameters (`str`, *optional*, defaults to `"all"`):
+            `"all"` trainable parameters, or a regular expression searched in module names, such as `"q_proj|v_proj"`.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the sketch, the same on all ranks.
+        batch_size (`int`, *optional*):
+            Prompts in a forward pass. Chosen from their length if `None`.
+        autocast (`Callable`, *optional*):
+            Makes the context the forward pass runs in, such as `accelerator.autocast`.
+        on_batch (`Callable[[int], None]`, *optional*):
+            Called with the number of prompts done, after each batch.
+
+    Returns:
+        [`GramMatrix`]: float64 inner products on the CPU, and the coverage of the trainable parameters.
+
+    Raises:
+        `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or the logits of the model are
+        not a linear function of its last hidden state.
+    """
+    if method not in ("activations", "parameters"):
+        raise ValueError(f"method={method!r} is unknown; set 'activations' or 'parameters'.")
+    if store not in ("auto", "exact", "sketch"):
+        raise ValueError(f"store={store!r} is unknown; set 'auto', 'exact' or 'sketch'.")
+    device = next(model.parameters()).device
+    causal_lm = CausalLM(model, temperature, autocast)
+    with _evaluation_mode(model), torch.enable_grad():
+        layers, coverage = find_layers(model, parameters)
+        if store == "auto":
+            most_prompts = largest(rollouts.num_prompts, device)
+            store = "exact" if 4 * most_prompts * coverage.covered <= _EXACT_BYTES else "sketch"
+
+        def new_store(num_prompts: int) -> Store:
+            return ExactStore(num_prompts) if store == "exact" else SketchStore(num_prompts, seed)
+
+        if method == "parameters":
+            batch_size = 1
+        elif batch_size is None:
+            batch_size = _default_batch_size(rollouts)
+        one_batch = _through_activations if method == "activations" else _through_parameters
+        kept = new_store(rollouts.num_prompts)
+        for batch in padded_batches(rollouts, pad_token_id, batch_size, device):
+            one_batch(causal_lm, layers, batch, kept)
+            if on_batch is not None:
+                on_batch(len(batch.prompts))
+        # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company.
+        own_batches = -(-rollouts.num_prompts // batch_size)
+        for _ in range(largest(own_batches, device) - own_batches):
+            one_batch(causal_lm, layers, PaddedBatch.without_weight(pad_token_id, device), new_store(1))
+    return GramMatrix(kept.gram(), coverage, store)
+
+
+def _default_batch_size(rollouts: ScoredRollouts) -> int:
+    longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
+    return max(1, _TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
+
+
+def _through_activations(causal_lm: CausalLM, layers: list[Layer], batch: PaddedBatch, store: Store) -> None:
+    below_head = [layer for layer in layers if layer.module is not causal_lm.head_module]
+    head_layer = next((layer for layer in layers if layer.module is causal_lm.head_module), None)
+
+    def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
+        layer.rule(store, layer, batch, a, b)
+
+    with tapped(below_head, on_gradient) as anchor:
+        hidden = causal_lm.last_hidden_state(batch)
+        gradient = batch.ungroup(_through_head(causal_lm, head_layer, batch, hidden.detach(), store))
+        if below_head:
+            torch.autograd.grad(hidden, anchor, gradient.to(hidden.dtype))
+
+
+def _through_head(
+    causal_lm: CausalLM, head_layer: Layer | None, batch: PaddedBatch, hidden: Tensor, store: Store
+) -> Tensor:
+    """Adds the head's own gradients to the store and returns the gradient at its input, `(B, n·C, H)`."""
+    hidden_BKH = batch.predicting(hidden)
+    gradient_BKH = torch.zeros_like(hidden_BKH, dtype=torch.float32)
+    with causal_lm.head() as head:
+        for block in _blocks(batch, vocabulary=head.weight.size(0)):
+            h, prompts = hidden_BKH[block], batch.prompts[block[0]]
+            b = head.output_gradient(h, batch.targets_BK[block], batch.token_weights_BK[block])
+            gradient_BKH[block] = head.input_gradient(b)
+            for own, name in head_layer.parameters.items() if head_layer is not None else ():
+                if own == "weight":
+                    store.add_outer(name, head.weight.shape, prompts, b, h)
+                else:
+                    store.add_vector(name, prompts, b.sum(dim=1))
+    return gradient_BKH
+
+
+def _blocks(batch: PaddedBatch, vocabulary: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of (prompts, tokens) whose logits fit the limit: several prompts each, or parts of one."""
+    B, K = batch.token_weights_BK.shape
+    tokens = max(1, min(K, _LOGITS_AT_A_TIME // vocabulary))
+    prompts = max(1, _LOGITS_AT_A_TIME // (vocabulary * K))
+    for first in range(0, B, prompts):
+        for start in range(0, K, tokens):
+            yield slice(first, first + prompts), slice(start, start + tokens)
+
+
+def _through_parameters(causal_lm: CausalLM, layers: list[Layer], batch: PaddedBatch, store: Store) -> None:
+    # Tied parameters share a name, so that each is asked for once.
+    parameters = {name: getattr(layer.module, own) for layer in layers for own, name in layer.parameters.items()}
+    loss = (causal_lm.log_probs(batch) * batch.token_weights_BK).sum()
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    if all(gradient is None for gradient in gradients):
+        raise ValueError(
+            "autograd gave no parameter gradient, as under FSDP; set method='activations', which asks for none."
+        )
+    for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+        if gradient is not None:
+            store.add_vector(name, batch.prompts, gradient.reshape(1, *shape(parameter)).flatten(1))
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout and no gradient checkpointing; each module is left in the mode it was found in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

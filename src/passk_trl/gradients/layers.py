@@ -1,0 +1,188 @@
+"""The layers whose weight gradient can be formed from their input and the gradient at their output.
+
+Forward hooks put an identity on each layer's output that hands the gradient passing through it to the layer's own
+rule. Autograd is asked for the gradient of a constant those identities share, never for that of a parameter: the
+weight-gradient products are skipped, no engine's reduction hook fires, and `.grad` is never touched.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .rollouts import PaddedBatch
+from .store import Store
+
+
+# (store, layer, batch, layer input, gradient at the layer's output) → adds to the store
+Rule = Callable[[Store, "Layer", PaddedBatch, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module with trainable parameters that a rule covers."""
+
+    name: str
+    module: Any
+    rule: Rule
+    parameters: dict[str, str]  # own parameter name → name in the store, shared by tied parameters
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """
+    Which of the trainable parameters the gradients take in.
+
+    Args:
+        covered (`int`): Number of parameters measured.
+        total (`int`): Number of trainable parameters selected.
+        left_out (`tuple[str, ...]`): Names of the parameters of layer kinds that no rule covers.
+    """
+
+    covered: int
+    total: int
+    left_out: tuple[str, ...] = field(default=())
+
+    @property
+    def fraction(self) -> float:
+        return self.covered / self.total
+
+
+def numel(parameter: nn.Parameter) -> int:
+    """Number of elements of a parameter, also where ZeRO-3 has left an empty shell of it."""
+    return getattr(parameter, "ds_numel", parameter.numel())
+
+
+def shape(parameter: nn.Parameter) -> torch.Size:
+    """Shape of a parameter, also where ZeRO-3 has left an empty shell of it."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+# One rule a layer kind; a is the layer's input, b the gradient at its output.
+
+
+def _linear(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
+    a, b = batch.group(a), batch.group(b)
+    for own, name in layer.parameters.items():
+        if own == "weight":
+            store.add_outer(name, shape(layer.module.weight), batch.prompts, b, a)
+        else:
+            store.add_vector(name, batch.prompts, b.float().sum(dim=1))
+
+
+def _embedding(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
+    if layer.module.padding_idx is not None:  # autograd leaves this row without gradient
+        b = b * (a != layer.module.padding_idx).unsqueeze(-1)
+    name = layer.parameters["weight"]
+    store.add_selected(name, shape(layer.module.weight), batch.prompts, batch.group(a), batch.group(b))
+
+
+def _norm(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
+    a, b = batch.group(a).float().flatten(1, -2), batch.group(b).float().flatten(1, -2)
+    if isinstance(layer.module, nn.LayerNorm):
+        a = a - a.mean(dim=-1, keepdim=True)
+    normalised = a * torch.rsqrt(a.square().mean(dim=-1, keepdim=True) + _epsilon(layer.module))
+    for own, name in layer.parameters.items():
+        vector = (b * normalised).sum(dim=1) if own == "weight" else b.sum(dim=1)
+        store.add_vector(name, batch.prompts, vector)
+
+
+def _epsilon(norm: Any) -> float:
+    epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+    return torch.finfo(torch.float32).eps if epsilon is None else epsilon
+
+
+def _rule(module: nn.Module) -> Rule | None:
+    # A subclass with a forward of its own computes something else, and is not covered.
+    forward = type(module).forward
+    if forward is nn.Linear.forward:
+        return _linear
+    if forward is nn.Embedding.forward:
+        return _embedding
+    is_rms_norm = type(module).__name__.endswith("RMSNorm") and len(inspect.signature(module.forward).parameters) == 1
+    if forward is nn.LayerNorm.forward or is_rms_norm:
+        return _norm
+    return None
+
+
+def find_layers(model: nn.Module, parameters: str) -> tuple[list[Layer], Coverage]:
+    """
+    The layers to measure, the LM head among them if it is trainable, and what is left out.
+
+    Args:
+        model (`torch.nn.Module`):
+            The policy.
+        parameters (`str`):
+            `"all"`, or a regular expression that is searched in module names.
+
+    Raises:
+        `ValueError`: if `parameters` selects nothing that is trainable and covered.
+    """
+    store_name: dict[int, str] = {}
+    found: list[tuple[str, nn.Module, Rule, dict[str, str]]] = []
+    left_out: list[str] = []
+    for name, module in model.named_modules():
+        own = {key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad}
+        if not own or not (parameters == "all" or re.search(parameters, name)):
+            continue
+        names = {key: store_name.setdefault(id(p), f"{name}.{key}") for key, p in own.items()}
+        rule = _rule(module)
+        if rule is None:
+            left_out += names.values()
+        else:
+            found.append((name, module, rule, names))
+    # A parameter with two roles of which one is not covered is left out of the other too: half a gradient is none.
+    layers = [Layer(n, m, rule, {k: s for k, s in names.items() if s not in left_out}) for n, m, rule, names in found]
+    layers = [layer for layer in layers if layer.parameters]
+    sizes = {store_name[id(p)]: numel(p) for p in model.parameters() if id(p) in store_name}
+    left_out = list(dict.fromkeys(left_out))
+    coverage = Coverage(sum(sizes.values()) - sum(sizes[n] for n in left_out), sum(sizes.values()), tuple(left_out))
+    if coverage.covered == 0:
+        raise ValueError(
+            f"parameters={parameters!r} selects no trainable parameter of a linear, embedding or norm layer; set "
+            "'all' or a regular expression that matches module names such as 'q_proj|v_proj'."
+        )
+    return layers, coverage
+
+
+class _Tap(torch.autograd.Function):
+    """The identity, which on the way back hands the gradient to `sink`. `anchor` makes autograd come by here."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, sink: Callable[[Tensor], None]) -> Tensor:
+        ctx.sink = sink
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        ctx.sink(gradient)
+        return gradient, gradient.new_zeros(()), None
+
+
+@contextmanager
+def tapped(layers: list[Layer], on_gradient: Callable[[Layer, Tensor, Tensor], None]) -> Iterator[Tensor]:
+    """
+    While open, a backward pass to the yielded anchor calls `on_gradient(layer, input, gradient at the output)`.
+
+    The anchor is a scalar that requires gradients. Nothing of the hooks stays behind, whatever happens inside.
+    """
+    anchor = torch.zeros((), requires_grad=True)
+
+    def hook_of(layer: Layer) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
+        def hook(_module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+            a = inputs[0].detach()
+            return _Tap.apply(output, anchor, lambda b: on_gradient(layer, a, b.detach()))
+
+        return hook
+
+    handles = [layer.module.register_forward_hook(hook_of(layer)) for layer in layers]
+    try:
+        yield anchor
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,130 @@
+"""Scored rollouts, and how they are laid out as the padded batch that a policy reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScoredRollouts:
+    """
+    N prompts with n rollouts each, scored.
+
+    Args:
+        prompt_ids (`list[list[int]]`):
+            Token ids of the N prompts.
+        completion_ids (`list[list[list[int]]]`):
+            Token ids of the n completions of each prompt, the end-of-sequence token included where it was sampled.
+        success_NG (`torch.Tensor`):
+            Success of each rollout, 0 or 1, of shape `(N, n)` and any dtype.
+
+    Raises:
+        `ValueError`: if the three do not agree in N or n, if n < 2, or if a success is neither 0 nor 1.
+    """
+
+    prompt_ids: list[list[int]]
+    completion_ids: list[list[list[int]]]
+    success_NG: Tensor
+
+    def __post_init__(self) -> None:
+        N, n = self.success_NG.shape
+        if len(self.prompt_ids) != N or [len(group) for group in self.completion_ids] != [n] * N:
+            raise ValueError(
+                f"success_NG has shape {(N, n)}, which needs {N} prompts with {n} completions each; got "
+                f"{len(self.prompt_ids)} prompts and groups of {sorted({len(g) for g in self.completion_ids})}."
+            )
+        if n < 2:
+            raise ValueError(f"a prompt has {n} rollout; its gradient needs at least 2: raise num_rollouts.")
+        if not torch.isin(self.success_NG.double(), torch.tensor([0.0, 1.0], dtype=torch.float64)).all():
+            raise ValueError("success_NG holds values other than 0 and 1; compare rewards with a threshold first.")
+
+    @property
+    def num_prompts(self) -> int:
+        return self.success_NG.size(0)
+
+    @property
+    def num_rollouts(self) -> int:
+        return self.success_NG.size(1)
+
+    @property
+    def num_correct_N(self) -> Tensor:
+        """Number of correct rollouts of each prompt, `int64` of shape `(N,)`."""
+        return self.success_NG.sum(dim=1).long()
+
+    @property
+    def score_weights_NG(self) -> Tensor:
+        """(r_ij − r̄_i)/(n−1), the weight of each rollout's score in its prompt's gradient, `float64`."""
+        success_NG = self.success_NG.double()
+        return (success_NG - success_NG.mean(dim=1, keepdim=True)) / (self.num_rollouts - 1)
+
+    def length(self, prompt: int) -> int:
+        """Tokens of the longest rollout of a prompt, the prompt included."""
+        return len(self.prompt_ids[prompt]) + max(map(len, self.completion_ids[prompt]))
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """B prompts × n rollouts as rows of P prompt columns (padded left) and C completion columns (padded right)."""
+
+    prompts: list[int]  # which prompts of the rollouts these are, length B
+    input_ids: Tensor  # (B·n, P+C)
+    attention_mask: Tensor  # (B·n, P+C)
+    completion_length: int  # C
+    token_weights_BK: Tensor  # (B, n·C) float32: weight of each token's log-probability, 0 on padding
+
+    @classmethod
+    def without_weight(cls, pad_token_id: int, device: torch.device) -> "PaddedBatch":
+        """One short row whose gradient is zero."""
+        input_ids = torch.full((1, 2), pad_token_id, device=device)
+        return cls([0], input_ids, torch.ones_like(input_ids), 1, torch.zeros(1, 1, device=device))
+
+    @property
+    def targets_BK(self) -> Tensor:
+        """The sampled tokens, `(B, n·C)`."""
+        return self.group(self.input_ids[:, -self.completion_length :])
+
+    def predicting(self, hidden: Tensor) -> Tensor:
+        """Of per-position states `(B·n, P+C, H)` those that predict the completion tokens, `(B, n·C, H)`."""
+        return self.group(hidden[:, -self.completion_length - 1 : -1])
+
+    def group(self, rows: Tensor) -> Tensor:
+        """Rows of rollouts, `(B·n, T, …)`, to rows of prompts, `(B, n·T, …)`."""
+        return rows.reshape(len(self.prompts), -1, *rows.shape[2:])
+
+    def ungroup(self, grouped_BK: Tensor) -> Tensor:
+        """The inverse of `predicting`, zero elsewhere: `(B, n·C, H)` to `(B·n, P+C, H)`."""
+        rows = self.input_ids.size(0)
+        full = grouped_BK.new_zeros(rows, self.input_ids.size(1), grouped_BK.size(-1))
+        full[:, -self.completion_length - 1 : -1] = grouped_BK.reshape(rows, self.completion_length, -1)
+        return full
+
+
+def padded_batches(
+    rollouts: ScoredRollouts, pad_token_id: int, batch_size: int, device: torch.device
+) -> Iterator[PaddedBatch]:
+    """The rollouts as batches of `batch_size` prompts, of similar length so that little is padded."""
+    by_length = sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
+    for start in range(0, rollouts.num_prompts, batch_size):
+        yield _pad(rollouts, by_length[start : start + batch_size], pad_token_id, device)
+
+
+def _pad(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, device: torch.device) -> PaddedBatch:
+    pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i]]
+    P = max(len(prompt) for prompt, _ in pairs)
+    C = max(len(completion) for _, completion in pairs)
+    input_ids = torch.full((len(pairs), P + C), pad_token_id)
+    mask = torch.zeros_like(input_ids)
+    for row, (prompt, completion) in enumerate(pairs):
+        span = slice(P - len(prompt), P + len(completion))
+        input_ids[row, span] = torch.tensor(prompt + completion)
+        mask[row, span] = 1
+    weights = rollouts.score_weights_NG[prompts].reshape(-1, 1) * mask[:, P:]
+    return PaddedBatch(
+        prompts=prompts,
+        input_ids=input_ids.to(device),
+        attention_mask=mask.to(device),
+        completion_length=C,
+        token_weights_BK=weights.reshape(len(prompts), -1).float().to(device),
+    )

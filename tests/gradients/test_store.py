@@ -1,0 +1,80 @@
+"""The sketch against the exact store: unbiased, of a fixed size, with an error that its own estimates show."""
+
+import pytest
+import torch
+
+from passk_trl.gradients.store import ExactStore, SketchStore
+
+
+N, T, ROWS, COLS = 12, 6, 40, 24
+
+
+def fill(store, seed=0):
+    """A matrix in two roles, as tied embeddings have, another matrix, and a vector; in two batches of prompts."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    selected = torch.randint(0, ROWS, (N, T), generator=generator)
+    left, right, vector = draw(N, T, ROWS), draw(N, T, COLS), draw(N, COLS)
+    other_left, other_right = draw(N, T, 9), draw(N, T, 7)
+    for prompts in (list(range(N // 2)), list(range(N // 2, N))):
+        store.add_outer("tied", torch.Size([ROWS, COLS]), prompts, left[prompts], right[prompts])
+        store.add_selected("tied", torch.Size([ROWS, COLS]), prompts, selected[prompts], right[prompts])
+        store.add_outer("other", torch.Size([9, 7]), prompts, other_left[prompts], other_right[prompts])
+        store.add_vector("norm", prompts, vector[prompts])
+    tied = torch.einsum("ntr,ntc->nrc", left + torch.nn.functional.one_hot(selected, ROWS), right)
+    other = torch.einsum("ntr,ntc->nrc", other_left, other_right)
+    return torch.cat([tied.flatten(1), other.flatten(1), vector], dim=1).double()
+
+
+def test_the_exact_store_is_exact():
+    store = ExactStore(N)
+    gradients = fill(store)
+    gram_MNN = store.gram()
+    assert gram_MNN.shape == (1, N, N)
+    assert torch.allclose(gram_MNN[0], gradients @ gradients.T, rtol=1e-5, atol=1e-4)
+
+
+def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
+    grams, errors = [], []
+    for seed in range(200):
+        store = SketchStore(N, seed)
+        gradients = fill(store)
+        gram_MNN = store.gram()
+        grams.append(gram_MNN.mean(dim=0))
+        errors.append(gram_MNN.var(dim=0) / len(gram_MNN))  # of the mean, by the sketch's own account
+    exact_NN = gradients @ gradients.T
+    errors_NN = torch.stack(grams) - exact_NN
+    true_variance_NN = errors_NN.square().mean(dim=0)
+    z_NN = errors_NN.mean(dim=0) / (true_variance_NN / len(grams)).sqrt()
+    off_diagonal = ~torch.eye(N, dtype=bool)
+    assert z_NN.abs().max() < 4.5  # of 144 entries
+    ratio = torch.stack(errors).mean(dim=0)[off_diagonal].mean() / true_variance_NN[off_diagonal].mean()
+    assert 0.9 < ratio < 1.1
+    spread = errors_NN[:, off_diagonal].std() / exact_NN.diagonal().mean()
+    assert spread < (2 / (4 * 8)) ** 0.5  # what the docstring promises, for a single layer
+
+
+def test_a_sketch_is_determined_by_its_seed():
+    stores = [SketchStore(N, seed) for seed in (3, 3, 4)]
+    for store in stores:
+        fill(store)
+    same, again, other = (store.gram() for store in stores)
+    assert torch.equal(same, again)
+    assert not torch.allclose(same, other)
+
+
+def test_a_sketch_does_not_grow_with_the_layer():
+    for rows in (10, 1000):
+        store = SketchStore(N, seed=0)
+        store.add_outer("w", torch.Size([rows, 5]), list(range(N)), torch.randn(N, 3, rows), torch.randn(N, 3, 5))
+        assert [sketches.shape for sketches in store._sketches.values()] == [(N, 8, 16)]
+
+
+@pytest.mark.parametrize("store", [ExactStore(2), SketchStore(2, seed=0)], ids=["exact", "sketch"])
+def test_half_precision_factors_are_summed_in_single(store):
+    ones = torch.ones(2, 4096, 8, dtype=torch.bfloat16)
+    store.add_outer("w", torch.Size([8, 8]), [0, 1], ones, ones)
+    gram_NN = store.gram().mean(dim=0)
+    if isinstance(store, ExactStore):
+        assert torch.equal(gram_NN, torch.full((2, 2), 64.0 * 4096**2, dtype=torch.float64))
+    assert gram_NN[0, 0] == gram_NN[0, 1] == gram_NN[1, 1] > 0
