@@ -526,3 +526,16 @@ def test_public_signatures():
         assert isinstance(getattr(report, name), Tensor), name
     assert isinstance(report.negative_fraction, float)
     assert isinstance(report.conflict_ks, tuple)
+
+
+def test_the_spread_of_independent_sketches_adds_to_the_error_bar():
+    gram_NN, counts, *_ = random_probe(seed=0, num_prompts=16, n=8)
+    noise_MNN = torch.randn(8, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise_MNN = 5 * (noise_MNN + noise_MNN.mT)
+    noise_MNN -= noise_MNN.mean(0)
+    exact, sketched = measure_interference(gram_NN, counts, 8), measure_interference(gram_NN + noise_MNN, counts, 8)
+    assert torch.allclose(sketched.inner_product, exact.inner_product)  # the mean of the sketches is the same
+    each = torch.stack([measure_interference(gram_NN + one, counts, 8).inner_product for one in noise_MNN])
+    expected = (exact.inner_product_se.square() + each.var(0) / 8).sqrt()
+    assert torch.allclose(sketched.inner_product_se, expected)
+    assert (sketched.inner_product_se > exact.inner_product_se).all()

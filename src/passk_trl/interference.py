@@ -195,11 +195,14 @@ def measure_interference(
     tests' world (n = 16, noisy, in conflict from k = 8; 6,000 draws) the 95% interval covers 94–96% for k ≤ n/2 at
     N = 64 and 128; at N = 16, 93–95% for k ≤ 4 and 88% at k = 8. Closer to k = n few prompts carry the weight and it
     covers less: at k = 12, 94% with N = 128, 92% with 64, 76% with 16, nearly always by lying above a negative truth.
-    Where the noise of the ĝ_i drowns the signal the jackknife errs on the large side, by up to √2.
+    Where the noise of the ĝ_i drowns the signal the jackknife errs on the large side, by up to √2. A sketched Gram
+    matrix adds an error that all prompts share and no jackknife sees: its variance, told by how far M independent
+    sketches are apart, is added.
 
     Args:
-        gram (`Tensor[N, N]`):
-            K_ij = ⟨ĝ_i, ĝ_j⟩, N ≥ 3, symmetric, any float dtype, from any source, exact or sketched without bias,
+        gram (`Tensor[N, N]` or `Tensor[M, N, N]`):
+            K_ij = ⟨ĝ_i, ĝ_j⟩, N ≥ 3, symmetric, any float dtype, from any source, or M independent unbiased estimates
+            of it,
             with ĝ_i = 1/(n_i − 1) Σ_j (r_ij − r̄_i) ∇ log π(y_ij|x_i) over the rollouts of prompt i (r 0/1), which is
             unbiased for ∇p(x_i). Leave prompts with a non-finite gradient out beforehand.
         num_correct (`Tensor[N]` or sequence of `int`):
@@ -225,8 +228,10 @@ def measure_interference(
     Raises:
         `ValueError`: on an argument outside its range, naming it, its value and the range.
     """
+    gram_MNN = _as_float64(gram)
+    gram_MNN = gram_MNN if gram_MNN.dim() == 3 else gram_MNN[None]
     gram_NN, num_correct_N, num_samples_N, ks_K, sampling_N = _validated(
-        gram, num_correct, num_samples, ks, confidence, estimator, sampling_weights
+        gram_MNN.mean(0), num_correct, num_samples, ks, confidence, estimator, sampling_weights
     )
     num_prompts = len(gram_NN)
     self_pairs = estimator == "plugin"
@@ -248,6 +253,11 @@ def measure_interference(
     norm_K, norm_without_KN = _pair_means(pairs_NN, weights_KN, weights_KN, num_partners)
     _, inner_without_KN = _pair_means(pairs_NN, weights_KN, pass1_1N, num_partners)
     _, pass1_without_1N = _pair_means(pairs_NN, pass1_1N, pass1_1N, num_partners)
+    sketch_variance_K = torch.zeros(())
+    if len(gram_MNN) > 1:
+        sketched = [one_NN if self_pairs else one_NN.clone().fill_diagonal_(0.0) for one_NN in gram_MNN]
+        inner_MK = torch.stack([_pair_means(one_NN, weights_KN, pass1_1N, num_partners)[0] for one_NN in sketched])
+        sketch_variance_K = inner_MK.var(0) / len(inner_MK)
 
     # max |K| times the most weight that a prompt's partners have: with weights of 1, max |K|.
     partner_weight = float(sampling_N.sum() - (0 if self_pairs else sampling_N.min())) / num_partners
@@ -255,7 +265,7 @@ def measure_interference(
     return InterferenceReport(
         ks=ks_K,
         inner_product=curve(ks_K),
-        inner_product_se=_jackknife_se(inner_without_KN),
+        inner_product_se=(_jackknife_se(inner_without_KN).square() + sketch_variance_K).sqrt(),
         norm_squared=norm_K,
         cosine_se=_jackknife_se(_cosine(inner_without_KN, pass1_without_1N, norm_without_KN)),
         agreement=agreement_N,
