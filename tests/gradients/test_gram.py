@@ -196,6 +196,26 @@ def test_the_model_is_left_as_it_was():
     assert [list(module._forward_hooks) for module in model.modules()] == hooks
 
 
+@pytest.mark.parametrize("store", ["exact", "sketch"])
+def test_when_memory_runs_out_batches_are_halved_and_nothing_counts_twice(store):
+    model, data = qwen(), rollouts()
+    whole = gram_matrix(model, data, 0, store=store).gram_MNN
+    sizes = []
+
+    def limited(_module, _inputs, output):
+        sizes.append(len(output) // data.num_rollouts)
+        if sizes[-1] > 1:  # in the backward pass, when some layers have added to the store already
+            output.register_hook(lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
+
+    handle = model.model.layers[0].mlp.register_forward_hook(limited)
+    assert torch.allclose(gram_matrix(model, data, 0, store=store, batch_size=4).gram_MNN, whole, rtol=1e-4, atol=1e-7)
+    assert sizes == [4, 2, 1, 1, 1, 1, 1, 1]
+    handle.remove()
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(torch.OutOfMemoryError):
+        gram_matrix(model, data, 0, store=store)
+
+
 def test_hooks_do_not_stay_behind_a_failure():
     model, data = qwen(), rollouts()
 

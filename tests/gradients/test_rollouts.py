@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from passk_trl.gradients import ScoredRollouts
-from passk_trl.gradients.rollouts import padded_batches
+from passk_trl.gradients.rollouts import longest_first, padded
 
 
 def test_score_weights_are_centred_and_unbiased():
@@ -31,7 +31,7 @@ def test_what_does_not_fit_is_refused(prompts, completions, success, message):
 
 def test_a_batch_is_padded_left_of_prompts_and_right_of_completions():
     data = ScoredRollouts([[5], [6, 7]], [[[1, 2], [3]], [[4], [8]]], torch.tensor([[1, 0], [0, 1]]))
-    (batch,) = padded_batches(data, pad_token_id=0, batch_size=2, device=torch.device("cpu"))
+    batch = padded(data, longest_first(data), pad_token_id=0, device=torch.device("cpu"))
     assert sorted(batch.prompts) == [0, 1]
     rows = dict(zip(batch.prompts, batch.group(batch.input_ids).tolist(), strict=True))
     assert rows == {0: [0, 5, 1, 2, 0, 5, 3, 0], 1: [6, 7, 4, 0, 6, 7, 8, 0]}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .causal_lm import CausalLM
 from .layers import Coverage, Layer, find_layers, shape, tapped
-from .ranks import largest
-from .rollouts import PaddedBatch, ScoredRollouts, padded_batches
+from .ranks import failing_together, largest
+from .rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
 from .store import ExactStore, SketchStore, Store
 
 
@@ -94,7 +94,8 @@ def gram_matrix(
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
-            Prompts in a forward pass. Chosen from their length if `None`.
+            Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. Halved on all ranks
+            when memory runs out on one, in a pass that they do not share.
         autocast (`Callable`, *optional*):
             Makes the context the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
@@ -125,17 +126,26 @@ def gram_matrix(
         if method == "parameters":
             batch_size = 1
         elif batch_size is None:
-            batch_size = _default_batch_size(rollouts)
+            batch_size = -largest(-_default_batch_size(rollouts), device)  # the smallest of all ranks
         one_batch = _through_activations if method == "activations" else _through_parameters
         kept = new_store(rollouts.num_prompts)
-        for batch in padded_batches(rollouts, pad_token_id, batch_size, device):
-            one_batch(causal_lm, layers, batch, kept)
-            if on_batch is not None:
-                on_batch(len(batch.prompts))
+        pending = longest_first(rollouts)
         # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company.
-        own_batches = -(-rollouts.num_prompts // batch_size)
-        for _ in range(largest(own_batches, device) - own_batches):
-            one_batch(causal_lm, layers, PaddedBatch.without_weight(pad_token_id, device), new_store(1))
+        while largest(len(pending), device) > 0:
+            prompts = pending[:batch_size]
+            batch = padded(rollouts, prompts, pad_token_id, device) if prompts else no_rollouts(pad_token_id, device)
+            try:
+                with failing_together():
+                    one_batch(causal_lm, layers, batch, kept if prompts else new_store(1))
+            except torch.OutOfMemoryError:
+                if batch_size == 1:
+                    raise
+                kept.forget(prompts)
+                batch_size //= 2
+                continue
+            pending = pending[batch_size:]
+            if on_batch is not None:
+                on_batch(len(prompts))
     return GramMatrix(kept.gram(), coverage, store)
 
 

@@ -1,5 +1,9 @@
 """What the ranks of a distributed run tell each other. In a single process, each of these is the identity."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -7,6 +11,42 @@ from torch import Tensor
 
 def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """
+    A part of the work that one rank may fail in while the others finish it. At its end all ranks learn of failures.
+
+    Raises:
+        `torch.OutOfMemoryError`: on every rank, if that is all that went wrong.
+        `RuntimeError`: on the other ranks, if one raised anything else; that one raises what it raised.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error.with_traceback(None) if isinstance(error, torch.OutOfMemoryError) else error
+    told = "".join(traceback.format_exception(failure)) if failure is not None else None
+    outcomes = gather_list([(isinstance(failure, torch.OutOfMemoryError), told)])
+    failed = [(rank, out_of_memory, text) for rank, (out_of_memory, text) in enumerate(outcomes) if text is not None]
+    if not failed:
+        return
+    if all(out_of_memory for _, out_of_memory, _ in failed):
+        raise torch.OutOfMemoryError(f"rank {failed[0][0]}: {failed[0][2]}") from None
+    if failure is not None:
+        raise failure
+    rank, _, text = next(entry for entry in failed if not entry[1])
+    raise RuntimeError(f"rank {rank} failed:\n{text}")
+
+
+def gather_list(items: list) -> list:
+    """All ranks' items in one list, in the order of ranks."""
+    if num_ranks() == 1:
+        return items
+    parts: list[list] = [[]] * num_ranks()
+    dist.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def largest(value: int, device: torch.device) -> int:

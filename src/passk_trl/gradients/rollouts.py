@@ -1,6 +1,5 @@
 """Scored rollouts, and how they are laid out as the padded batch that a policy reads."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -74,12 +73,6 @@ class PaddedBatch:
     completion_length: int  # C
     token_weights_BK: Tensor  # (B, n·C) float32: weight of each token's log-probability, 0 on padding
 
-    @classmethod
-    def without_weight(cls, pad_token_id: int, device: torch.device) -> "PaddedBatch":
-        """One short row whose gradient is zero."""
-        input_ids = torch.full((1, 2), pad_token_id, device=device)
-        return cls([0], input_ids, torch.ones_like(input_ids), 1, torch.zeros(1, 1, device=device))
-
     @property
     def targets_BK(self) -> Tensor:
         """The sampled tokens, `(B, n·C)`."""
@@ -101,16 +94,13 @@ class PaddedBatch:
         return full
 
 
-def padded_batches(
-    rollouts: ScoredRollouts, pad_token_id: int, batch_size: int, device: torch.device
-) -> Iterator[PaddedBatch]:
-    """The rollouts as batches of `batch_size` prompts, of similar length so that little is padded."""
-    by_length = sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
-    for start in range(0, rollouts.num_prompts, batch_size):
-        yield _pad(rollouts, by_length[start : start + batch_size], pad_token_id, device)
+def longest_first(rollouts: ScoredRollouts) -> list[int]:
+    """The prompts in an order in which neighbours are of similar length, and memory runs out at once if at all."""
+    return sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
 
 
-def _pad(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, device: torch.device) -> PaddedBatch:
+def padded(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, device: torch.device) -> PaddedBatch:
+    """These prompts' rollouts as one batch."""
     pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i]]
     P = max(len(prompt) for prompt, _ in pairs)
     C = max(len(completion) for _, completion in pairs)
@@ -128,3 +118,9 @@ def _pad(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, device
         completion_length=C,
         token_weights_BK=weights.reshape(len(prompts), -1).float().to(device),
     )
+
+
+def no_rollouts(pad_token_id: int, device: torch.device) -> PaddedBatch:
+    """The smallest batch a policy can read, of gradient zero."""
+    input_ids = torch.full((1, 2), pad_token_id, device=device)
+    return PaddedBatch([0], input_ids, torch.ones_like(input_ids), 1, torch.zeros(1, 1, device=device))

@@ -29,6 +29,9 @@ class Store(Protocol):
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         """Add a vector's gradients, `(B, size)`."""
 
+    def forget(self, prompts: list[int]) -> None:
+        """Take back what was added for these prompts."""
+
     def gram(self) -> Tensor:
         """Inner products of the gradients of all ranks' prompts: `(M, N, N)` in float64, M independent estimates."""
 
@@ -55,6 +58,10 @@ class ExactStore:
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         self._add(name, prompts, vector.float())
+
+    def forget(self, prompts: list[int]) -> None:
+        for gradients in self._gradients.values():
+            gradients[prompts] = 0
 
     def gram(self) -> Tensor:
         gram_NN = torch.zeros((), dtype=torch.float64)
@@ -106,6 +113,10 @@ class SketchStore:
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         self._add(name, prompts, vector.float() @ self._projection(name, vector.size(1), self.rank**2, vector.float()))
+
+    def forget(self, prompts: list[int]) -> None:
+        for sketches in self._sketches.values():
+            sketches[prompts] = 0
 
     def gram(self) -> Tensor:
         gram_MNN = torch.zeros((), dtype=torch.float64)
