@@ -1,0 +1,424 @@
+"""ConflictMonitor: measures, while a policy trains, from which k its pass@k gradient turns against pass@1's."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import GRPOTrainer
+
+from .estimators import pass_at_k
+from .gradients import GramMatrix, ScoredRollouts, gram_matrix
+from .gradients.ranks import failing_together, gather_list
+from .interference import InterferenceReport, measure_interference
+from .outcomes import reported_ks
+from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
+
+
+logger = logging.getLogger(__name__)
+
+# Fewer prompts than this give error bars too wide to mean anything.
+_FEWEST_PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the report."""
+
+    rows: list[int]
+    gram: GramMatrix
+    report: InterferenceReport
+
+
+class ConflictMonitor(TrainerCallback):
+    """
+    A callback that measures ⟨∇J_k, ∇J_1⟩, the pass@k gradient against the pass@1 gradient, on probe prompts.
+
+    Each probe samples rollouts of probe prompts through the trainer's own generation, scores them with the trainer's
+    own reward functions, and takes one forward and one backward pass over them, whatever the number of k. Nothing of
+    it reaches training: weights, optimizer, random streams and TRL's metrics are bit for bit those of a run without.
+
+    Give it to `PassKGRPOTrainer(..., callbacks=[ConflictMonitor(...)])`, or add it to any [`~trl.GRPOTrainer`] with
+    [`ConflictMonitor.attach`]. Probes happen at the end of a step.
+
+    Logged through the trainer, so in every tracker, for k = 1, 2, 4 … and the k trained for:
+
+    - `conflict/inner_product@{k}`, `conflict/cosine@{k}`: negative means that a step along the pass@k gradient lowers
+      pass@1.
+    - `conflict/onset_k`: the k from which it is negative, where there is one.
+    - `conflict/in_conflict`: 1 if, at the k trained for, the whole confidence interval is below 0.
+    - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes pass@1's.
+    - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
+    - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
+    - `conflict/probe_seconds`, `conflict/overhead`: seconds this probe took, and the fraction of the time since
+      training began that all probes took.
+
+    Each report is appended to `<output_dir>/conflict.jsonl` as it is made, one JSON object a line; a run that is
+    resumed continues the file.
+
+    Args:
+        probe_dataset ([`~datasets.Dataset`], *optional*):
+            Prompts to probe, with the columns that the reward functions read. Hold them out of training to measure
+            what generalises. With `None`, a probe takes groups of the latest training batch, with the completions and
+            rewards they have, and generates nothing. It then measures the conflict on the training distribution, at
+            the present weights but with rollouts of the weights they were generated with: on-policy to within the
+            steps since.
+        every (`int`, *optional*, defaults to `50`):
+            Steps between probes.
+        num_prompts (`int`, *optional*, defaults to `64`):
+            Prompts in a probe, at least 8, drawn anew from `probe_dataset` for each. They carry the error bar.
+        num_rollouts (`int`, *optional*, defaults to `16`):
+            Rollouts per prompt, more than the k trained for. Without a `probe_dataset`, the `num_generations` that
+            training has.
+        ks (`Sequence[float]`, *optional*):
+            The k measured, between 1 and `num_rollouts` − 1. If `None`, every whole number in that range.
+        parameters (`str`, *optional*, defaults to `"all"`):
+            Trainable parameters whose gradients are taken: `"all"`, or a regular expression searched in module names.
+        gram (`str`, *optional*, defaults to `"auto"`):
+            How gradients are kept until their inner products are taken: `"exact"`, whole, which takes prompts ×
+            parameters numbers; `"sketch"`, as random projections of a fixed size, drawn anew for each probe, whose own
+            error is part of the error bars; `"auto"`, the first where it fits into 1 GiB a process.
+        confidence (`float`, *optional*, defaults to `0.95`):
+            Level of the confidence intervals.
+        probe_batch_size (`int`, *optional*):
+            Prompts in a forward pass. If `None`, as many as make 8,192 tokens. Halved when memory runs out.
+        max_overhead (`float`, *optional*):
+            Fraction of the wall time that probes may take, between 0 and 1. A probe that would take more is put off to
+            a later multiple of `every`; the measurement stays what it is.
+        success_threshold (`float`, *optional*):
+            Reward from which a rollout counts as correct. If `None`, that of the trainer's config; without one there,
+            rewards must be 0 or 1.
+        at_start (`bool`, *optional*, defaults to `False`):
+            Whether to probe before the first step too, as step 0.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the choice of prompts and of the rollouts; together with the step it determines a probe's draws.
+
+    Raises:
+        `ValueError`: if an argument is out of range or `probe_dataset` is too small or, once the trainer is known,
+        lacks a column that a reward function needs, or the trainer generates in a way that cannot be probed.
+
+    Source: Barakat et al. 2026 (arXiv 2602.21189), Prop. 4.1; estimators in [`passk_trl.interference`].
+    """
+
+    def __init__(
+        self,
+        probe_dataset: Dataset | None,
+        every: int = 50,
+        num_prompts: int = 64,
+        num_rollouts: int = 16,
+        ks: Sequence[float] | None = None,
+        parameters: str = "all",
+        gram: str = "auto",
+        confidence: float = 0.95,
+        probe_batch_size: int | None = None,
+        max_overhead: float | None = None,
+        success_threshold: float | None = None,
+        at_start: bool = False,
+        seed: int = 0,
+    ):
+        if every < 1:
+            raise ValueError(f"every={every} is no number of steps; set at least 1.")
+        if num_prompts < _FEWEST_PROMPTS:
+            raise ValueError(
+                f"num_prompts={num_prompts} is too few for an error bar; set at least {_FEWEST_PROMPTS}, better 64."
+            )
+        if num_rollouts < 3:
+            raise ValueError(
+                f"num_rollouts={num_rollouts} shows no k above 1; set at least 3, better twice the k of training."
+            )
+        if gram not in ("auto", "exact", "sketch"):
+            raise ValueError(f"gram={gram!r} is unknown; set 'auto', 'exact' or 'sketch'.")
+        if max_overhead is not None and not 0 < max_overhead < 1:
+            raise ValueError(f"max_overhead={max_overhead} is no fraction of the time; set a number between 0 and 1.")
+        if probe_dataset is None and at_start:
+            raise ValueError("at_start=True finds no training batch before the first step; give a probe_dataset.")
+        if probe_dataset is not None:
+            _check_rows(probe_dataset, num_prompts)
+        self.probe_dataset = probe_dataset
+        self.every = every
+        self.num_prompts = num_prompts
+        self.num_rollouts = num_rollouts
+        self.ks = ks
+        self.parameters = parameters
+        self.gram = gram
+        self.probe_batch_size = probe_batch_size
+        self.max_overhead = max_overhead
+        self.confidence = confidence
+        self.success_threshold = success_threshold
+        self.at_start = at_start
+        self.seed = seed
+        self.reports: list[InterferenceReport] = []
+        self.steps: list[int] = []  # the step of each report
+        self._trainer: GRPOTrainer | None = None
+        self._batch: TrainingBatch | None = None
+        self._was_in_conflict = False
+        self._failed_before = False
+        self._probe_seconds = self._last_seconds = 0.0
+        self._began = time.perf_counter()
+
+    @property
+    def report(self) -> InterferenceReport | None:
+        """The latest report."""
+        return self.reports[-1] if self.reports else None
+
+    @property
+    def trainer(self) -> GRPOTrainer:
+        """The trainer probed."""
+        if self._trainer is None:
+            raise ValueError(
+                "the ConflictMonitor does not know its trainer; call ConflictMonitor(...).attach(trainer) instead of "
+                "passing it to a plain GRPOTrainer's callbacks."
+            )
+        return self._trainer
+
+    @property
+    def training_k(self) -> int:
+        """The k trained for; 1 under a trainer that knows nothing of pass@k."""
+        return getattr(self.trainer.args, "pass_at_k", 1)
+
+    def attach(self, trainer: GRPOTrainer) -> "ConflictMonitor":
+        """Adds the monitor to a trainer, a plain [`~trl.GRPOTrainer`] included."""
+        trainer.add_callback(self)
+        self.bind(trainer)
+        return self
+
+    def bind(self, trainer: GRPOTrainer) -> None:
+        """Tells the monitor its trainer, which transformers does not hand to callbacks."""
+        if trainer is self._trainer:
+            return
+        self._trainer = trainer
+        check_probable(trainer)
+        rollouts = "num_rollouts"
+        if self.probe_dataset is None:
+            rollouts, self.num_rollouts = "num_generations", trainer.num_generations
+            self._check_batch()
+            self._batch = TrainingBatch(trainer)
+        else:
+            check_columns(trainer, self.probe_dataset)
+        measured = range(1, self.num_rollouts) if self.ks is None else self.ks
+        self.ks = sorted({*measured, self.training_k})
+        if self.ks[-1] > self.num_rollouts - 1:
+            raise ValueError(
+                f"{rollouts}={self.num_rollouts} shows k up to {self.num_rollouts - 1} only, not k={self.ks[-1]:g}; "
+                f"set {rollouts} to {int(self.ks[-1]) + 1} or more."
+            )
+        warn_if_truncated(trainer)
+
+    def _check_batch(self) -> None:
+        prompts = self.trainer.args.generation_batch_size // self.num_rollouts
+        if prompts < self.num_prompts:
+            raise ValueError(
+                f"num_prompts={self.num_prompts} is more than the {prompts} prompts of a training batch, which is "
+                "probed without a probe_dataset; lower num_prompts or raise generation_batch_size."
+            )
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began = time.perf_counter()
+        self._resume(state.global_step)
+        if self.at_start and state.global_step == 0:
+            self._probe(state)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step % self.every == 0 and self._affordable():
+            self._probe(state)
+
+    def _affordable(self) -> bool:
+        """Whether another probe like the last keeps to `max_overhead`, by the main process's clock."""
+        if self.max_overhead is None or not self.reports:
+            return True
+        elapsed = time.perf_counter() - self._began
+        after = (self._probe_seconds + self._last_seconds) / (elapsed + self._last_seconds)
+        return gather_list([after <= self.max_overhead])[0]
+
+    # One probe: choose prompts → roll out and score → Gram matrix → interference → metrics, log, file.
+
+    def _probe(self, state: TrainerState) -> None:
+        began = time.perf_counter()
+        seed = (self.seed * 1_000_003 + state.global_step) % 2**31
+        try:
+            with undisturbed(self.trainer, seed):
+                probe = self._measure(seed)
+        except Exception:  # a probe that fails must not end the training it watches; all ranks come here together
+            if not self._failed_before and self.trainer.accelerator.is_main_process:
+                logger.exception("step %d: the probe failed and is skipped; training goes on.", state.global_step)
+            self._failed_before = True
+            return
+        seconds = time.perf_counter() - began
+        self._last_seconds = seconds
+        self._probe_seconds += seconds
+        self.reports.append(probe.report)
+        self.steps.append(state.global_step)
+        self._append(
+            {
+                "step": state.global_step,
+                "training_k": self.training_k,
+                "probe_seconds": seconds,
+                "covered_parameters": probe.gram.coverage.covered,
+                "trainable_parameters": probe.gram.coverage.total,
+                "gram": probe.gram.store,
+                "rows": probe.rows,
+                "report": probe.report.to_dict(),
+            }
+        )
+        self._log(probe, seconds)
+        self._announce(probe.report, state.global_step)
+
+    def _measure(self, seed: int) -> "Probe":
+        rollouts, rows = self._rollouts(seed)
+        gram = self._gram(rollouts, seed)
+        num_correct = gather_list(rollouts.num_correct_N.tolist())
+        rows = gather_list(rows)
+        kept = gram.gram_NN.diagonal().isfinite().nonzero().flatten()
+        if len(kept) < len(rows) and self.trainer.accelerator.is_main_process:
+            dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
+            logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
+        report = measure_interference(
+            gram.gram_MNN[:, kept][:, :, kept],
+            [num_correct[i] for i in kept],
+            self.num_rollouts,
+            self.ks,
+            self.confidence,
+        )
+        return Probe([rows[i] for i in kept], gram, report)
+
+    def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
+        if self._batch is not None:
+            with failing_together():
+                return self._batch.rollouts(self.num_prompts, seed, self.success_threshold)
+        assert self.probe_dataset is not None  # or there would be a batch
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(self.probe_dataset), generator=generator)[: self.num_prompts].tolist()
+        return sample_rollouts(
+            self.trainer, self.probe_dataset, rows, self.num_rollouts, self.success_threshold, self._progress
+        )
+
+    def _gram(self, rollouts: ScoredRollouts, seed: int) -> GramMatrix:
+        trainer = self.trainer
+        with self._progress(total=rollouts.num_prompts, description="probe: gradients") as progress:
+            return gram_matrix(
+                trainer.accelerator.unwrap_model(trainer.model_wrapped),
+                rollouts,
+                pad_token_id=trainer._tokenizer.pad_token_id,
+                temperature=trainer.temperature,
+                store=self.gram,
+                parameters=self.parameters,
+                seed=seed,
+                batch_size=self.probe_batch_size,
+                autocast=trainer.accelerator.autocast,
+                on_batch=progress.update,
+            )
+
+    def _progress(self, iterable: Iterable | None = None, description: str = "", total: int | None = None) -> tqdm:
+        quiet = self.trainer.args.disable_tqdm or not self.trainer.accelerator.is_main_process
+        return tqdm(iterable, desc=description, total=total, disable=quiet, leave=False, delay=3)
+
+    # What becomes of a report.
+
+    def _log(self, probe: "Probe", seconds: float) -> None:
+        k, report = self.training_k, probe.report
+        metrics = {
+            "conflict/in_conflict": float(report.in_conflict(k)),
+            "conflict/negative_fraction": report.negative_fraction,
+            "conflict/coverage": probe.gram.coverage.fraction,
+            "conflict/probe_seconds": seconds,
+            "conflict/overhead": self._probe_seconds / (time.perf_counter() - self._began),
+        }
+        if report.onset is not None:
+            metrics["conflict/onset_k"] = report.onset
+        logged = {float(k) for k in reported_ks(self.num_rollouts, k)}
+        for k_, inner, cosine in zip(report.ks.tolist(), report.inner_product, report.cosine, strict=True):
+            if k_ in logged:
+                metrics[f"conflict/inner_product@{k_:g}"] = float(inner)
+                metrics[f"conflict/cosine@{k_:g}"] = float(cosine)
+        for k_ in reported_ks(self.num_rollouts, k):
+            values = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k_))
+            metrics[f"conflict/pass@{k_}"] = values.mean().item()
+        for name, value in metrics.items():
+            # Into TRL's buffer, not through trainer.log, which would flush a half-filled one.
+            self.trainer._metrics["train"][name].append(value)
+
+    def _announce(self, report: InterferenceReport, step: int) -> None:
+        """Says so when training enters conflict and when it leaves it, once for each crossing."""
+        k, in_conflict = self.training_k, report.in_conflict(self.training_k)
+        if in_conflict != self._was_in_conflict and self.trainer.accelerator.is_main_process:
+            at_k = report.ks == k
+            low, high = report.inner_product_low[at_k].item(), report.inner_product_high[at_k].item()
+            if in_conflict:
+                logger.warning(
+                    "step %d: training for pass@%d now works against pass@1: <grad J_%d, grad J_1> is %.3g, %g%% "
+                    "interval %.3g to %.3g. The conflict begins at k = %.1f.",
+                    *(step, k, k, report.inner_product[at_k].item(), 100 * self.confidence, low, high, report.onset),
+                )
+            else:
+                logger.warning("step %d: training for pass@%d no longer works against pass@1.", step, k)
+        self._was_in_conflict = in_conflict
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.trainer.args.output_dir) / "conflict.jsonl"
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self.trainer.accelerator.is_main_process:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _resume(self, step: int) -> None:
+        """Takes up an interrupted run's file: reports up to the checkpoint are kept, later ones will be made again."""
+        earlier_run = read_records(self._path) if self._path.exists() else []
+        self.trainer.accelerator.wait_for_everyone()  # all have read before the first of them writes
+        records = [record for record in earlier_run if step > 0 and record["step"] <= step]
+        if earlier_run and self.trainer.accelerator.is_main_process:
+            if step == 0:
+                earlier = self._path.with_suffix(f".{int(self._path.stat().st_mtime)}.jsonl")
+                self._path.replace(earlier)
+                logger.warning("%s is of an earlier run; kept as %s.", self._path, earlier.name)
+            else:
+                rewritten = self._path.with_suffix(".tmp")
+                rewritten.write_text("".join(json.dumps(record) + "\n" for record in records))
+                rewritten.replace(self._path)
+        self.steps = [record["step"] for record in records]
+        self.reports = [InterferenceReport.from_dict(record["report"]) for record in records]
+        self._was_in_conflict = self.report is not None and self.report.in_conflict(self.training_k)
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """
+    The records of a `conflict.jsonl`, in order. A last line that a crash left unfinished is passed over.
+
+    Raises:
+        `ValueError`: if another line is not JSON.
+    """
+    lines = Path(path).read_text().splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}, is not JSON: {error}; delete the line.") from error
+    return records
+
+
+def _check_rows(probe_dataset: Dataset, num_prompts: int) -> None:
+    if len(probe_dataset) < num_prompts:
+        raise ValueError(
+            f"probe_dataset has {len(probe_dataset)} rows, fewer than num_prompts={num_prompts}; give more rows "
+            "or lower num_prompts."
+        )
+    if "prompt" not in probe_dataset.column_names:
+        raise ValueError(f"probe_dataset has no column 'prompt', only {probe_dataset.column_names}; rename a column.")

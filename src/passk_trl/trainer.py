@@ -1,0 +1,157 @@
+"""PassKGRPOTrainer: TRL's GRPOTrainer with its advantages swapped for pass@k ones. The swap, and nothing else."""
+
+import functools
+import textwrap
+from collections import deque
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, has_length
+from trl import GRPOTrainer
+
+from .config import PassKGRPOConfig
+from .estimators import passk_advantages
+from .monitor import ConflictMonitor
+from .outcomes import are_binary, combine_rewards, passk_metrics
+
+
+class PassKGRPOTrainer(GRPOTrainer):
+    """
+    [`~trl.GRPOTrainer`] trained for pass@k: it takes exactly the same arguments, and `args.pass_at_k` sets k.
+
+    TRL generates the completions, scores them and computes the loss as ever. Only the advantages are replaced, by
+    [`~passk_trl.estimators.passk_advantages`] of the same rewards, so every option of TRL (several reward functions,
+    `num_iterations`, `steps_per_generation`, PEFT, vLLM, evaluation) keeps its meaning. With
+    `advantage_estimator="grpo"` and `pass_at_k=1` TRL's own advantages stay and training is bit-for-bit GRPO.
+
+    With several reward functions, `multi_objective_aggregation="sum_then_normalize"` forms the advantages of the
+    summed reward, and `"normalize_then_sum"` sums the advantages of each: the gradient of the weighted sum of their
+    max@k.
+
+    Logged besides TRL's metrics:
+
+    - `passk/pass@{k}` for k = 1, 2, 4 … n and the k trained for, from the rollouts of each training batch and, with
+      the prefix `eval_`, from each evaluation: unbiased pass@k (Chen et al. 2021, eq. 1). With real rewards and no
+      `success_threshold`, `passk/max@{k}`, the unbiased expected maximum of k rewards.
+    - `passk/zero_advantage_fraction`: the fraction of the training batch's groups that carry no gradient.
+
+    In evaluation each row of the dataset counts once: the rows that a distributed sampler repeats to fill its last
+    batch, which TRL's averages count twice, are left out (not those of an iterable dataset, whose end is not known).
+
+    A [`ConflictMonitor`] among the `callbacks` is bound to the trainer.
+
+    Args:
+        model, reward_funcs, …:
+            As for [`~trl.GRPOTrainer`].
+        args ([`PassKGRPOConfig`], *optional*):
+            Configuration for this trainer. If `None`, a default configuration is used.
+
+    Raises:
+        `TypeError`: if `args` is not a [`PassKGRPOConfig`].
+
+    Source: Barakat et al. 2026 (arXiv 2602.21189), eq. 2: ∇J_k = E[k(1−p)^(k−1) ∇p].
+    """
+
+    _tag_names: ClassVar = ["trl", "grpo", "pass-at-k"]
+    _name = "Pass@k GRPO"
+    _paper: ClassVar = {
+        "title": "Why Pass@k Optimization Can Degrade Pass@1: Prompt Interference in LLM Post-training",
+        "id": "2602.21189",
+        # docstyle-ignore
+        "citation": textwrap.dedent("""\
+            @article{barakat2026why,
+                title  = {{Why Pass@k Optimization Can Degrade Pass@1: Prompt Interference in LLM Post-training}},
+                author = {Anas Barakat and Souradip Chakraborty and Khushbu Pahwa and Amrit Singh Bedi},
+                year   = 2026,
+                eprint = {arXiv:2602.21189},
+            }"""),
+    }
+
+    @functools.wraps(GRPOTrainer.__init__)  # type: ignore[misc]  # shows TRL's signature
+    def __init__(
+        self, model: Any, reward_funcs: Any = None, args: PassKGRPOConfig | None = None, *more_args: Any, **kwargs: Any
+    ) -> None:
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = PassKGRPOConfig(f"{name.split('/')[-1]}-PassK-GRPO")
+        if not isinstance(args, PassKGRPOConfig):
+            raise TypeError(f"args is a {type(args).__name__}; give PassKGRPOTrainer a PassKGRPOConfig.")
+        super().__init__(model, reward_funcs, args, *more_args, **kwargs)
+        self._binary_rewards = True  # until a reward other than 0 and 1 is seen
+        self._eval_rewards: list[Tensor] = []  # [P, G] of each batch of an evaluation
+        for callback in self.callback_handler.callbacks:
+            self._bind(callback)
+
+    def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        super().add_callback(callback)
+        self._bind(callback)
+
+    def _bind(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        if isinstance(callback, ConflictMonitor):
+            callback.bind(self)
+
+    # The seam: the first override keeps the rewards that TRL gathers over all processes (whole groups, contiguous),
+    # the second replaces the advantages that TRL made of them.
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
+        return self._gathered_rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        num_generations = self.num_generations if self.model.training else self.num_generations_eval
+        # On the CPU: a few kilobytes, in float64, which not every accelerator has.
+        rewards_PGF = self._gathered_rewards.view(-1, num_generations, len(self.reward_funcs)).cpu()
+        rewards_PG = combine_rewards(rewards_PGF, self.reward_weights, self.args.success_threshold)
+        self._binary_rewards &= are_binary(rewards_PG)
+
+        if not self.model.training:  # the loss of an evaluation moves nothing; evaluation_loop sums up its rewards
+            self._eval_rewards.append(rewards_PG)
+            return output
+
+        if self.args.advantage_estimator == "grpo":
+            advantages_PG = self.accelerator.gather(output["advantages"]).view_as(rewards_PG)
+        else:
+            advantages_PG = self._passk_advantages(rewards_PGF, rewards_PG)
+            first = self.accelerator.process_index * len(inputs)
+            output["advantages"] = advantages_PG.flatten()[first : first + len(inputs)].to(output["advantages"])
+            _replace_last(self._logs["advantages"], advantages_PG.flatten().tolist())
+
+        metrics = passk_metrics(rewards_PG, self.args.pass_at_k, self._binary_rewards)
+        metrics["passk/zero_advantage_fraction"] = (advantages_PG == 0).all(dim=1).double().mean().item()
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+        return output
+
+    def _passk_advantages(self, rewards_PGF: Tensor, rewards_PG: Tensor) -> Tensor:
+        k, estimator = self.args.pass_at_k, self.args.advantage_estimator
+        if self.multi_objective_aggregation == "normalize_then_sum":
+            per_reward_FPG = passk_advantages(rewards_PGF.movedim(-1, 0), k, estimator)
+            advantages_PG = torch.einsum("fpg,f->pg", per_reward_FPG, self.reward_weights)
+        else:
+            advantages_PG = passk_advantages(rewards_PG, k, estimator)
+        if self.scale_rewards == "batch":
+            advantages_PG = advantages_PG / (advantages_PG.square().mean().sqrt() + 1e-4)
+        return advantages_PG
+
+    def evaluation_loop(
+        self, dataloader: DataLoader, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
+        self._eval_rewards.clear()
+        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        rewards_PG = torch.cat(self._eval_rewards)  # in the order of the sampler, which repeats rows at the end
+        if has_length(dataloader.dataset):
+            rewards_PG = rewards_PG[: self.num_examples(dataloader)]
+        for name, value in passk_metrics(rewards_PG, self.args.pass_at_k, self._binary_rewards).items():
+            output.metrics[f"{metric_key_prefix}_{name}"] = value
+        return output
+
+
+def _replace_last(logged: deque[float], values: list[float]) -> None:
+    """Replaces the end of a bounded deque, where TRL has just logged its own advantages."""
+    for _ in range(min(len(values), len(logged))):
+        logged.pop()
+    logged.extend(values)

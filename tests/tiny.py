@@ -1,0 +1,76 @@
+"""The smallest real parts a trainer runs on: a random Qwen2 of some ten thousand parameters, its tokenizer, a task."""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from passk_trl import PassKGRPOConfig
+
+
+CHARACTERS = "0123456789+-?"
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character."""
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<unk>", *CHARACTERS])}
+    tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokens.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokens.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokens, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>")
+    fast.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    return fast
+
+
+def policy(seed: int = 0, **config: Any) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": True,
+    }
+    special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**shape, **config}))
+
+
+def questions(count: int = 32) -> Dataset:
+    """Prompts whose first completion character is to be a given digit."""
+    rows = [{"prompt": [{"role": "user", "content": f"{i}?"}], "solution": str(i % 10)} for i in range(count)]
+    return Dataset.from_list(rows)
+
+
+def starts_right(completions: list, solution: list[str], **kwargs: Any) -> list[float]:
+    """1 where a completion starts with the solution: a few in a hundred rollouts of a random policy."""
+    return [
+        float(completion[0]["content"][:1] == digit) for completion, digit in zip(completions, solution, strict=True)
+    ]
+
+
+def starts_low(completions: list, **kwargs: Any) -> list[float]:
+    """1 where a completion starts with a digit below 5 or a sign: about every second rollout of a random policy."""
+    return [float(completion[0]["content"][:1] in tuple("01234+-")) for completion in completions]
+
+
+def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: Any) -> Any:
+    """Six short steps on a CPU, logged each, with gradient accumulation."""
+    defaults = {
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "num_generations": 8,
+        "max_completion_length": 4,
+        "max_steps": 6,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "save_strategy": "no",
+    }
+    return config(output_dir=str(output_dir), **{**defaults, **overrides})
