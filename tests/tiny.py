@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -74,3 +74,8 @@ def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: 
         "save_strategy": "no",
     }
     return config(output_dir=str(output_dir), **{**defaults, **overrides})
+
+
+def splits() -> DatasetDict:
+    """What a recipe's `dataset_name: tiny.splits` loads."""
+    return DatasetDict({"train": questions(32), "probe": questions(16), "test": questions(8)})

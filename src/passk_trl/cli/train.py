@@ -1,0 +1,134 @@
+"""`passk-trl train --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.train --config …`."""
+
+import difflib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import DatasetDict, load_dataset
+from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
+
+from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
+from passk_trl.report import write_report
+from passk_trl.rewards import load_rewards
+
+
+@dataclass
+class TrainArguments(ScriptArguments):
+    """
+    Arguments of `passk-trl train` besides those of [`PassKGRPOConfig`] and [`~trl.ModelConfig`].
+
+    Args:
+        reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
+            Reward functions: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import path.
+        dataset_probe_split (`str`, *optional*):
+            Split whose prompts the monitor probes. If `None`, the split `probe` where there is one, else the test
+            split.
+        monitor (`dict`, *optional*):
+            Arguments of the [`ConflictMonitor`], such as `{every: 20, num_rollouts: 16}`. No monitor if `None`.
+        beside (`list[str]`, *optional*):
+            Output directories of other runs to set beside this one in its closing report.
+    """
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy_reward"],
+        metadata={
+            "help": "Reward functions: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted "
+            "import path (e.g., `'my_lib.rewards.custom_reward'`)."
+        },
+    )
+    dataset_probe_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "Split whose prompts the monitor probes. If `None`, the split `probe` where there is one, else "
+            "the test split."
+        },
+    )
+    monitor: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Arguments of the ConflictMonitor, such as {every: 20, num_rollouts: 16} (JSON on the command "
+            "line). No monitor if `None`."
+        },
+    )
+    beside: list[str] | None = field(
+        default=None,
+        metadata={"help": "Output directories of other runs to set beside this one in its closing report."},
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.monitor, str):
+            self.monitor = json.loads(self.monitor)
+        known = [name for name in inspect.signature(ConflictMonitor).parameters if name != "probe_dataset"]
+        for key in self.monitor or {}:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                meant = f"did you mean '{close[0]}'?" if close else f"set one of {', '.join(known)}."
+                raise ValueError(f"monitor has an unknown key '{key}'; {meant}")
+
+
+def load_splits(script_args: TrainArguments) -> DatasetDict:
+    """The dataset's splits: from the hub or a local path, or from a function named by its dotted import path."""
+    name = script_args.dataset_name
+    if name is None:
+        raise ValueError("dataset_name is not set; set a hub id, a local path or an import path of a function.")
+    module, _, function = name.rpartition(".")
+    if module and "/" not in name and not Path(name).exists():
+        return getattr(importlib.import_module(module), function)()
+    return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+
+
+def build_trainer(
+    script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
+) -> PassKGRPOTrainer:
+    """The trainer of a recipe, with its monitor."""
+    splits = load_splits(script_args)
+    probe_split = script_args.dataset_probe_split or ("probe" if "probe" in splits else script_args.dataset_test_split)
+    callbacks = []
+    if isinstance(script_args.monitor, dict):
+        callbacks.append(ConflictMonitor(splits[probe_split], **script_args.monitor))
+    training_args.model_init_kwargs = {
+        "revision": model_args.model_revision,
+        "trust_remote_code": training_args.trust_remote_code,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        **(training_args.model_init_kwargs or {}),
+    }
+    return PassKGRPOTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=load_rewards(script_args.reward_funcs),
+        args=training_args,
+        train_dataset=splits[script_args.dataset_train_split],
+        eval_dataset=splits[script_args.dataset_test_split] if training_args.eval_strategy != "no" else None,
+        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(model_args),
+        callbacks=callbacks,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Trains as the recipe says, saves model and state, and prints the run's report."""
+    parser = TrlParser((TrainArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl train")
+    try:
+        script_args, training_args, model_args = parser.parse_args_and_config(args)
+    except (ValueError, OSError) as error:
+        print(f"passk-trl train: {error}", file=sys.stderr)
+        sys.exit(2)
+    trainer = build_trainer(script_args, training_args, model_args)
+    if trainer.accelerator.is_main_process:
+        Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
+        Path(training_args.output_dir, "training_args.json").write_text(training_args.to_json_string())
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model(training_args.output_dir)
+    trainer.save_state()
+    if trainer.accelerator.is_main_process:
+        print("\n" + write_report(training_args.output_dir, script_args.beside or ()))
+    trainer.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The train command: a recipe in, a trained policy and its report out, and mistakes in a recipe named."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+import tiny
+from passk_trl.cli.train import main
+from passk_trl.monitor import read_records
+
+
+RECIPE = {
+    "dataset_name": "tiny.splits",
+    "reward_funcs": ["tiny.starts_low"],
+    "monitor": {"every": 2, "num_prompts": 8, "num_rollouts": 8, "at_start": True},
+    "bf16": False,
+    "disable_tqdm": True,
+    "eval_on_start": True,
+    "eval_steps": 2,
+    "eval_strategy": "steps",
+    "learning_rate": 0.01,
+    "logging_steps": 2,
+    "max_completion_length": 4,
+    "max_steps": 4,
+    "num_generations": 8,
+    "pass_at_k": 4,
+    "per_device_eval_batch_size": 8,
+    "per_device_train_batch_size": 16,
+    "report_to": "none",
+    "save_strategy": "no",
+    "use_cpu": True,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("policy")
+    tiny.policy().save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return str(path)
+
+
+def recipe(directory: Path, model: str, **changes) -> str:
+    """A recipe file; a change to `None` takes the key out."""
+    content = {"model_name_or_path": model, "output_dir": str(directory / "run"), **RECIPE, **changes}
+    path = directory / "recipe.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return str(path)
+
+
+def test_a_recipe_trains_reports_and_can_be_overridden(tmp_path, model, capsys):
+    run = tmp_path / "run"
+    main(["--config", recipe(tmp_path, model), "--pass_at_k", "2"])
+    told = capsys.readouterr().out
+    arguments = json.loads((run / "training_args.json").read_text())
+    assert (arguments["pass_at_k"], arguments["num_generations"]) == (2, 8)
+    assert [record["step"] for record in read_records(run / "conflict.jsonl")] == [0, 2, 4]
+    trained = AutoModelForCausalLM.from_pretrained(run).state_dict()
+    start = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    assert any(not torch.equal(trained[name], start[name]) for name in start)
+    for line in ("before", "trained for pass@2", "conflict at step", "onset", f"figure: {run / 'conflict.png'}"):
+        assert line in told
+    assert (run / "conflict.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
+    first = tmp_path / "first"
+    main(["--config", recipe(tmp_path, model, monitor=None, pass_at_k=1, output_dir=str(first), max_steps=2)])
+    assert "trained for pass@1" in capsys.readouterr().out
+    absent = str(tmp_path / "absent")
+    main(["--config", recipe(tmp_path, model, beside=[str(first), absent], max_steps=2)])
+    told = capsys.readouterr().out
+    assert "trained for pass@4" in told
+    assert "trained for pass@1" in told
+    assert f"(no run in {absent} to set beside it)" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lerning_rate": 0.1}, "lerning_rate"),
+        ({"monitor": {"evry": 2}}, "monitor has an unknown key 'evry'; did you mean 'every'?"),
+        ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),
+    ],
+)
+def test_mistakes_in_a_recipe_end_in_one_line_and_status_2(tmp_path, model, changes, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", recipe(tmp_path, model, **changes)])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("passk-trl train: ")
+    assert message in error
+
+
+def test_a_recipe_that_is_not_there_ends_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(tmp_path / "none.yaml")])
+    assert ended.value.code == 2
+    assert "none.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [["passk_trl.cli", "train"], ["accelerate.commands.launch", "--cpu", "-m", "passk_trl.cli.train"]],
+    ids=["passk-trl", "accelerate launch"],
+)
+def test_the_command_and_the_launcher_take_the_same_recipe(tmp_path, model, launch):
+    config = recipe(tmp_path, model, max_steps=1, eval_strategy="no", eval_on_start=False, eval_steps=None)
+    environment = {**os.environ, "PYTHONPATH": str(Path(tiny.__file__).parent), "OMP_NUM_THREADS": "1"}
+    module = [sys.executable, "-m", *launch] if launch[0] != "passk_trl.cli" else ["passk-trl", "train"]
+    module[0] = str(Path(sys.executable).parent / module[0]) if module[0] == "passk-trl" else module[0]
+    done = subprocess.run(
+        [*module, "--config", config], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "figure: " in done.stdout
