@@ -1,0 +1,256 @@
+r"""A small Qwen2 policy, trained from scratch in about a minute on one CPU core: the start of the quickstart.
+
+It is supervised on demonstrations of `ambiguous_arithmetic` which name a rule and then apply it, as in
+`Sum \boxed{80}`. The demonstrators slip on subtractions more often than on additions. So the policy names each rule
+about as often as it applies and adds better than it subtracts: an imperfect start, from which pass@1 and pass@k
+training part ways. Everything is made here, the tokenizer included; nothing is downloaded.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule
+
+from . import tasks
+
+
+END_OF_TURN, PAD, START_OF_TURN = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' %}"
+    "{%- generation %}{{- message['content'] + '<|im_end|>' }}{%- endgeneration %}"
+    "{%- else %}{{- message['content'] + '<|im_end|>' }}{%- endif %}"
+    "{{- '\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
+# A wider initialisation than the usual 0.02 is what lets so narrow a model learn to carry digits in seconds.
+MODEL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.1,
+}
+EPOCHS, QUESTIONS, BATCH_SIZE = 11, 3200, 64  # questions per epoch
+MATRIX_LEARNING_RATE, LEARNING_RATE = 1e-2, 4e-3  # of Muon for the layers' matrices, of AdamW for all else
+
+# How often a demonstration of each rule is wrong by ten, as when a carry or a borrow is forgotten. More slips in the
+# sum move the onset of the conflict to larger k (the prompts then share something to learn), fewer to smaller k.
+SLIPS = {"sum": 0.04, "difference": 0.5}
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    r"""
+    Byte-level BPE with one token per digit, whole words for the task's vocabulary, `\boxed{` as one token, and a
+    ChatML template with generation markers. The pad token differs from the one that ends the turn.
+
+    Returns:
+        [`~transformers.PreTrainedTokenizerFast`]: The tokenizer; it encodes any text without unknown tokens.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,  # an upper bound: merging stops earlier, when every word is one token
+        special_tokens=[PAD, START_OF_TURN, END_OF_TURN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        [*tasks.WORDINGS, *(rule.capitalize() for rule in tasks.RULES), "user", "assistant"], trainer
+    )
+    tokenizer.add_tokens([AddedToken(r"\boxed{", normalized=False)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TURN,
+        pad_token=PAD,
+        additional_special_tokens=[START_OF_TURN],
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def demonstration(row: dict, slip: bool = False) -> str:
+    r"""
+    The completion the policy is shown for a row of `ambiguous_arithmetic`: the rule, then the boxed answer.
+
+    Args:
+        row (`dict`):
+            Row with `rule` and `answer`.
+        slip (`bool`, *optional*, defaults to `False`):
+            Whether to be wrong by ten.
+
+    Returns:
+        `str`: Such as `"Difference \boxed{34}"`, without the token that ends the turn.
+    """
+    forgotten = {"sum": -10, "difference": 10}[row["rule"]] if slip else 0
+    return rf"{row['rule'].capitalize()} \boxed{{{row['answer'] + forgotten}}}"
+
+
+def build_policy(path: str | os.PathLike, seed: int = 0, progress: bool = True) -> Path:
+    """
+    Train the policy from scratch and save model, tokenizer and generation config, ready for `from_pretrained`.
+
+    The same seed, library versions and kind of processor give the same weights. The caller's random state and number
+    of threads are left as they were.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            Folder to write. It must not exist yet and appears only when the policy is complete.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the initial weights and of the corpus.
+        progress (`bool`, *optional*, defaults to `True`):
+            Whether to show a progress bar.
+
+    Returns:
+        `Path`: `path`.
+
+    Raises:
+        FileExistsError: If `path` exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; set path to a folder that does not, or remove it first.")
+    tokenizer = build_tokenizer()
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        torch.manual_seed(seed)
+        config = Qwen2Config(
+            **MODEL,
+            vocab_size=len(tokenizer),
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=None,  # a padding row in the embedding would get no gradient, unlike in real Qwen models
+        )
+        model = Qwen2ForCausalLM(config)
+        _train(model, _corpus(tokenizer, seed), progress)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    _save(model, tokenizer, path)
+    return path
+
+
+def cached_policy(seed: int = 0, cache_dir: str | os.PathLike | None = None, progress: bool = True) -> Path:
+    """
+    Path of the policy, built on first use. The folder's name carries a hash of the code, seed and library versions, so
+    that a stale policy is never picked up.
+
+    Args:
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the policy, as in [`build_policy`].
+        cache_dir (`str` or `os.PathLike`, *optional*):
+            Folder of the cache. Defaults to `$XDG_CACHE_HOME/passk-trl`, else `~/.cache/passk-trl`.
+        progress (`bool`, *optional*, defaults to `True`):
+            Whether to show a progress bar while building.
+
+    Returns:
+        `Path`: Folder to pass to `from_pretrained` or as a trainer's `model`.
+    """
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passk-trl"
+    path = Path(cache_dir) / f"ambiguous-arithmetic-{_fingerprint(seed)}"
+    return path if path.is_dir() else build_policy(path, seed, progress)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Reproducible, and safe where other processes are busy: two threads that wait for each other at every one of these
+    # small products then take fifteen times as long as one.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fingerprint(seed: int) -> str:
+    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__))
+    versions = f"{seed} {torch.__version__} {transformers.__version__}"
+    return hashlib.sha256(sources + versions.encode()).hexdigest()[:12]
+
+
+def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int) -> list[tuple[list[int], list[int]]]:
+    rng = random.Random(f"policy {seed}")
+    # A fresh draw per epoch gives each question its hidden rule anew: the policy learns the odds, not the rule.
+    rows = [row for _ in range(EPOCHS) for row in tasks.ambiguous_arithmetic(QUESTIONS, rng.getrandbits(32))]
+    prompts = tokenizer.apply_chat_template(
+        [row["prompt"] for row in rows], add_generation_prompt=True, tokenize=False
+    )
+    completions = [demonstration(row, rng.random() < SLIPS[row["rule"]]) + tokenizer.eos_token for row in rows]
+    return list(zip(tokenizer(prompts)["input_ids"], tokenizer(completions)["input_ids"], strict=True))
+
+
+def _train(model: Qwen2ForCausalLM, corpus: list[tuple[list[int], list[int]]], progress: bool) -> None:
+    batches = [corpus[i : i + BATCH_SIZE] for i in range(0, len(corpus), BATCH_SIZE)]
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [  # in these few steps AdamW alone would not learn to add
+        torch.optim.Muon(matrices, lr=MATRIX_LEARNING_RATE),
+        torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    schedules = [
+        get_wsd_schedule(
+            optimizer, len(batches) // 20, len(batches) // 2, num_training_steps=len(batches), decay_type="linear"
+        )
+        for optimizer in optimizers
+    ]
+    model.train()
+    for batch in tqdm(batches, desc="Training the start policy", unit="step", disable=not progress):
+        tokens = [torch.tensor(prompt + completion) for prompt, completion in batch]
+        labels = [torch.tensor([-100] * len(prompt) + completion) for prompt, completion in batch]
+        logits = model(input_ids=pad_sequence(tokens, batch_first=True)).logits[:, :-1]
+        loss = cross_entropy(logits.transpose(1, 2), pad_sequence(labels, True, -100)[:, 1:])
+        model.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for step in (*optimizers, *schedules):
+            step.step()
+    model.eval()
+
+
+def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: a build that is killed leaves no half policy behind.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
+        complete = Path(folder) / "policy"
+        model.save_pretrained(complete)
+        tokenizer.save_pretrained(complete)
+        try:
+            complete.rename(path)
+        except OSError:
+            if not path.is_dir():  # else another process has just finished the same build: keep what it may be using
+                raise
+
+
+def main() -> None:
+    """`python -m passk_trl.policy PATH`: makes PATH a link to the cached policy, which recipes can then name."""
+    parser = argparse.ArgumentParser(prog="python -m passk_trl.policy", description=main.__doc__)
+    parser.add_argument("path", type=Path, help="where to put the link")
+    path = parser.parse_args().path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # of an earlier version
+    path.symlink_to(cached_policy(), target_is_directory=True)
+    print(f"start policy: {path}")
+
+
+if __name__ == "__main__":
+    main()

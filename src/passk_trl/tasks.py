@@ -1,0 +1,136 @@
+"""Verifiable tasks that need no download: seeded generators of questions whose answers a verifier can check.
+
+In `ambiguous_arithmetic` the wording does not tell which of two rules applies. Most questions ask for the sum (easy
+majority), some for the difference (hard minority), in the same words, so a policy that moves towards one rule moves
+away from the other: the prompts interfere, and pass@k training, which upweights the rarely solved minority by
+k(1 - p)^(k - 1), trades pass@1 away (arXiv 2602.21189, section 3).
+
+A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` with the columns `prompt`
+(conversational), `solution` (what the verifier parses) and whatever else describes the question.
+"""
+
+import random
+from itertools import product
+
+from datasets import Dataset, DatasetDict
+
+
+NUMBERS = range(10, 80)  # the larger number comes first, so that the difference is never negative
+
+RULES = {"sum": lambda a, b: a + b, "difference": lambda a, b: a - b}
+
+# Each wording and how it leans: -1 towards the sum, +1 towards the difference. The lean only shifts the odds.
+WORDINGS = {
+    "Combine {a} and {b}.": -1,
+    "Put {a} with {b}.": -1,
+    "Take {a} and {b}.": 0,
+    "Work out {a} and {b}.": 0,
+    "Compare {a} and {b}.": 1,
+    "Set {a} against {b}.": 1,
+}
+
+# From where to where each split reaches in the shuffled pairs of numbers.
+SPLITS = {"train": (0.0, 0.7), "probe": (0.7, 0.85), "test": (0.85, 1.0)}
+
+
+def split_pairs(split: str) -> list[tuple[int, int]]:
+    """
+    The pairs of numbers that questions of a split may be about, the larger number first. The partition is fixed: no
+    seed moves a pair from one split to another.
+
+    Args:
+        split (`str`):
+            One of `"train"`, `"probe"` and `"test"`.
+
+    Returns:
+        `list[tuple[int, int]]`: Pairs that no other split has.
+
+    Raises:
+        ValueError: If `split` is not one of the three.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; set it to one of {', '.join(map(repr, SPLITS))}.")
+    pairs = [(a, b) for a in NUMBERS for b in NUMBERS if a > b]
+    random.Random(0).shuffle(pairs)
+    start, stop = (round(share * len(pairs)) for share in SPLITS[split])
+    return pairs[start:stop]
+
+
+def ambiguous_arithmetic(
+    num_prompts: int, seed: int = 0, split: str = "train", minority_share: float = 0.25, cue: float = 0.3
+) -> Dataset:
+    r"""
+    Questions about two numbers whose wording does not fully tell whether the sum or the difference is asked for.
+
+    Args:
+        num_prompts (`int`):
+            Number of questions, all different.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the questions drawn and of the rule behind each. It does not affect which numbers belong to which
+            split.
+        split (`str`, *optional*, defaults to `"train"`):
+            One of `"train"`, `"probe"` and `"test"`, which have no pair of numbers in common, whatever the seeds.
+        minority_share (`float`, *optional*, defaults to `0.25`):
+            Share of the questions whose answer is the difference.
+        cue (`float`, *optional*, defaults to `0.3`):
+            How much a wording's lean shifts the odds: the difference is asked for with probability
+            `minority_share * (1 + cue * lean)`. With 0 the wording tells nothing.
+
+    Returns:
+        [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (such as `"\boxed{38}"`), `answer`
+        (`38`), `rule` (`"sum"` or `"difference"`) and `wording`.
+
+    Raises:
+        ValueError: If `num_prompts` is not between 1 and the number of different questions in the split, or
+            `minority_share` and `cue` do not give probabilities.
+
+    Example:
+
+    ```python
+    >>> from passk_trl.tasks import ambiguous_arithmetic
+
+    >>> ambiguous_arithmetic(1000, seed=0)[0]["prompt"]
+    [{'content': 'Take 31 and 18.', 'role': 'user'}]
+    ```
+    """
+    if not 0 <= minority_share * (1 - abs(cue)) <= minority_share * (1 + abs(cue)) <= 1:
+        raise ValueError(
+            f"minority_share {minority_share} and cue {cue} give a share outside 0 to 1; set minority_share between 0 "
+            "and 1 and cue between -1 and 1 such that minority_share * (1 + cue) is at most 1."
+        )
+    questions = list(product(split_pairs(split), WORDINGS))
+    if not 1 <= num_prompts <= len(questions):
+        raise ValueError(
+            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions; set "
+            f"num_prompts between 1 and {len(questions)}."
+        )
+    rng = random.Random(f"ambiguous_arithmetic {split} {seed}")
+    rows = []
+    for pair, wording in rng.sample(questions, num_prompts):
+        minority = rng.random() < minority_share * (1 + cue * WORDINGS[wording])
+        rows.append(_row(pair, wording, "difference" if minority else "sum"))
+    return Dataset.from_list(rows)
+
+
+def quickstart() -> DatasetDict:
+    """
+    The splits that the quickstart's recipes name as `dataset_name: passk_trl.tasks.quickstart`.
+
+    Returns:
+        [`~datasets.DatasetDict`]: `ambiguous_arithmetic` as `train` (2,000 questions), `probe` (1,000) and `test`
+        (256).
+    """
+    sizes = {"train": 2000, "probe": 1000, "test": 256}
+    return DatasetDict({split: ambiguous_arithmetic(size, split=split) for split, size in sizes.items()})
+
+
+def _row(pair: tuple[int, int], wording: str, rule: str) -> dict:
+    a, b = pair
+    answer = RULES[rule](a, b)
+    return {
+        "prompt": [{"role": "user", "content": wording.format(a=a, b=b)}],
+        "solution": rf"\boxed{{{answer}}}",
+        "answer": answer,
+        "rule": rule,
+        "wording": wording,
+    }
