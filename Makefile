@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
+# A small policy's matrices gain nothing from a second thread, and lose tenfold when another process wants its core.
+export OMP_NUM_THREADS ?= 1
+
 # deepspeed looks for ninja on PATH when it compiles an op at first use.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -24,7 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) --editable '.[deepspeed,dev]'
 	@touch $@
 
-quickstart: install  ## train a small model for pass@8 and watch the conflict, on a CPU
+quickstart: install  ## train a small policy for pass@1 and for pass@8, and watch the conflict
+	$(BIN)/python -m passk_trl.policy outputs/quickstart/policy
+	$(BIN)/passk-trl train --config recipes/quickstart/config_pass1.yaml
 	$(BIN)/passk-trl train --config recipes/quickstart/config_pass8.yaml
 
 test: install  ## run the tests
