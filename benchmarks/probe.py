@@ -1,9 +1,10 @@
 """What a probe costs: gradients and interference for all k, over a plain forward and backward of the same rollouts.
 
-    python benchmarks/probe.py [--repetitions 3]
+    python benchmarks/probe.py [--repetitions 1] [--hidden-sizes 64 256 512]
 
 The plain pass is TRL's own: log-probabilities through its fused LM head, one backward pass into `.grad`, in batches of
-the same size. Generation is left out of both. Both are timed in turn in the same process and the median ratio counts.
+the same size. Generation is left out. All are timed in turn in the same process. The monitor's `gram="auto"` keeps
+gradients exactly where they fit into 1 GiB, the first size here, and sketches the others.
 """
 
 import argparse
@@ -57,9 +58,9 @@ def plain_pass(model: Qwen2ForCausalLM, rollouts: ScoredRollouts) -> None:
     model.zero_grad()
 
 
-def probe(model: Qwen2ForCausalLM, rollouts: ScoredRollouts, ks: list[int] | None = None) -> None:
-    gram = gram_matrix(model, rollouts, pad_token_id=0, batch_size=PROMPTS_AT_A_TIME)
-    measure_interference(gram.gram_NN, rollouts.num_correct_N, ROLLOUTS, ks)
+def probe(model: Qwen2ForCausalLM, rollouts: ScoredRollouts, store: str, ks: list[int] | None = None) -> None:
+    gram = gram_matrix(model, rollouts, pad_token_id=0, store=store, batch_size=PROMPTS_AT_A_TIME)
+    measure_interference(gram.gram_MNN, rollouts.num_correct_N, ROLLOUTS, ks)
 
 
 def seconds(function, *args) -> float:
@@ -71,27 +72,38 @@ def seconds(function, *args) -> float:
 def backward_passes(model: Qwen2ForCausalLM, rollouts: ScoredRollouts, ks: list[int]) -> int:
     passes = []
     handle = model.model.layers[0].register_full_backward_hook(lambda *_: passes.append(True))
-    probe(model, rollouts, ks)
+    probe(model, rollouts, "sketch", ks)
     handle.remove()
     return len(passes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    repetitions = parser.parse_args().repetitions
+    parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[64, 256, 512])
+    options = parser.parse_args()
     rollouts = random_rollouts()
     tokens = f"({PROMPT_TOKENS} + {COMPLETION_TOKENS}) tokens"
     print(f"{PROMPTS} prompts x {ROLLOUTS} rollouts x {tokens}, fp32, CPU, all k = 1..{ROLLOUTS - 1}")
-    print(f"{'parameters':>11}{'hidden':>8}{'plain s':>9}{'probe s':>9}{'ratio':>7}")
-    for hidden_size, layers in ((64, 2), (256, 4), (512, 4)):
-        model = policy(hidden_size, layers)
+    print(f"{'parameters':>11}{'hidden':>8}{'plain s':>9}{'exact s':>9}{'ratio':>7}{'sketch s':>10}{'ratio':>7}")
+    for hidden_size in options.hidden_sizes:
+        model = policy(hidden_size, layers=2 if hidden_size < 256 else 4)
         add_fused_lm_head(model)
-        plain_pass(model, rollouts)  # first calls allocate
-        pairs = [(seconds(plain_pass, model, rollouts), seconds(probe, model, rollouts)) for _ in range(repetitions)]
-        ratio = statistics.median(of_probe / plain for plain, of_probe in pairs)
-        plain, of_probe = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"{model.num_parameters():>11,}{hidden_size:>8}{plain:>9.2f}{of_probe:>9.2f}{ratio:>7.2f}")
+        rounds = [
+            (
+                seconds(plain_pass, model, rollouts),
+                seconds(probe, model, rollouts, "exact"),
+                seconds(probe, model, rollouts, "sketch"),
+            )
+            for _ in range(options.repetitions)
+        ]
+        plain, exact, sketch = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(
+            f"{model.num_parameters():>11,}{hidden_size:>8}{plain:>9.2f}{exact:>9.2f}{exact / plain:>7.2f}"
+            f"{sketch:>10.2f}{sketch / plain:>7.2f}",
+            flush=True,
+        )
+    model = policy(hidden_size=64, layers=1)
     counts = [backward_passes(model, rollouts, ks) for ks in ([1], list(range(1, ROLLOUTS)))]
     print(
         f"backward passes for 1 k: {counts[0]}, for {ROLLOUTS - 1} k: {counts[1]} ({PROMPTS_AT_A_TIME} prompts each)"
