@@ -43,7 +43,7 @@ def step_times(trainer_class: type, config: type, train: Dataset, steps: int, **
             bf16=False,
             per_device_train_batch_size=256,
             num_generations=16,
-            max_completion_length=8,
+            max_completion_length=10,
             max_steps=steps + 1,
             gradient_checkpointing=False,
             loss_type="dr_grpo",

@@ -63,7 +63,7 @@ def check_running(engine: str, trainer: Any) -> None:
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     assert ranks == trainer.accelerator.num_processes == world_size(engine)
     assert isinstance(wrapped, torch.nn.parallel.DistributedDataParallel) == (engine == "ddp")
-    assert all(isinstance(p, DTensor) for p in parameters) == (engine == "fsdp2")
+    assert any(isinstance(p, DTensor) for p in parameters) == (engine == "fsdp2")  # its root stays gathered a while
     assert all(hasattr(p, "ds_id") for p in parameters) == (engine == "zero3")
     if engine.startswith("zero"):
         assert wrapped.zero_optimization_stage() == int(engine[-1])

@@ -76,6 +76,10 @@ REFUSALS = {
         {"success_threshold": 0.5, "multi_objective_aggregation": "normalize_then_sum"},
         ["success_threshold=0.5", "multi_objective_aggregation='normalize_then_sum'", "set 'sum_then_normalize'"],
     ),
+    "a threshold needs our advantages": (
+        {"success_threshold": 0.5, "advantage_estimator": "grpo"},
+        ["success_threshold=0.5", "set advantage_estimator='weighted_loo'"],
+    ),
     "group scale": ({"scale_rewards": "group"}, ["scale_rewards='group'", "set scale_rewards='none' or 'batch'"]),
     "group scale, as TRL's True": ({"scale_rewards": True}, ["scale_rewards='group'", "set scale_rewards='none'"]),
 }

@@ -1,5 +1,6 @@
 """Sharding never changes the answer, the monitor never disturbs training: in real processes, under every engine."""
 
+import os
 import random
 import re
 
@@ -191,3 +192,75 @@ def test_a_killed_and_resumed_run_has_the_reports_of_one_that_was_not(engine, lo
         reports[directory] = [(record["step"], record["rows"], record["report"]) for record in records]
     assert [step for step, *_ in reports["whole"]] == [0, 2, 4]
     assert reports["parts"] == reports["whole"]
+
+
+# (d) A rank that fails inside a probe leaves no other waiting. -----
+
+
+def fails_on_one_rank_in_probes(completions, from_probe, **kwargs):
+    if any(from_probe) and os.environ.get("RANK") == "1":
+        raise ZeroDivisionError("the verifier gave up")
+    return tiny.starts_low(completions)
+
+
+def train_with_a_failing_reward(engine: str, output_dir) -> tuple[int, list]:
+    monitor = ConflictMonitor(tiny.questions().map(lambda row: {"from_probe": True}), **PROBE)
+    trainer = build(engine, False, output_dir, monitor)
+    trainer.reward_funcs = [fails_on_one_rank_in_probes]
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"from_probe": False})
+    trainer.train()
+    engines.check_running(engine, trainer)
+    return trainer.state.global_step, monitor.steps
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3"])
+def test_a_reward_that_raises_on_one_rank_skips_the_probe_on_all(engine, tmp_path):
+    assert everywhere(train_with_a_failing_reward, engine, tmp_path, tmp_path) == [(4, [])] * 2
+
+
+class LittleMemory(TrainerCallback):
+    """Rank 1 has memory for one prompt at a time, rank 0 for all."""
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self.sizes: list[int] = []
+        if os.environ.get("RANK") == "1":
+            model.model.layers[0].mlp.register_forward_hook(self.limited)
+
+    def limited(self, module, inputs, output):
+        rows = len(inputs[0])
+        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients
+            self.sizes.append(rows // PROBE["num_rollouts"])
+            if self.sizes[-1] > 1:
+                raise torch.OutOfMemoryError("no memory left")
+
+
+def train_with_little_memory(engine: str, output_dir) -> tuple[list[int], list[dict]]:
+    little = LittleMemory()
+    monitor = ConflictMonitor(tiny.questions(), **PROBE)
+    build(engine, False, output_dir, little, monitor, max_steps=1).train()
+    return little.sizes, [report.to_dict() for report in monitor.reports]
+
+
+def test_a_rank_that_runs_out_of_memory_makes_all_halve_their_batches(tmp_path):
+    (_, reports), (sizes, _) = everywhere(train_with_little_memory, "ddp", tmp_path, tmp_path)
+    assert sizes[0] > 1
+    assert sizes[-6:] == [1] * 5 + [0]  # its 5 of the 11 prompts, then company for the other rank's sixth
+    assert len(reports) == 1
+
+
+def train_with_nothing_to_score_on_one_rank(engine: str, output_dir) -> list[list[int]]:
+    def scores_rank_0(completions, **kwargs):
+        return [None] * len(completions) if os.environ.get("RANK") == "1" else tiny.starts_low(completions)
+
+    monitor = ConflictMonitor(tiny.questions(), **PROBE)
+    build(engine, False, output_dir, monitor, max_steps=1).train()  # makes the engine
+    trainer = monitor.trainer
+    trainer.reward_funcs = [scores_rank_0]
+    monitor._probe(trainer.state)
+    return [report.num_correct.tolist() for report in monitor.reports]
+
+
+def test_a_rank_without_a_prompt_to_measure_keeps_the_others_company(tmp_path):
+    first, second = everywhere(train_with_nothing_to_score_on_one_rank, "zero3", tmp_path, tmp_path)
+    assert first == second
+    assert [len(counts) for counts in first] == [11, 6]

@@ -104,6 +104,9 @@ def test_what_is_logged_and_kept(tmp_path):
     trainer = trained(tmp_path, monitor, reward_funcs=tiny.starts_low)
     logged = [entry for entry in trainer.state.log_history if "conflict/probe_seconds" in entry]
     assert [entry["step"] for entry in logged] == [1, 2, 4, 6]  # the probe of step 0 is logged with the first step
+    seldom = ConflictMonitor(tiny.questions(), **{**PROBE, "every": 3})
+    of_two = trained(tmp_path / "seldom", seldom, reward_funcs=tiny.starts_low, logging_steps=6).state.log_history[0]
+    assert of_two["conflict/pass@1"] == pytest.approx(seldom.reports[-1].success_rate.mean().item())  # no average
     last = logged[-1]
     assert last["conflict/coverage"] == 1
     assert 0 < last["conflict/overhead"] < 1
@@ -296,6 +299,11 @@ def test_each_crossing_is_announced_once(caplog):
         ({"num_prompts": 3}, "num_prompts=3 is too few for an error bar; set at least 8"),
         ({"num_rollouts": 1}, "num_rollouts=1 shows no k above 1; set at least 3"),
         ({"every": 0}, "every=0 is no number of steps; set at least 1"),
+        ({"gram": "magic"}, "gram='magic' is unknown; set 'auto', 'exact' or 'sketch'"),
+        ({"probe_batch_size": 0}, "probe_batch_size=0 is no number of prompts; set at least 1"),
+        ({"confidence": 95}, "confidence=95 is no level; set a number between 0 and 1"),
+        ({"ks": [0.5, 2]}, r"ks=\[0.5, 2\] holds a k below 1; set numbers from 1"),
+        ({"parameters": "("}, r"parameters='\(' is no regular expression"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -137,6 +137,11 @@ class PassKGRPOConfig(GRPOConfig):
             )
         if self.scale_rewards not in ("group", "batch", "none"):
             raise ValueError(f"scale_rewards={self.scale_rewards!r} is unknown; set 'none', 'batch' or 'group'.")
+        if self.success_threshold is not None and self.advantage_estimator == "grpo":
+            raise ValueError(
+                f"success_threshold={self.success_threshold} would not reach TRL's own advantages; set "
+                "advantage_estimator='weighted_loo', which at pass_at_k=1 is GRPO with a leave-one-out baseline."
+            )
         if self.success_threshold is not None and self.multi_objective_aggregation == "normalize_then_sum":
             raise ValueError(
                 f"success_threshold={self.success_threshold} applies to the summed reward, which "

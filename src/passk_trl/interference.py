@@ -109,6 +109,12 @@ class InterferenceReport:
         return self.inner_product + self._interval_factor * self.inner_product_se
 
     @property
+    def cosine_margin(self) -> Tensor:
+        """`Tensor[K]`: half the width of the cosine's interval, NaN where `cosine_se` is. The error of a sketched Gram
+        matrix, which the interval for ⟨∇J_k, ∇J_1⟩ takes in, is not in it."""
+        return self._interval_factor * self.cosine_se
+
+    @property
     def mean_weight(self) -> Tensor:
         """`Tensor[K]`: (weighted) mean over prompts of `weights`; 1 at k = 1."""
         return self.weights @ self.sampling_weights / self.sampling_weights.sum()

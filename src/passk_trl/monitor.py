@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class ConflictMonitor(TrainerCallback):
 
     def __init__(
         self,
-        probe_dataset: Dataset | None,
+        probe_dataset: Dataset | None = None,
         every: int = 50,
         num_prompts: int = 64,
         num_rollouts: int = 16,
@@ -136,6 +137,18 @@ class ConflictMonitor(TrainerCallback):
             )
         if gram not in ("auto", "exact", "sketch"):
             raise ValueError(f"gram={gram!r} is unknown; set 'auto', 'exact' or 'sketch'.")
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence} is no level; set a number between 0 and 1, such as 0.95.")
+        if ks is not None and min(ks) < 1:
+            raise ValueError(f"ks={list(ks)} holds a k below 1; set numbers from 1 to num_rollouts - 1.")
+        if probe_batch_size is not None and probe_batch_size < 1:
+            raise ValueError(f"probe_batch_size={probe_batch_size} is no number of prompts; set at least 1.")
+        try:
+            re.compile(parameters)
+        except re.error as error:
+            raise ValueError(
+                f"parameters={parameters!r} is no regular expression: {error}; set 'all' or one."
+            ) from error
         if max_overhead is not None and not 0 < max_overhead < 1:
             raise ValueError(f"max_overhead={max_overhead} is no fraction of the time; set a number between 0 and 1.")
         if probe_dataset is None and at_start:
@@ -160,7 +173,7 @@ class ConflictMonitor(TrainerCallback):
         self._trainer: GRPOTrainer | None = None
         self._batch: TrainingBatch | None = None
         self._was_in_conflict = False
-        self._failed_before = False
+        self._failures: set[str] = set()  # kinds of failure that were logged
         self._probe_seconds = self._last_seconds = 0.0
         self._began = time.perf_counter()
 
@@ -186,39 +199,31 @@ class ConflictMonitor(TrainerCallback):
 
     def attach(self, trainer: GRPOTrainer) -> "ConflictMonitor":
         """Adds the monitor to a trainer, a plain [`~trl.GRPOTrainer`] included."""
-        trainer.add_callback(self)
         self.bind(trainer)
+        trainer.add_callback(self)
         return self
 
     def bind(self, trainer: GRPOTrainer) -> None:
         """Tells the monitor its trainer, which transformers does not hand to callbacks."""
         if trainer is self._trainer:
             return
-        self._trainer = trainer
         check_probable(trainer)
         rollouts = "num_rollouts"
         if self.probe_dataset is None:
             rollouts, self.num_rollouts = "num_generations", trainer.num_generations
-            self._check_batch()
-            self._batch = TrainingBatch(trainer)
+            _check_batch(trainer, self.num_prompts)
         else:
             check_columns(trainer, self.probe_dataset)
         measured = range(1, self.num_rollouts) if self.ks is None else self.ks
-        self.ks = sorted({*measured, self.training_k})
+        self.ks = sorted({*measured, getattr(trainer.args, "pass_at_k", 1)})
         if self.ks[-1] > self.num_rollouts - 1:
             raise ValueError(
                 f"{rollouts}={self.num_rollouts} shows k up to {self.num_rollouts - 1} only, not k={self.ks[-1]:g}; "
                 f"set {rollouts} to {int(self.ks[-1]) + 1} or more."
             )
         warn_if_truncated(trainer)
-
-    def _check_batch(self) -> None:
-        prompts = self.trainer.args.generation_batch_size // self.num_rollouts
-        if prompts < self.num_prompts:
-            raise ValueError(
-                f"num_prompts={self.num_prompts} is more than the {prompts} prompts of a training batch, which is "
-                "probed without a probe_dataset; lower num_prompts or raise generation_batch_size."
-            )
+        self._trainer = trainer
+        self._batch = TrainingBatch(trainer) if self.probe_dataset is None else None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -236,7 +241,7 @@ class ConflictMonitor(TrainerCallback):
 
     def _affordable(self) -> bool:
         """Whether another probe like the last keeps to `max_overhead`, by the main process's clock."""
-        if self.max_overhead is None or not self.reports:
+        if self.max_overhead is None or not self._last_seconds:
             return True
         elapsed = time.perf_counter() - self._began
         after = (self._probe_seconds + self._last_seconds) / (elapsed + self._last_seconds)
@@ -250,14 +255,14 @@ class ConflictMonitor(TrainerCallback):
         try:
             with undisturbed(self.trainer, seed):
                 probe = self._measure(seed)
-        except Exception:  # a probe that fails must not end the training it watches; all ranks come here together
-            if not self._failed_before and self.trainer.accelerator.is_main_process:
+        except Exception as error:  # must not end the training it watches; all ranks come here together
+            if type(error).__name__ not in self._failures and self.trainer.accelerator.is_main_process:
                 logger.exception("step %d: the probe failed and is skipped; training goes on.", state.global_step)
-            self._failed_before = True
+            self._failures.add(type(error).__name__)
             return
-        seconds = time.perf_counter() - began
-        self._last_seconds = seconds
-        self._probe_seconds += seconds
+        finally:
+            self._last_seconds = seconds = time.perf_counter() - began
+            self._probe_seconds += seconds
         self.reports.append(probe.report)
         self.steps.append(state.global_step)
         self._append(
@@ -267,6 +272,7 @@ class ConflictMonitor(TrainerCallback):
                 "probe_seconds": seconds,
                 "covered_parameters": probe.gram.coverage.covered,
                 "trainable_parameters": probe.gram.coverage.total,
+                "left_out_parameters": list(probe.gram.coverage.left_out),
                 "gram": probe.gram.store,
                 "rows": probe.rows,
                 "report": probe.report.to_dict(),
@@ -335,6 +341,7 @@ class ConflictMonitor(TrainerCallback):
             "conflict/probe_seconds": seconds,
             "conflict/overhead": self._probe_seconds / (time.perf_counter() - self._began),
         }
+        self.trainer._metrics["train"].pop("conflict/onset_k", None)
         if report.onset is not None:
             metrics["conflict/onset_k"] = report.onset
         logged = {float(k) for k in reported_ks(self.num_rollouts, k)}
@@ -346,8 +353,9 @@ class ConflictMonitor(TrainerCallback):
             values = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k_))
             metrics[f"conflict/pass@{k_}"] = values.mean().item()
         for name, value in metrics.items():
-            # Into TRL's buffer, not through trainer.log, which would flush a half-filled one.
-            self.trainer._metrics["train"][name].append(value)
+            # Into TRL's buffer, not through trainer.log, which would flush a half-filled one. In the place of those of
+            # an earlier probe since the last log: TRL would average the two.
+            self.trainer._metrics["train"][name] = [value]
 
     def _announce(self, report: InterferenceReport, step: int) -> None:
         """Says so when training enters conflict and when it leaves it, once for each crossing."""
@@ -379,10 +387,11 @@ class ConflictMonitor(TrainerCallback):
 
     def _resume(self, step: int) -> None:
         """Takes up an interrupted run's file: reports up to the checkpoint are kept, later ones will be made again."""
-        earlier_run = read_records(self._path) if self._path.exists() else []
-        self.trainer.accelerator.wait_for_everyone()  # all have read before the first of them writes
+        # The main process reads for all: another node may not see its disk.
+        is_main = self.trainer.accelerator.is_main_process
+        earlier_run = gather_list([read_records(self._path) if is_main and self._path.exists() else []])[0]
         records = [record for record in earlier_run if step > 0 and record["step"] <= step]
-        if earlier_run and self.trainer.accelerator.is_main_process:
+        if earlier_run and is_main:
             if step == 0:
                 earlier = self._path.with_suffix(f".{int(self._path.stat().st_mtime)}.jsonl")
                 self._path.replace(earlier)
@@ -393,7 +402,12 @@ class ConflictMonitor(TrainerCallback):
                 rewritten.replace(self._path)
         self.steps = [record["step"] for record in records]
         self.reports = [InterferenceReport.from_dict(record["report"]) for record in records]
-        self._was_in_conflict = self.report is not None and self.report.in_conflict(self.training_k)
+        self._was_in_conflict = bool(records) and in_conflict_at(self.reports[-1], self.training_k)
+
+
+def in_conflict_at(report: InterferenceReport, k: int) -> bool:
+    """Whether k was measured and found in conflict: an earlier run may have measured other k."""
+    return k in report.ks.tolist() and report.in_conflict(k)
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
@@ -422,3 +436,17 @@ def _check_rows(probe_dataset: Dataset, num_prompts: int) -> None:
         )
     if "prompt" not in probe_dataset.column_names:
         raise ValueError(f"probe_dataset has no column 'prompt', only {probe_dataset.column_names}; rename a column.")
+
+
+def _check_batch(trainer: GRPOTrainer, num_prompts: int) -> None:
+    prompts = trainer.args.generation_batch_size // trainer.num_generations
+    if prompts < num_prompts:
+        raise ValueError(
+            f"num_prompts={num_prompts} is more than the {prompts} prompts of a training batch, which is probed "
+            "without a probe_dataset; lower num_prompts or raise generation_batch_size."
+        )
+    if trainer.mask_truncated_completions:
+        raise ValueError(
+            "mask_truncated_completions=True leaves nothing of truncated completions in the training batch, which is "
+            "probed without a probe_dataset; give one, or set it to False."
+        )

@@ -1,6 +1,7 @@
 """What a run directory has to say: a table of pass@k before and after, the conflict curve over k, and their figure."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .interference import InterferenceReport
-from .monitor import read_records
+from .monitor import in_conflict_at, read_records
 
 
 # Told apart by brightness and line style too, so that no reader needs to tell red from green (Okabe & Ito's palette).
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
+
+_FILES = ("trainer_state.json", "training_args.json")
 
 _EVALUATED = re.compile(r"eval_passk/pass@(\d+)")
 
@@ -84,11 +87,10 @@ def write_report(directory: str | Path, beside: Sequence[str | Path] = ()) -> st
         `str`: pass@k before and after, the conflict curve over k with its error bars, the onset, the figure's path.
     """
     run = read_run(directory)
-    others = [read_run(other) for other in beside if (Path(other) / "trainer_state.json").exists()]
+    there = [other for other in beside if all(Path(other, name).exists() for name in _FILES)]
+    others = [other for other in map(read_run, there) if other.evaluated]
     parts = [_passk_table(run, others)]
-    parts += [
-        f"(no run in {other} to set beside it)" for other in beside if not Path(other, "trainer_state.json").exists()
-    ]
+    parts += [f"(no run in {other} to set beside it)" for other in beside if other not in there]
     if run.probes:
         parts += [_conflict_table(*shown_probe(run)), _onset_line(run)]
     figure_path = Path(directory) / "conflict.png"
@@ -99,7 +101,7 @@ def write_report(directory: str | Path, beside: Sequence[str | Path] = ()) -> st
 
 def shown_probe(run: Run) -> tuple[int, InterferenceReport]:
     """The probe whose curve is shown: the first at which the k trained for is in conflict, or else the last."""
-    flagged = [step for step, report in run.probes.items() if report.in_conflict(run.training_k)]
+    flagged = [step for step, report in run.probes.items() if in_conflict_at(report, run.training_k)]
     step = flagged[0] if flagged else max(run.probes)
     return step, run.probes[step]
 
@@ -110,8 +112,9 @@ def _passk_table(run: Run, others: list[Run]) -> str:
         return "no evaluation was made; set eval_strategy and eval_on_start to see pass@k before and after."
     rows = [("before", run.evaluated[steps[0]])]
     rows += [(f"trained for {r.name}", r.evaluated[max(r.evaluated)]) for r in (run, *others)]
-    lines = ["held-out prompts    " + "".join(f"{f'pass@{k}':>9}" for k in run.ks)]
-    lines += [f"{name:<20}" + "".join(f"{values[k]:>9.3f}" for k in run.ks) for name, values in rows]
+    ks = [k for k in run.ks if all(k in values for _, values in rows)]
+    lines = ["held-out prompts    " + "".join(f"{f'pass@{k}':>9}" for k in ks)]
+    lines += [f"{name:<20}" + "".join(f"{values[k]:>9.3f}" for k in ks) for name, values in rows]
     return "\n".join(lines)
 
 
@@ -123,12 +126,13 @@ def _conflict_table(step: int, report: InterferenceReport) -> str:
     ]
     columns = zip(
         *(report.ks, report.inner_product, report.inner_product_low, report.inner_product_high),
-        *(report.cosine, report.cosine_se, report.conflict),
+        *(report.cosine, report.cosine_margin, report.conflict),
         strict=True,
     )
-    for k, inner, low, high, cosine, se, conflict in columns:
+    for k, inner, low, high, cosine, margin, conflict in columns:
         interval = f"{low:.3g} .. {high:.3g}"
-        lines.append(f"{k:>4g}{inner:>22.3g}{interval:>22}{cosine:>9.2f}{se:>7.2f}{'  conflict' if conflict else ''}")
+        flag = "  conflict" if conflict else ""
+        lines.append(f"{k:>4g}{inner:>22.3g}{interval:>22}{cosine:>9.2f}{margin:>7.2f}{flag}")
     return "\n".join(lines)
 
 
@@ -136,7 +140,7 @@ def _onset_line(run: Run) -> str:
     def told(step: int, report: InterferenceReport) -> str:
         where = "nowhere" if report.onset is None else f"k = {report.onset:.1f}"
         return f"  step {step:>4}: {where}" + (
-            f", pass@{run.training_k} in conflict" * report.in_conflict(run.training_k)
+            f", pass@{run.training_k} in conflict" * in_conflict_at(report, run.training_k)
         )
 
     lines = "\n".join(told(step, report) for step, report in sorted(run.probes.items()))
@@ -159,7 +163,7 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
     for (step, report), colour, line in zip(sorted(chosen.items()), (_BLUE, _ORANGE), ("-", "--"), strict=False):
         axes.errorbar(
             *(report.ks, report.cosine),
-            yerr=report.cosine_se * 1.96,
+            yerr=report.cosine_margin,
             color=colour,
             linestyle=line,
             marker="o",
@@ -181,7 +185,7 @@ def _draw_training(axes: Axes, runs: Sequence[Run]) -> None:
     for run, line in zip(runs, ("-", "--", ":", "-."), strict=False):
         steps = sorted(run.evaluated)
         for shown, colour in {1: _BLUE, k: _ORANGE}.items():
-            values = [run.evaluated[step][shown] for step in steps]
+            values = [run.evaluated[step].get(shown, math.nan) for step in steps]
             axes.plot(steps, values, color=colour, linestyle=line, label=f"pass@{shown}, trained for {run.name}")
     axes.set(xlabel="step", ylabel="held-out prompts", ylim=(0, 1.02))
     axes.set_title("pass@k over training", fontsize=9)

@@ -38,7 +38,7 @@ def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     device = trainer.accelerator.device
     pending = (trainer._pending_extra_logs, trainer._pending_metrics)
-    before = [dict(logs) for logs in pending]
+    before = [{key: list(values) for key, values in logs.items()} for logs in pending]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         set_seed(seed + trainer.accelerator.process_index)
         try:
@@ -91,8 +91,11 @@ def sample_rollouts(
     chunks = [inputs[start : start + at_once] for start in range(0, len(inputs), at_once)]
     with failing_together():
         generated = [_generate(trainer, chunk, num_rollouts) for chunk in progress(chunks, "probe: rollouts")]
+    with failing_together():
+        completions = [_decode(trainer, chunk, *ids) for chunk, ids in zip(chunks, generated, strict=True)]
     with failing_together(), _rewards_that_raise_late(trainer):
-        rewards = [_score(trainer, chunk, *ids) for chunk, ids in zip(chunks, generated, strict=True)]
+        scored = zip(chunks, completions, generated, strict=True)
+        rewards = [_score(trainer, chunk, decoded, ids) for chunk, decoded, (_, ids) in scored]
     prompt_ids = [ids for chunk, _ in generated for ids in chunk[::num_rollouts]]
     completion_ids = [ids for _, chunk in generated for ids in chunk]
     groups = [completion_ids[first : first + num_rollouts] for first in range(0, len(inputs), num_rollouts)]
@@ -117,20 +120,19 @@ class TrainingBatch:
         self._trainer = trainer
         self._batch: dict[str, Any] | None = None
         self._rewards: Tensor | None = None
+        self._scored: Tensor | None = None  # by whoever scored last, another monitor's probe maybe
         generate, score = trainer._generate_and_score_completions, trainer._calculate_rewards
 
         @wraps(score)
         def heard_score(*args: Any, **kwargs: Any) -> Tensor:
-            rewards = score(*args, **kwargs)
-            if trainer.model.training:
-                self._rewards = rewards
-            return rewards
+            self._scored = score(*args, **kwargs)
+            return self._scored
 
         @wraps(generate)
         def heard_generate(inputs: list[dict[str, Any]]) -> dict[str, Any]:
             batch = generate(inputs)
             if trainer.model.training:
-                self._batch = batch
+                self._batch, self._rewards = batch, self._scored
             return batch
 
         trainer._calculate_rewards = heard_score
@@ -197,11 +199,10 @@ def _generate(
 
 
 def _score(
-    trainer: GRPOTrainer, inputs: list[dict[str, Any]], prompt_ids: list[list[int]], completion_ids: list[list[int]]
+    trainer: GRPOTrainer, inputs: list[dict[str, Any]], completions: list, completion_ids: list[list[int]]
 ) -> Tensor:
     """Rewards of this rank's inputs, `(B, functions)`, on the CPU."""
     prompts = [row["prompt"] for row in inputs]
-    completions = _decode(trainer, prompts, prompt_ids, completion_ids)
     gathered = trainer._calculate_rewards(inputs, prompts, completions, completion_ids)
     first = trainer.accelerator.process_index * len(inputs)
     return gathered[first : first + len(inputs)].cpu()
@@ -245,16 +246,18 @@ def _rewards_that_raise_late(trainer: GRPOTrainer) -> Iterator[None]:
         raise failures[0]
 
 
-def _as_many(rewards: list, completions: list) -> list:
+def _as_many(rewards: list, completions: list) -> list[float | None]:
     if len(rewards) != len(completions):
         raise ValueError(f"a reward function returned {len(rewards)} rewards for {len(completions)} completions.")
-    return rewards
+    return [None if reward is None else float(reward) for reward in rewards]
 
 
-def _decode(trainer: GRPOTrainer, prompts: list, prompt_ids: list[list[int]], completion_ids: list[list[int]]) -> list:
+def _decode(
+    trainer: GRPOTrainer, inputs: list[dict[str, Any]], prompt_ids: list[list[int]], completion_ids: list[list[int]]
+) -> list:
     """Completions as the reward functions of a training step see them."""
     tokenizer = trainer._tokenizer
-    if not is_conversational({"prompt": prompts[0]}):
+    if not is_conversational({"prompt": inputs[0]["prompt"]}):
         return trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
     if getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None):
         return [
@@ -272,6 +275,8 @@ def check_probable(trainer: GRPOTrainer) -> None:
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a ConflictMonitor cannot "
             "repeat; train without them or without the monitor."
         )
+    if trainer._is_vlm:
+        raise ValueError("the policy reads images, whose gradients a ConflictMonitor cannot take; train without it.")
 
 
 def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
@@ -296,9 +301,8 @@ def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
 def warn_if_truncated(trainer: GRPOTrainer) -> None:
     """Warns if completions are not sampled from the policy whose gradient is taken."""
     harmless = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
-    truncating = [
-        f"{name}={getattr(trainer, name)}" for name, values in harmless.items() if getattr(trainer, name) not in values
-    ]
+    chosen = {name: getattr(trainer, name) for name in harmless} | (trainer.args.generation_kwargs or {})
+    truncating = [f"{name}={chosen[name]}" for name, values in harmless.items() if chosen[name] not in values]
     if truncating:
         warnings.warn(
             f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the ConflictMonitor takes "

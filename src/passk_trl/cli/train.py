@@ -78,6 +78,7 @@ def load_splits(script_args: TrainArguments) -> DatasetDict:
         raise ValueError("dataset_name is not set; set a hub id, a local path or an import path of a function.")
     module, _, function = name.rpartition(".")
     if module and "/" not in name and not Path(name).exists():
+        sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
         return getattr(importlib.import_module(module), function)()
     return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
 
@@ -87,6 +88,12 @@ def build_trainer(
 ) -> PassKGRPOTrainer:
     """The trainer of a recipe, with its monitor."""
     splits = load_splits(script_args)
+    for wanted in (script_args.dataset_train_split, script_args.dataset_test_split):
+        if wanted not in splits:
+            raise ValueError(
+                f"dataset_name={script_args.dataset_name!r} has no split '{wanted}', only {', '.join(splits)}; set "
+                "dataset_train_split and dataset_test_split."
+            )
     probe_split = script_args.dataset_probe_split or ("probe" if "probe" in splits else script_args.dataset_test_split)
     callbacks = []
     if isinstance(script_args.monitor, dict):
@@ -115,10 +122,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = TrlParser((TrainArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl train")
     try:
         script_args, training_args, model_args = parser.parse_args_and_config(args)
-    except (ValueError, OSError) as error:
+        trainer = build_trainer(script_args, training_args, model_args)
+    except (ValueError, OSError, ImportError) as error:
         print(f"passk-trl train: {error}", file=sys.stderr)
         sys.exit(2)
-    trainer = build_trainer(script_args, training_args, model_args)
     if trainer.accelerator.is_main_process:
         Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
         Path(training_args.output_dir, "training_args.json").write_text(training_args.to_json_string())

@@ -61,6 +61,7 @@ class CausalLM:
         self.softcap = getattr(causal_lm.config.get_text_config(), "final_logit_softcapping", None)
         self.temperature = temperature
         self.autocast = autocast
+        self._head_checked = False
 
     def last_hidden_state(self, batch: PaddedBatch) -> Tensor:
         """
@@ -77,7 +78,9 @@ class CausalLM:
         finally:
             handle.remove()
         (hidden,) = kept
-        self._check_head(hidden[:, -1], logits[:, -1].float())
+        if not self._head_checked:  # on all ranks in the same pass, the first
+            self._check_head(hidden[:, -1], logits[:, -1].float())
+            self._head_checked = True
         return hidden
 
     def log_probs(self, batch: PaddedBatch) -> Tensor:
@@ -118,7 +121,7 @@ class CausalLM:
         if (expected - logits).abs().max() > tolerance * (1 + expected.abs().max()):
             raise ValueError(
                 f"the logits of {type(self.model).__name__} are not its LM head applied to its last hidden state, "
-                "which the activations road relies on; set method='parameters'."
+                "which gradients through activations rely on; use gram_matrix(..., method='parameters')."
             )
 
 

@@ -119,24 +119,23 @@ def gram_matrix(
         if store == "auto":
             most_prompts = largest(rollouts.num_prompts, device)
             store = "exact" if 4 * most_prompts * coverage.covered <= _EXACT_BYTES else "sketch"
-
-        def new_store(num_prompts: int) -> Store:
-            return ExactStore(num_prompts) if store == "exact" else SketchStore(num_prompts, seed)
-
         if method == "parameters":
             batch_size = 1
         elif batch_size is None:
             batch_size = -largest(-_default_batch_size(rollouts), device)  # the smallest of all ranks
         one_batch = _through_activations if method == "activations" else _through_parameters
-        kept = new_store(rollouts.num_prompts)
+        if largest(rollouts.num_prompts, device) == 0:
+            raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
+        kept = ExactStore(rollouts.num_prompts) if store == "exact" else SketchStore(rollouts.num_prompts, seed)
         pending = longest_first(rollouts)
-        # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company.
+        # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company, with a
+        # batch that adds zero.
         while largest(len(pending), device) > 0:
             prompts = pending[:batch_size]
             batch = padded(rollouts, prompts, pad_token_id, device) if prompts else no_rollouts(pad_token_id, device)
             try:
                 with failing_together():
-                    one_batch(causal_lm, layers, batch, kept if prompts else new_store(1))
+                    one_batch(causal_lm, layers, batch, kept)
             except torch.OutOfMemoryError:
                 if batch_size == 1:
                     raise
@@ -159,6 +158,11 @@ def _through_activations(causal_lm: CausalLM, layers: list[Layer], batch: Padded
     head_layer = next((layer for layer in layers if layer.module is causal_lm.head_module), None)
 
     def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
+        if a.size(0) != batch.input_ids.size(0):
+            raise ValueError(
+                f"the layer '{layer.name}' mixes the tokens of all rollouts, so their gradients cannot be told apart; "
+                "set parameters to a regular expression that leaves it out."
+            )
         layer.rule(store, layer, batch, a, b)
 
     with tapped(below_head, on_gradient) as anchor:

@@ -173,14 +173,14 @@ def tapped(layers: list[Layer], on_gradient: Callable[[Layer, Tensor, Tensor], N
     """
     anchor = torch.zeros((), requires_grad=True)
 
-    def hook_of(layer: Layer) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
-        def hook(_module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            a = inputs[0].detach()
+    def hook_of(layer: Layer) -> Callable[[nn.Module, tuple, dict, Tensor], Tensor]:
+        def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, output: Tensor) -> Tensor:
+            a = next(iter((*inputs, *named_inputs.values()))).detach()
             return _Tap.apply(output, anchor, lambda b: on_gradient(layer, a, b.detach()))
 
         return hook
 
-    handles = [layer.module.register_forward_hook(hook_of(layer)) for layer in layers]
+    handles = [layer.module.register_forward_hook(hook_of(layer), with_kwargs=True) for layer in layers]
     try:
         yield anchor
     finally:

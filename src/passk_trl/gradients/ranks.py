@@ -34,7 +34,7 @@ def failing_together() -> Iterator[None]:
         return
     if all(out_of_memory for _, out_of_memory, _ in failed):
         raise torch.OutOfMemoryError(f"rank {failed[0][0]}: {failed[0][2]}") from None
-    if failure is not None:
+    if failure is not None and not isinstance(failure, torch.OutOfMemoryError):
         raise failure
     rank, _, text = next(entry for entry in failed if not entry[1])
     raise RuntimeError(f"rank {rank} failed:\n{text}")

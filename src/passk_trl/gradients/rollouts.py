@@ -103,7 +103,7 @@ def padded(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, devi
     """These prompts' rollouts as one batch."""
     pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i]]
     P = max(len(prompt) for prompt, _ in pairs)
-    C = max(len(completion) for _, completion in pairs)
+    C = max(1, *(len(completion) for _, completion in pairs))  # all may be empty
     input_ids = torch.full((len(pairs), P + C), pad_token_id)
     mask = torch.zeros_like(input_ids)
     for row, (prompt, completion) in enumerate(pairs):

@@ -66,14 +66,15 @@ class ExactStore:
     def gram(self) -> Tensor:
         gram_NN = torch.zeros((), dtype=torch.float64)
         for gradients in self._gradients.values():
-            for columns in gradients.flatten(1).split(_COLUMNS_AT_A_TIME, dim=1):
+            for columns in gradients[: self.num_prompts].flatten(1).split(_COLUMNS_AT_A_TIME, dim=1):
                 columns = gather_rows(columns)
                 gram_NN = gram_NN + (columns @ columns.T).double().cpu()
         return gram_NN.unsqueeze(0)
 
     def _add(self, name: str, prompts: list[int], gradients: Tensor) -> None:
         if name not in self._gradients:
-            self._gradients[name] = gradients.new_zeros(self.num_prompts, *gradients.shape[1:])
+            # At least one row: a rank without prompts must know all names, to gather with the others.
+            self._gradients[name] = gradients.new_zeros(max(1, self.num_prompts), *gradients.shape[1:])
         self._gradients[name].index_add_(0, torch.tensor(prompts, device=gradients.device), gradients)
 
 
@@ -121,7 +122,7 @@ class SketchStore:
     def gram(self) -> Tensor:
         gram_MNN = torch.zeros((), dtype=torch.float64)
         for sketches in self._sketches.values():
-            sketches = gather_rows(sketches.flatten(1)).view(-1, *sketches.shape[1:])
+            sketches = gather_rows(sketches[: self.num_prompts].flatten(1)).view(-1, *sketches.shape[1:])
             gram_MNN = gram_MNN + torch.einsum("imd,jmd->mij", sketches, sketches).double().cpu()
         return gram_MNN
 
@@ -132,7 +133,7 @@ class SketchStore:
 
     def _add(self, name: str, prompts: list[int], sketches: Tensor) -> None:
         if name not in self._sketches:
-            shape = (self.num_prompts, self.num_sketches, self.rank**2)
+            shape = (max(1, self.num_prompts), self.num_sketches, self.rank**2)
             self._sketches[name] = torch.zeros(shape, device=sketches.device)
         where = torch.tensor(prompts, device=sketches.device)
         self._sketches[name].index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
