@@ -71,6 +71,11 @@ def check_running(engine: str, trainer: Any) -> None:
         assert "ACCELERATE_USE_DEEPSPEED" not in os.environ
 
 
+def check_at_rest(trainer: Any) -> None:
+    """Fails if ZeRO-3 holds a parameter to be in use, which it then could not gather."""
+    assert not any(getattr(p, "ds_active_sub_modules", None) for p in trainer.model.parameters())
+
+
 def optimizer_state(engine: str, trainer: Any) -> list[list]:
     """What this rank's optimizer keeps: under ZeRO that of flat partitions, inside DeepSpeed's own optimizer."""
     optimizer = trainer.model_wrapped.optimizer.optimizer if engine.startswith("zero") else trainer.optimizer

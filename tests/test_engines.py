@@ -125,9 +125,18 @@ def test_the_gram_matrix_is_that_of_one_process(engine, lora, tmp_path):
 # (b) Training is bit-identical with and without the monitor. -----
 
 
+class CheckAtRest(TrainerCallback):
+    """After each step, and the probe at its end."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        engines.check_at_rest(self.trainer)
+
+
 def train(engine: str, lora: bool, output_dir, watched: bool) -> tuple:
     monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
-    trainer = build(engine, lora, output_dir, *monitors, save_strategy="steps", save_steps=3)
+    at_rest = CheckAtRest()
+    trainer = build(engine, lora, output_dir, *monitors, at_rest, save_strategy="steps", save_steps=3)
+    at_rest.trainer = trainer
     trainer.train()
     engines.check_running(engine, trainer)
     ours_or_clock = re.compile(r"conflict/|passk/|.*(time|per_second)")

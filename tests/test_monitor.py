@@ -17,6 +17,7 @@ from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.gradients import gram_matrix
 from passk_trl.interference import InterferenceReport, measure_interference
 from passk_trl.monitor import read_records
+from passk_trl.sampling import undisturbed
 
 
 PROBE = {"every": 2, "num_prompts": 12, "num_rollouts": 8}
@@ -451,3 +452,65 @@ def test_the_sketch_agrees_with_exact_gradients_within_its_error_bars(tmp_path):
     assert torch.equal(exact.num_correct, sketch.num_correct)  # the same rollouts
     assert ((exact.inner_product - sketch.inner_product).abs() < 3 * sketch.inner_product_se).all()
     assert not torch.equal(exact.inner_product, sketch.inner_product)
+
+
+def out_of_memory_above(most: int, sizes: list[int], generate):
+    def limited(prompt_ids, *args, num_generations):
+        sizes.append(len(prompt_ids))
+        if len(prompt_ids) > most:
+            raise torch.OutOfMemoryError("no memory left")
+        return generate(prompt_ids, *args, num_generations=num_generations)
+
+    return limited
+
+
+def test_generation_that_runs_out_of_memory_is_halved(tmp_path, monkeypatch):
+    sizes: list[int] = []
+    monitor = ConflictMonitor(tiny.questions(), **{**PROBE, "every": 6})
+    trainer = trained(tmp_path, monitor, reward_funcs=tiny.starts_low, max_steps=1, generation_batch_size=64)
+    limited = out_of_memory_above(2 * PROBE["num_rollouts"], sizes, trainer._generate_single_turn)
+    monkeypatch.setattr(trainer, "_generate_single_turn", limited)
+    monitor._probe(trainer.state)
+    assert sizes == [64, 32, *[16] * 6]  # of 8 rollouts each for 12 prompts
+    assert len(monitor.reports) == 1
+
+
+def test_what_is_left_out_is_named_once(tmp_path, caplog):
+    class Scaled(torch.nn.Module):  # no layer kind that is covered
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(32))
+
+        def forward(self, x):
+            return self.scale * x
+
+    monitor = ConflictMonitor(tiny.questions(), **{**PROBE, "every": 1})
+    trainer = PassKGRPOTrainer(
+        model=(policy := tiny.policy()),
+        reward_funcs=tiny.starts_low,
+        args=tiny.training_args(tmp_path, max_steps=2),
+        train_dataset=tiny.questions(),
+        processing_class=tiny.tokenizer(),
+        callbacks=[monitor],
+    )
+    policy.model.layers[1].mlp = torch.nn.Sequential(policy.model.layers[1].mlp, Scaled())
+    trainer.train()
+    assert len(monitor.reports) == 2
+    (said,) = [record.getMessage() for record in caplog.records if "leave out" in record.getMessage()]
+    assert "model.layers.1.mlp.1.scale" in said
+    first, _ = read_records(tmp_path / "conflict.jsonl")
+    assert first["left_out_parameters"] == ["model.layers.1.mlp.1.scale"]
+    assert first["trainable_parameters"] - first["covered_parameters"] == 32
+
+
+def test_ranks_that_share_a_vllm_draw_the_same(tmp_path, monkeypatch):
+    trainer = trained(tmp_path, reward_funcs=tiny.starts_low, max_steps=1)
+    draws = {}
+    for tensor_parallel_size in (1, 2):
+        trainer.args.vllm_tensor_parallel_size = tensor_parallel_size
+        for rank in range(4):
+            monkeypatch.setattr(type(trainer.accelerator), "process_index", rank)
+            with undisturbed(trainer, seed=0):
+                draws[tensor_parallel_size, rank] = torch.rand(()).item()
+    assert len({draws[1, rank] for rank in range(4)}) == 4
+    assert draws[2, 0] == draws[2, 1] != draws[2, 2] == draws[2, 3]

@@ -5,12 +5,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -18,13 +19,16 @@ from trl import GRPOTrainer
 
 from .estimators import pass_at_k
 from .gradients import GramMatrix, ScoredRollouts, gram_matrix
-from .gradients.ranks import failing_together, gather_list
+from .gradients.ranks import failing_together, gather_list, num_ranks
 from .interference import InterferenceReport, measure_interference
 from .outcomes import reported_ks
 from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
 
 
 logger = logging.getLogger(__name__)
+
+# What the stores are called in the log.
+_KEPT = {"exact": "whole (gram='exact')", "sketch": "as sketches of a fixed size (gram='sketch')"}
 
 # Fewer prompts than this give error bars too wide to mean anything.
 _FEWEST_PROMPTS = 8
@@ -261,8 +265,11 @@ class ConflictMonitor(TrainerCallback):
             self._failures.add(type(error).__name__)
             return
         finally:
+            clear_device_cache()  # what the probe took is training's again
             self._last_seconds = seconds = time.perf_counter() - began
             self._probe_seconds += seconds
+        if not self.reports:
+            self._say_what_is_measured(probe.gram)
         self.reports.append(probe.report)
         self.steps.append(state.global_step)
         self._append(
@@ -306,31 +313,52 @@ class ConflictMonitor(TrainerCallback):
         assert self.probe_dataset is not None  # or there would be a batch
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(self.probe_dataset), generator=generator)[: self.num_prompts].tolist()
-        return sample_rollouts(
-            self.trainer, self.probe_dataset, rows, self.num_rollouts, self.success_threshold, self._progress
-        )
+        share = -(-len(rows) // num_ranks())
+        with self._progress(share, "probe: rollouts") as progress:
+            return sample_rollouts(
+                self.trainer, self.probe_dataset, rows, self.num_rollouts, self.success_threshold, progress.update
+            )
 
     def _gram(self, rollouts: ScoredRollouts, seed: int) -> GramMatrix:
         trainer = self.trainer
-        with self._progress(total=rollouts.num_prompts, description="probe: gradients") as progress:
-            return gram_matrix(
-                trainer.accelerator.unwrap_model(trainer.model_wrapped),
-                rollouts,
-                pad_token_id=trainer._tokenizer.pad_token_id,
-                temperature=trainer.temperature,
-                store=self.gram,
-                parameters=self.parameters,
-                seed=seed,
-                batch_size=self.probe_batch_size,
-                autocast=trainer.accelerator.autocast,
-                on_batch=progress.update,
-            )
+        try:
+            with self._progress(rollouts.num_prompts, "probe: gradients") as progress:
+                return gram_matrix(
+                    trainer.accelerator.unwrap_model(trainer.model_wrapped),
+                    rollouts,
+                    pad_token_id=trainer._tokenizer.pad_token_id,
+                    temperature=trainer.temperature,
+                    store=self.gram,
+                    parameters=self.parameters,
+                    seed=seed,
+                    batch_size=self.probe_batch_size,
+                    autocast=trainer.accelerator.autocast,
+                    on_batch=progress.update,
+                )
+        finally:
+            # ZeRO-3 counts a module as in use until the backward pass leaves it at its input, which ours need not
+            # reach, and TRL's gathering of weights for vLLM would then fail.
+            if hasattr(trainer.model_wrapped, "empty_partition_cache"):
+                trainer.model_wrapped.empty_partition_cache()
 
-    def _progress(self, iterable: Iterable | None = None, description: str = "", total: int | None = None) -> tqdm:
+    def _progress(self, prompts: int, description: str) -> tqdm:
         quiet = self.trainer.args.disable_tqdm or not self.trainer.accelerator.is_main_process
-        return tqdm(iterable, desc=description, total=total, disable=quiet, leave=False, delay=3)
+        return tqdm(desc=description, total=prompts, unit="prompt", disable=quiet, leave=False, delay=3)
 
     # What becomes of a report.
+
+    def _say_what_is_measured(self, gram: GramMatrix) -> None:
+        if not self.trainer.accelerator.is_main_process:
+            return
+        coverage = gram.coverage
+        logger.info(
+            "probes take in %d of %d trainable parameters, %s.", *(coverage.covered, coverage.total), _KEPT[gram.store]
+        )
+        if coverage.left_out:
+            logger.warning(
+                "probes leave out %.1f%% of the trainable parameters, of layer kinds that are not covered: %s.",
+                *(100 * (1 - coverage.fraction), ", ".join(coverage.left_out)),
+            )
 
     def _log(self, probe: "Probe", seconds: float) -> None:
         k, report = self.training_k, probe.report

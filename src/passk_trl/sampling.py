@@ -6,15 +6,19 @@ Everything goes through the trainer's own generation and reward functions, and n
 import inspect
 import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import is_peft_model
+from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import set_seed
 from trl import GRPOTrainer
 from trl.chat_template_utils import parse_response
@@ -29,26 +33,47 @@ from .outcomes import are_binary, combine_rewards
 # What TRL passes to every reward function besides the columns of the dataset.
 _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 
-Progress = Callable[[Iterable, str], Iterable]
-
 
 @contextmanager
 def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
-    """Random streams of its own for what happens inside, and nothing left of what reward functions log in it."""
+    """
+    Random streams of its own for what happens inside, and nothing left of what reward functions log in it. A vLLM that
+    got the weights inside gets them again from training, when it would have without.
+
+    A vLLM server has a random stream of its own, which rollouts inside do advance.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     device = trainer.accelerator.device
     pending = (trainer._pending_extra_logs, trainer._pending_metrics)
     before = [{key: list(values) for key, values in logs.items()} for logs in pending]
+    last_loaded_step = trainer._last_loaded_step if trainer.use_vllm else None
+    merged = [(weight, weight.to("cpu", copy=True)) for weight in _weights_merged_for_vllm(trainer)]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        set_seed(seed + trainer.accelerator.process_index)
+        # The ranks that share a colocated vLLM must draw the same tokens.
+        set_seed(seed + trainer.accelerator.process_index // trainer.args.vllm_tensor_parallel_size)
         try:
             yield
         finally:
+            for weight, original in merged:
+                weight.copy_(original)
+            if trainer.use_vllm:
+                trainer._last_loaded_step = last_loaded_step
             random.setstate(python)
             np.random.set_state(numpy)
             for logs, content in zip(pending, before, strict=True):
                 logs.clear()
                 logs.update(content)
+
+
+def _weights_merged_for_vllm(trainer: GRPOTrainer) -> list[Tensor]:
+    """This rank's part of the weights that TRL merges adapters into for vLLM, and out of again, which rounds them."""
+    if not (trainer.use_vllm and is_peft_model(trainer.model)):
+        return []
+    layers = [module for module in trainer.model.modules() if isinstance(module, BaseTunerLayer)]
+    weights = [
+        parameter.detach() for layer in layers for parameter in layer.get_base_layer().parameters(recurse=False)
+    ]
+    return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
 
 
 def sample_rollouts(
@@ -57,7 +82,7 @@ def sample_rollouts(
     rows: list[int],
     num_rollouts: int,
     success_threshold: float | None,
-    progress: Progress,
+    on_prompts: Callable[[int], None],
 ) -> tuple[ScoredRollouts, list[int]]:
     """
     Rollouts of rows of a dataset, divided over the ranks.
@@ -73,8 +98,8 @@ def sample_rollouts(
             Rollouts of each row.
         success_threshold (`float`, *optional*):
             Reward from which a rollout counts as correct; rewards must be 0 or 1 if `None`.
-        progress (`Callable`):
-            Wraps an iterable with a description in a progress bar.
+        on_prompts (`Callable[[int], None]`):
+            Called with the number of prompts rolled out, after each batch.
 
     Returns:
         [`ScoredRollouts`] and `list[int]`: this rank's share, and the rows they are. A row is left out if one of its
@@ -87,22 +112,17 @@ def sample_rollouts(
     share = -(-len(rows) // num_ranks())
     # Generation and rewards take as many prompts from every rank: those that have one less fill up with any.
     inputs = [dataset[row] for row in (mine + rows)[:share] for _ in range(num_rollouts)]
-    at_once = num_rollouts * max(1, trainer.args.generation_batch_size // num_ranks() // num_rollouts)
-    chunks = [inputs[start : start + at_once] for start in range(0, len(inputs), at_once)]
+    prompt_ids, completion_ids = _generate(trainer, inputs, num_rollouts, on_prompts)
     with failing_together():
-        generated = [_generate(trainer, chunk, num_rollouts) for chunk in progress(chunks, "probe: rollouts")]
-    with failing_together():
-        completions = [_decode(trainer, chunk, *ids) for chunk, ids in zip(chunks, generated, strict=True)]
+        completions = _decode(trainer, inputs, prompt_ids, completion_ids)
     with failing_together(), _rewards_that_raise_late(trainer):
-        scored = zip(chunks, completions, generated, strict=True)
-        rewards = [_score(trainer, chunk, decoded, ids) for chunk, decoded, (_, ids) in scored]
-    prompt_ids = [ids for chunk, _ in generated for ids in chunk[::num_rollouts]]
-    completion_ids = [ids for _, chunk in generated for ids in chunk]
+        rewards = _score(trainer, inputs, completions, completion_ids, _fitting(trainer, num_rollouts))
     groups = [completion_ids[first : first + num_rollouts] for first in range(0, len(inputs), num_rollouts)]
     with failing_together():
-        rewards_NGF = torch.cat(rewards).view(share, num_rollouts, -1)
+        rewards_NGF = rewards.view(share, num_rollouts, -1)
         success_NG = success_of(trainer, rewards_NGF[: len(mine)], success_threshold)
     kept = (~success_NG.isnan().any(dim=1)).nonzero().flatten().tolist()
+    prompt_ids = prompt_ids[::num_rollouts]
     rollouts = ScoredRollouts([prompt_ids[i] for i in kept], [groups[i] for i in kept], success_NG[kept])
     return rollouts, [mine[i] for i in kept]
 
@@ -189,23 +209,55 @@ def _unpadded(ids: Tensor, mask: Tensor) -> list[list[int]]:
     return [row[kept.bool()].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]
 
 
+def _fitting(trainer: GRPOTrainer, num_rollouts: int) -> int:
+    """Rollouts of whole prompts that fit where training's do."""
+    return num_rollouts * max(1, trainer.args.generation_batch_size // num_ranks() // num_rollouts)
+
+
 def _generate(
-    trainer: GRPOTrainer, inputs: list[dict[str, Any]], num_rollouts: int
+    trainer: GRPOTrainer, inputs: list[dict[str, Any]], num_rollouts: int, on_prompts: Callable[[int], None]
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompt ids and completion ids of inputs that repeat each prompt for its rollouts."""
-    prompt_ids, images, fields = trainer._tokenize_prompts([row["prompt"] for row in inputs])
-    completion_ids, _ = trainer._generate_single_turn(prompt_ids, images, fields, num_generations=num_rollouts)
+    """
+    Prompt ids and completion ids of inputs that repeat each prompt for its rollouts, in batches that are halved on all
+    ranks when memory runs out on one. A vLLM does its own batching and gets all at once.
+    """
+    prompt_ids: list[list[int]] = []
+    completion_ids: list[list[int]] = []
+    at_once = len(inputs) if trainer.use_vllm else _fitting(trainer, num_rollouts)
+    while len(prompt_ids) < len(inputs):
+        batch = inputs[len(prompt_ids) : len(prompt_ids) + at_once]
+        try:
+            with failing_together():
+                ids, images, fields = trainer._tokenize_prompts([row["prompt"] for row in batch])
+                completions, _ = trainer._generate_single_turn(ids, images, fields, num_generations=num_rollouts)
+        except torch.OutOfMemoryError:
+            if at_once == num_rollouts:
+                raise
+            at_once = num_rollouts * (at_once // num_rollouts // 2)
+            clear_device_cache()
+            continue
+        prompt_ids += ids
+        completion_ids += completions
+        on_prompts(len(batch) // num_rollouts)
     return prompt_ids, completion_ids
 
 
 def _score(
-    trainer: GRPOTrainer, inputs: list[dict[str, Any]], completions: list, completion_ids: list[list[int]]
+    trainer: GRPOTrainer,
+    inputs: list[dict[str, Any]],
+    completions: list,
+    completion_ids: list[list[int]],
+    at_once: int,
 ) -> Tensor:
     """Rewards of this rank's inputs, `(B, functions)`, on the CPU."""
-    prompts = [row["prompt"] for row in inputs]
-    gathered = trainer._calculate_rewards(inputs, prompts, completions, completion_ids)
-    first = trainer.accelerator.process_index * len(inputs)
-    return gathered[first : first + len(inputs)].cpu()
+    rewards = []
+    for start in range(0, len(inputs), at_once):
+        part = slice(start, start + at_once)
+        prompts = [row["prompt"] for row in inputs[part]]
+        gathered = trainer._calculate_rewards(inputs[part], prompts, completions[part], completion_ids[part])
+        first = trainer.accelerator.process_index * len(prompts)
+        rewards.append(gathered[first : first + len(prompts)].cpu())
+    return torch.cat(rewards)
 
 
 @contextmanager

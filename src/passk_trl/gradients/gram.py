@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
 from .causal_lm import CausalLM
@@ -140,6 +141,7 @@ def gram_matrix(
                 if batch_size == 1:
                     raise
                 kept.forget(prompts)
+                clear_device_cache()
                 batch_size //= 2
                 continue
             pending = pending[batch_size:]
