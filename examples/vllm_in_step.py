@@ -1,0 +1,133 @@
+"""Checks on a GPU that probes and training through vLLM sample from the present policy, in either of its two modes.
+
+    pip install 'passk-trl[vllm]'
+    python examples/vllm_in_step.py colocate
+    CUDA_VISIBLE_DEVICES=1 trl vllm-serve --model Qwen/Qwen2.5-0.5B-Instruct &
+    CUDA_VISIBLE_DEVICES=0 python examples/vllm_in_step.py server
+
+Trains for a few steps, with a learning rate large enough to move the policy far, and with a probe every second step.
+For each call to vLLM it prints how far the log-probabilities by which vLLM sampled are from the present policy's, and
+how far these are from the start policy's. In step, the first stays what rounding makes of it from beginning to end.
+"""
+
+import argparse
+import sys
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM
+from trl import GRPOTrainer
+
+from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
+from passk_trl.gradients import ScoredRollouts
+from passk_trl.gradients.causal_lm import CausalLM
+from passk_trl.gradients.rollouts import padded
+from passk_trl.tasks import quickstart
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    A call to vLLM: at which step, with how many rollouts of a prompt, and the mean distances, over all tokens, of
+    log-probabilities: those vLLM sampled by from the present policy's, and the present policy's from the start's.
+    """
+
+    step: int
+    num_rollouts: int
+    from_policy: float
+    from_start: float
+
+
+def watch_calls(trainer: GRPOTrainer, start: Any) -> list[Call]:
+    """A list that gets a [`Call`] for each call of the trainer to vLLM. `start` is the start policy, loaded apart."""
+    calls: list[Call] = []
+    generate = trainer.vllm_generation.generate
+
+    def generate_and_measure(
+        prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None
+    ) -> tuple:
+        answer = generate(prompts, images, num_generations, profiler)
+        _, completion_ids, log_probs, _ = answer
+        sampled = torch.tensor([token[0] for completion in log_probs for token in completion])
+        rollouts = ScoredRollouts(prompts, [[ids, ids] for ids in completion_ids], torch.zeros(len(prompts), 2))
+        batch = padded(
+            rollouts, list(range(len(prompts))), trainer._tokenizer.pad_token_id, trainer.accelerator.device
+        )
+        kept = batch.attention_mask[::2, -batch.completion_length :].bool()  # a group has two rollouts at least
+        with torch.no_grad():
+            present, *_ = trainer._get_per_token_logps_and_entropies(
+                trainer.model, batch.input_ids, batch.attention_mask, batch.completion_length
+            )
+            at_start = CausalLM(start, trainer.temperature, nullcontext).log_probs(batch)
+        present, at_start = (rows.view(len(prompts), 2, -1)[:, 0][kept].float().cpu() for rows in (present, at_start))
+        distances = ((sampled - present).abs().mean(), (present - at_start).abs().mean())
+        calls.append(Call(trainer.state.global_step, num_generations, *map(float, distances)))
+        return answer
+
+    trainer.vllm_generation.generate = generate_and_measure
+    return calls
+
+
+def is_in_step(calls: list[Call]) -> bool:
+    """Whether vLLM kept as close to the policy as at the start, while the policy went ten times as far away."""
+    rounding = calls[0].from_policy
+    moved = [call for call in calls if call.step > 0]
+    return all(call.from_policy < 3 * rounding and call.from_start > 10 * rounding for call in moved)
+
+
+def ends_odd(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
+    """A reward that any policy gets half of the time, so that there is always something to learn."""
+    return [float(ids[-1] % 2) for ids in completion_ids]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", choices=["colocate", "server"])
+    parser.add_argument("--model", default="Qwen/Qwen2.5-0.5B-Instruct")
+    parser.add_argument("--server-base-url", default="http://localhost:8000")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--lora", action="store_true", help="train a LoRA adapter, which TRL merges for vLLM")
+    options = parser.parse_args()
+    mode = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.3, "vllm_max_model_length": 256}
+    if options.mode == "server":
+        mode = {"vllm_mode": "server", "vllm_server_base_url": options.server_base_url}
+    tasks = quickstart()
+    with tempfile.TemporaryDirectory() as output_dir:
+        trainer = PassKGRPOTrainer(
+            options.model,
+            ends_odd,
+            PassKGRPOConfig(
+                output_dir,
+                pass_at_k=4,
+                num_generations=8,
+                per_device_train_batch_size=32,
+                max_completion_length=32,
+                max_steps=options.steps,
+                learning_rate=options.learning_rate,
+                lr_scheduler_type="constant",
+                use_vllm=True,
+                report_to=[],
+                **mode,
+            ),
+            tasks["train"],
+            peft_config=LoraConfig(r=16, target_modules="all-linear") if options.lora else None,
+            callbacks=[ConflictMonitor(tasks["probe"], every=2, num_prompts=8, num_rollouts=6, at_start=True)],
+        )
+        start = AutoModelForCausalLM.from_pretrained(options.model, dtype=trainer.model.dtype)
+        calls = watch_calls(trainer, start.to(trainer.accelerator.device))
+        trainer.train()
+    print(f"{'step':>5}{'rollouts':>10}{'from policy':>13}{'policy from start':>19}")
+    for call in calls:
+        print(f"{call.step:>5}{call.num_rollouts:>10}{call.from_policy:>13.5f}{call.from_start:>19.5f}")
+    if not is_in_step(calls):
+        sys.exit("out of step, or the policy moved too little to tell: raise --learning-rate")
+    print("vLLM is in step with the policy in probes, after them, and in training.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Probes and training through a real vLLM, in its two modes. Run by `make test-vllm`, which installs it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from peft import LoraConfig
+from transformers import Qwen2ForCausalLM
+
+import engines
+import tiny
+import vllm_cpu
+from passk_trl import ConflictMonitor, PassKGRPOTrainer
+from ranks import run_ranks
+from vllm_in_step import Call, is_in_step, watch_calls
+
+
+pytestmark = pytest.mark.vllm
+
+PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 6, "at_start": True}  # training has groups of 8
+
+
+def saved_policy(path: Path, **config) -> Path:
+    """vLLM loads its policy from a directory, and on CPUs wants heads of 32 dimensions."""
+    tiny.policy(hidden_size=64, **config).save_pretrained(path)
+    tiny.tokenizer().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[tuple[Path, str]]:
+    """A policy's directory, and the URL of a vLLM server of it. Reloading would miss the copy of a tied head."""
+    directory = tmp_path_factory.mktemp("server")
+    path = saved_policy(directory / "policy", tie_word_embeddings=False)
+    with vllm_cpu.server(path, directory / "log") as url:
+        yield path, url
+
+
+def train(engine: str, lora: bool, policy_path: Path, url: str | None, output_dir: Path, watched: bool) -> tuple:
+    """Trains and returns the steps of the probes, the weights, and the calls to vLLM."""
+    if url is None:
+        vllm_cpu.take_new_weights()
+        mode = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.2, "vllm_max_model_length": 64}
+    else:
+        vllm_cpu.send_weights_by_file(policy_path)
+        mode = {"vllm_mode": "server", "vllm_server_base_url": url}
+    start = Qwen2ForCausalLM.from_pretrained(policy_path)  # before ZeRO-3 would shard it
+    monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
+    arguments = engines.arguments(engine)
+    size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
+    adapter = LoraConfig(r=4, target_modules="all-linear") if lora else None
+    trainer = PassKGRPOTrainer(
+        str(policy_path),
+        tiny.starts_low,
+        tiny.training_args(output_dir, pass_at_k=4, max_steps=4, use_vllm=True, **mode, **arguments, **size),
+        tiny.questions(),
+        peft_config=adapter,
+        callbacks=monitors,
+    )
+    calls = watch_calls(trainer, start)
+    trainer.train()
+    engines.check_running(engine, trainer)
+    return [m.steps for m in monitors], [engines.local_values(p) for p in trainer.model.parameters()], calls
+
+
+def everywhere(engine: str, lora: bool, policy_path: Path, url: str | None, directory: Path, watched: bool) -> list:
+    return run_ranks(
+        train,
+        *(engine, lora, policy_path, url, directory / str(watched), watched),
+        world_size=engines.world_size(engine),
+        environment={**vllm_cpu.ENVIRONMENT, **engines.environment(engine, directory)},
+        timeout=600,
+    )
+
+
+def check(calls: list[Call], probes: list[int]) -> None:
+    """vLLM was called when it should be, and sampled from the policy of the step: in probes, after them and else."""
+    of_probes = [call.step for call in calls if call.num_rollouts == PROBE["num_rollouts"]]
+    of_training = [call.step for call in calls if call.num_rollouts != PROBE["num_rollouts"]]
+    assert (of_probes, of_training) == (probes, [0, 1, 2, 3])
+    assert is_in_step(calls), calls
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("engine", ["single", "ddp", "fsdp2", "zero3"])
+def test_colocated(engine, lora, tmp_path):
+    policy_path = saved_policy(tmp_path / "policy")
+    watched = everywhere(engine, lora, policy_path, None, tmp_path, True)
+    alone = everywhere(engine, lora, policy_path, None, tmp_path, False)
+    for (steps, weights, calls), (_, weights_alone, calls_alone) in zip(watched, alone, strict=True):
+        assert steps == [[0, 2, 4]]
+        assert weights == weights_alone
+        check(calls, probes=[0, 2, 4])
+        check(calls_alone, probes=[])
+
+
+@pytest.mark.parametrize(("engine", "lora"), [("single", True), ("ddp", False), ("fsdp2", False), ("zero3", True)])
+def test_server(engine, lora, server, tmp_path):
+    for steps, _, calls in everywhere(engine, lora, *server, tmp_path, True):
+        assert steps == [[0, 2, 4]]
+        check(calls, probes=[0, 2, 4])
