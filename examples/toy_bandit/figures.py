@@ -17,15 +17,14 @@ from matplotlib.figure import Figure
 sys.path.append(str(Path(__file__).parents[1]))  # a script sees its own folder, not the one above
 
 from toy_bandit import bandit
-from toy_bandit.bandit import P_HARD, SEPARATION, THETA_REF, Array, Prompts
+from toy_bandit.bandit import NUM_STEPS, P_HARD, SEPARATION, THETA_REF, Array, K, Prompts
+from toy_bandit.table import cosines, pass1_change
 
 
 FOLDER = Path(__file__).parents[2] / "docs" / "toy_bandit"
 
 # Okabe & Ito's palette, with line styles beside it; the same colour means the same thing in every figure.
 EASY, HARD, ALL, GREY = "#0072B2", "#D55E00", "#000000", "#999999"
-
-K, STEP, NUM_STEPS = 5, 1.0, 200  # k is the paper's for figure 5; the rest is ours
 
 
 def gradients() -> Figure:
@@ -35,7 +34,7 @@ def gradients() -> Figure:
     gradient_32 = bandit.success_gradient(THETA_REF, prompts)
     weighted_32 = bandit.weight(THETA_REF, prompts, 10)[:, None] * gradient_32
     cosine = bandit.cosine(gradient_32.mean(0), weighted_32.mean(0))
-    _trade_off(axes[0], bandit.ascend(THETA_REF, bandit.population(), K, STEP, NUM_STEPS))
+    _trade_off(axes[0], bandit.ascend(THETA_REF, bandit.population()))
     _arrows(axes[1], gradient_32, "∇J$_1$ = mean of ∇p", "∇J$_1$")
     _arrows(axes[2], weighted_32, "∇J$_{10}$ = mean of w$_{10}$∇p", "∇J$_{10}$")
     _arrow(axes[2], np.abs(weighted_32).max() * _unit(gradient_32.mean(0)), GREY, "direction of ∇J$_1$")
@@ -66,13 +65,13 @@ def conflict_regions() -> Figure:
     """Figure 3: contours of pass@1 and pass@5 over θ; grey where their gradients are in conflict."""
     figure, axes = _panels(2, height=4.0)
     prompts = bandit.population()
-    line = np.linspace(-5, 5, 121)
+    line = np.linspace(-5, 5, 81)
     theta = np.stack(np.meshgrid(line, line), -1)
-    conflict = bandit.inner_product(theta, prompts, K) < 0
-    path = bandit.ascend(THETA_REF, prompts, K, STEP, NUM_STEPS)
+    inner = bandit.inner_product(theta, prompts, K)
+    path = bandit.ascend(THETA_REF, prompts)
     for panel, k in zip(axes, (1, K), strict=True):
-        panel.contourf(line, line, conflict, levels=[0.5, 1.5], colors=["#CCCCCC"])
-        contours = panel.contour(line, line, bandit.pass_at_k(theta, prompts, k), levels=10, cmap="viridis")
+        panel.contourf(line, line, inner, levels=[inner.min(), 0], colors=["#CCCCCC"])
+        contours = panel.contour(line, line, bandit.pass_at_k(theta, prompts, k), levels=8, cmap="viridis")
         panel.clabel(contours, fontsize=7, fmt="%.2f")
         panel.plot(*path.T, color=HARD, linewidth=1.8, label=f"{NUM_STEPS} steps on pass@{K}")
         panel.plot(*THETA_REF, "o", color=HARD, label="θ$_{ref}$ = (−2, −2)")
@@ -82,7 +81,7 @@ def conflict_regions() -> Figure:
     end = bandit.pass_at_k(path[-1], prompts, 1)
     axes[0].contour(line, line, bandit.pass_at_k(theta, prompts, 1), levels=[end], colors=ALL, linestyles="--")
     axes[0].plot([], [], color=ALL, linestyle="--", label=f"pass@1 = {end:.3f}, as at the end")
-    axes[0].legend(fontsize=8, loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -91,9 +90,10 @@ def agreement() -> Figure:
     figure, axes = _panels(2, height=3.3, sharex=True, sharey=True)
     prompts = bandit.population()
     drawn = bandit.sample(round(6000 * (1 - P_HARD)), round(6000 * P_HARD), SEPARATION, np.random.default_rng(0))
-    path = bandit.ascend(THETA_REF, prompts, K, STEP, NUM_STEPS)
+    path = bandit.ascend(THETA_REF, prompts)
     scores_2N = bandit.agreement(path[[0, -1]], drawn, prompts)
-    bins = np.linspace(scores_2N.min(), scores_2N.max(), 61)
+    reach = np.abs(scores_2N).max()
+    bins = np.linspace(-reach, reach, 61)  # 0 is an edge
     for panel, scores_N, title in zip(axes, scores_2N, ("at θ$_{ref}$", f"after {NUM_STEPS} steps"), strict=True):
         for hard, colour, name in ((False, EASY, "easy"), (True, HARD, "hard")):
             panel.hist(scores_N[drawn.hard_N == hard], bins, color=colour, alpha=0.75, label=name)
@@ -109,7 +109,7 @@ def iterations() -> Figure:
     """Figure 5: pass@5 and pass@1 while pass@5 is ascended; all prompts, easy and hard ones."""
     figure, axes = _panels(2, height=3.3, sharey=True)
     prompts = bandit.population()
-    path = bandit.ascend(THETA_REF, prompts, K, STEP, NUM_STEPS)
+    path = bandit.ascend(THETA_REF, prompts)
     groups = (
         ("easy", prompts.only(hard=False), EASY, "--"),
         ("hard", prompts.only(hard=True), HARD, "-."),
@@ -132,34 +132,19 @@ def dependence() -> Figure:
     colours, lines = (EASY, HARD, "#009E73", "#CC79A7"), ("-", "--", "-.", ":")
     ks = np.geomspace(1, 64, 200)
     for p_hard, colour, line in zip((0.2, 0.3, 0.4, 0.5), colours, lines, strict=True):
-        axes[0].plot(
-            ks, cosines(p_hard, SEPARATION, ks), color=colour, linestyle=line, label=f"p$_{{hard}}$ = {p_hard}"
-        )
+        axes[0].plot(ks, cosines(p_hard, ks), color=colour, linestyle=line, label=f"p$_{{hard}}$ = {p_hard}")
     axes[0].set(xscale="log", xlabel="k", ylabel="cos(∇J$_k$, ∇J$_1$) at θ$_{ref}$", ylim=(-0.3, 1.02))
     axes[0].set_xticks([1, 2, 5, 10, 32, 64], ["1", "2", "5", "10", "32", "64"])
     axes[0].minorticks_off()
-    shares = np.linspace(0.1, 0.8, 15)
+    shares = np.linspace(0.01, 0.8, 80)
     for separation, colour, line in zip((0.2, 0.5, 1.0, 2.0), colours, lines, strict=True):
-        changes = [np.diff(pass1_change(p_hard, separation))[0] for p_hard in shares]
+        changes = [pass1_change(p_hard, separation) for p_hard in shares]
         axes[1].plot(shares, changes, color=colour, linestyle=line, label=f"Δ = {separation:g}")
-    axes[1].set(xlabel="p$_{hard}$", ylabel=f"change of pass@1, {NUM_STEPS} steps on pass@{K}")
+    axes[1].set(xlabel="p$_{hard}$", ylabel=f"change of pass@1, θ$_{{ref}}$ to best pass@{K}")
     for panel in axes:
         panel.axhline(0, color=GREY, linewidth=0.8)
         panel.legend(fontsize=8)
     return figure
-
-
-def cosines(p_hard: float, separation: float, ks: Array, theta: Array = THETA_REF) -> Array:
-    """cos(∇J_k, ∇J_1) over the population, for each k."""
-    prompts = bandit.population(p_hard, separation)
-    gradient_1 = bandit.pass_at_k_gradient(theta, prompts, 1)
-    return np.array([bandit.cosine(bandit.pass_at_k_gradient(theta, prompts, k), gradient_1) for k in ks])
-
-
-def pass1_change(p_hard: float, separation: float, theta: Array = THETA_REF) -> Array:
-    """pass@1 over the population before and after the training of figure 5, `[2]`."""
-    prompts = bandit.population(p_hard, separation)
-    return bandit.pass_at_k(bandit.ascend(theta, prompts, K, STEP, NUM_STEPS)[[0, -1]], prompts, 1)
 
 
 FIGURES = (gradients, kernel, conflict_regions, agreement, iterations, dependence)
