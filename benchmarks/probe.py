@@ -14,14 +14,14 @@ import argparse
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import DeepSpeedPlugin
+from accelerate import Accelerator, PartialState
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
@@ -57,15 +57,11 @@ class Policy:
         add_fused_lm_head(model)
         if lora:
             model = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", init_lora_weights=False))
-        plugin = DeepSpeedPlugin(zero_stage=3, gradient_accumulation_steps=1) if engine == "zero3" else None
-        self.accelerator = Accelerator(
-            cpu=options.device == "cpu",
-            deepspeed_plugin=plugin,
-            dataloader_config=DataLoaderConfiguration(),
-        )
-        if plugin is not None:
-            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
-        self.is_zero = plugin is not None
+        PartialState(cpu=options.device == "cpu")  # an Accelerator that is told so itself forgets DeepSpeed
+        self.accelerator = Accelerator()
+        self.is_zero = engine == "zero3"
+        if self.is_zero:
+            self.accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
         self.wrapped, _ = self.accelerator.prepare(model, optimizer)
         self.name = "LoRA" if lora else "all"
@@ -104,9 +100,9 @@ def random_rollouts(prompts: int, vocabulary: int, rank: int, ranks: int) -> Sco
 
 
 def forward_only(policy: Policy, rollouts: ScoredRollouts) -> None:
-    """What one batch keeps for its backward pass."""
+    """What the forward pass of one batch keeps for its backward pass."""
     batch = padded(rollouts, list(range(AT_A_TIME)), 0, policy.device)
-    output = policy.wrapped(batch.input_ids, batch.attention_mask, labels=labels(batch), fused_lm_head=True)
+    output = policy.model(batch.input_ids, batch.attention_mask, use_cache=False, logits_to_keep=1)
     del output
 
 
@@ -194,8 +190,10 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
     if engine == "zero3":
         import deepspeed
 
+        os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
         # Compiled at first use, by all ranks at once; gloo does without.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    warnings.simplefilter("ignore")  # of what torch and deepspeed think of each other
     torch.set_num_threads(1)
     options.dtype = getattr(torch, options.dtype)
     few, medium, many = (
@@ -218,7 +216,6 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
         print(
             f"\n{engine}: {ranks} process(es), {policy.trainable:,} parameters, {options.dtype}, {policy.device.type}"
         )
-    line("activations of one batch", "", "", f"{megabytes(forward_only, policy, few):.0f}")
     base = row("plain forward and backward", plain)
     row("probe, sketch", probe("sketch"), base, at_many=True)
     row("probe, exact", probe("exact"), base)
@@ -234,6 +231,7 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
             f"{taken / of_few:.2f}",
             f"{megabytes(torchjd, policy, few):.0f}",
         )
+    line("activations of one batch", "", "", f"{megabytes(forward_only, policy, few):.0f}")
     policy = Policy(engine, lora=True, options=options)
     base = row("plain forward and backward", plain)
     row("probe, exact", probe("exact"), base)
@@ -259,6 +257,7 @@ def main() -> None:
     print(f"{'engine':<8}{'of':<6}{'':<34}" + "".join(f"{column:>10}" for column in columns))
     for engine in options.engines:
         ranks = 1 if engine == "single" else 2
+        os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler tells stderr that it starts and stops
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
