@@ -219,8 +219,8 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
     base = row("plain forward and backward", plain)
     row("probe, sketch", probe("sketch"), base, at_many=True)
     row("probe, exact", probe("exact"), base)
-    row(f"a backward for each of {len(KS)} k", a_backward_for_each_k, base)
-    if engine != "zero3" or options.device == "cpu":
+    if engine == "single":
+        row(f"a backward for each of {len(KS)} k", a_backward_for_each_k, base)
         row("N stored gradients of autograd", probe("exact", "parameters"), base)
     if engine == "single" and not options.no_torchjd:
         of_few = seconds(plain, policy, few)

@@ -16,8 +16,10 @@ from .rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, p
 from .store import ExactStore, SketchStore, Store
 
 
-# Logits are formed for this many numbers at a time (256 MB in float32), whatever the vocabulary.
-_LOGITS_AT_A_TIME = 2**26
+# Logits are formed for this many numbers at a time, 4 MB in float32 of which a few copies live, or for so many tokens
+# if these are more: fewer do not fill a GPU.
+_LOGITS_AT_A_TIME = 2**20
+_FEWEST_TOKENS_AT_A_TIME = 128
 
 # Tokens in a forward pass where `batch_size` is not given.
 _TOKENS_AT_A_TIME = 2**13
@@ -196,8 +198,8 @@ def _through_head(
 def _blocks(batch: PaddedBatch, vocabulary: int) -> Iterator[tuple[slice, slice]]:
     """Blocks of (prompts, tokens) whose logits fit the limit: several prompts each, or parts of one."""
     B, K = batch.token_weights_BK.shape
-    tokens = max(1, min(K, _LOGITS_AT_A_TIME // vocabulary))
-    prompts = max(1, _LOGITS_AT_A_TIME // (vocabulary * K))
+    fitting = max(_FEWEST_TOKENS_AT_A_TIME, _LOGITS_AT_A_TIME // vocabulary)
+    tokens, prompts = min(K, fitting), max(1, fitting // K)
     for first in range(0, B, prompts):
         for start in range(0, K, tokens):
             yield slice(first, first + prompts), slice(start, start + tokens)
