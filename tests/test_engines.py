@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
 import engines
@@ -80,16 +81,18 @@ class MeasureGram(TrainerCallback):
         trainer = self.trainer
         model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
         share = SHARES[trainer.accelerator.process_index]
-        self.gram = gram_matrix(model, share, pad_token_id=0, temperature=0.7, batch_size=2)
+        with FlopCounterMode(display=False) as counter:
+            self.gram = gram_matrix(model, share, pad_token_id=0, temperature=0.7, batch_size=2)
+        self.operations = counter.get_total_flops()
 
 
-def gram_under(engine: str, lora: bool, output_dir) -> tuple[torch.Tensor, float]:
+def gram_under(engine: str, lora: bool, output_dir) -> tuple[torch.Tensor, float, int]:
     measure = MeasureGram()
     # A learning rate of zero, so that the weights are known.
     trainer = measure.trainer = build(engine, lora, output_dir, measure, max_steps=1, learning_rate=0.0)
     trainer.train()
     engines.check_running(engine, trainer)
-    return measure.gram.gram_NN, measure.gram.coverage.fraction
+    return measure.gram.gram_NN, measure.gram.coverage.fraction, measure.operations
 
 
 def reference_gram(lora: bool, output_dir) -> torch.Tensor:
@@ -117,9 +120,16 @@ def gradient_of(model, one: ScoredRollouts) -> torch.Tensor:
 @pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "single"])
 def test_the_gram_matrix_is_that_of_one_process(engine, lora, tmp_path):
     expected_NN = run_ranks(reference_gram, lora, tmp_path, world_size=1)[0]
-    for gram_NN, coverage in everywhere(gram_under, engine, tmp_path, lora, tmp_path):
+    for gram_NN, coverage, _ in everywhere(gram_under, engine, tmp_path, lora, tmp_path):
         assert coverage == 1
         assert (gram_NN - expected_NN).norm() / expected_NN.norm() < 1e-5
+
+
+def test_zero3_multiplies_no_more_matrices_than_ddp(tmp_path):
+    """Its linear layers are its own."""
+    counts = [[answer[2] for answer in everywhere(gram_under, e, tmp_path, False, tmp_path)] for e in ("ddp", "zero3")]
+    assert counts[0] == counts[1]
+    assert min(counts[0]) > 0
 
 
 # (b) Training is bit-identical with and without the monitor. -----
@@ -132,10 +142,10 @@ class CheckAtRest(TrainerCallback):
         engines.check_at_rest(self.trainer)
 
 
-def train(engine: str, lora: bool, output_dir, watched: bool) -> tuple:
+def train(engine: str, lora: bool, output_dir, watched: bool, bf16: bool = False) -> tuple:
     monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
     at_rest = CheckAtRest()
-    trainer = build(engine, lora, output_dir, *monitors, at_rest, save_strategy="steps", save_steps=3)
+    trainer = build(engine, lora, output_dir, *monitors, at_rest, bf16=bf16, save_strategy="steps", save_steps=3)
     at_rest.trainer = trainer
     trainer.train()
     engines.check_running(engine, trainer)
@@ -159,6 +169,17 @@ def test_training_is_bit_identical_with_and_without_the_monitor(engine, lora, tm
         assert any(any(values) for values in weights)
         assert any(any(values) for values in optimizer)
     assert [len(record["rows"]) for record in read_records(tmp_path / "watched" / "conflict.jsonl")] == [11] * 3
+
+
+# FSDP2's CPU is one that transformers finds unfit for bfloat16, and refuses.
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "fsdp2"])
+def test_training_in_bfloat16_is_bit_identical_too(engine, tmp_path):
+    watched = everywhere(train, engine, tmp_path, False, tmp_path / "watched", True, True)
+    alone = everywhere(train, engine, tmp_path, False, tmp_path / "alone", False, True)
+    for (steps, state), (_, state_alone) in zip(watched, alone, strict=True):
+        assert steps == [[0, 2, 4]]
+        assert state == state_alone
 
 
 # (c) A run that is killed and resumed has the reports of one that was not. -----

@@ -169,11 +169,24 @@ def _through_activations(causal_lm: CausalLM, layers: list[Layer], batch: Padded
             )
         layer.rule(store, layer, batch, a, b)
 
-    with tapped(below_head, on_gradient) as anchor:
+    with tapped(below_head, on_gradient) as anchor, _unasked(causal_lm.model):
         hidden = causal_lm.last_hidden_state(batch)
         gradient = batch.ungroup(_through_head(causal_lm, head_layer, batch, hidden.detach(), store))
         if below_head:
             torch.autograd.grad(hidden, anchor, gradient.to(hidden.dtype))
+
+
+@contextmanager
+def _unasked(model: nn.Module) -> Iterator[None]:
+    """ZeRO-3's linear layers form the gradient of each weight that requires one, whether it is asked for or not."""
+    trained = [p for p in model.parameters() if p.requires_grad and hasattr(p, "ds_id")]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _through_head(

@@ -161,6 +161,7 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         ctx.sink(gradient)
+        del ctx.sink  # and with it the layer's input, when autograd lets go of it too
         return gradient, gradient.new_zeros(()), None
 
 
