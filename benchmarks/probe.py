@@ -31,7 +31,7 @@ from passk_trl.gradients.rollouts import longest_first, padded
 from passk_trl.interference import measure_interference
 
 
-PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 64
+PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 32
 FEW_PROMPTS, MANY_PROMPTS = 16, 256
 AT_A_TIME = 4  # prompts in a forward pass
 KS = (1, 2, 4, 8)  # for the way that takes a backward pass for each
