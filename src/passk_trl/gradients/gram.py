@@ -51,6 +51,25 @@ class GramMatrix:
         return self.gram_MNN.mean(dim=0)
 
 
+@dataclass(frozen=True)
+class GradientRows:
+    """
+    The per-prompt gradients themselves, whole or sketched, of this rank's prompts.
+
+    Args:
+        rows (`dict[str, torch.Tensor]`):
+            Parameter → `(n_rank, M, numbers)`, float32; [`gram_of_rows`] takes their inner products.
+        coverage ([`Coverage`]):
+            Which of the trainable parameters they take in.
+        store (`str`):
+            `"exact"` or `"sketch"`.
+    """
+
+    rows: dict[str, Tensor]
+    coverage: Coverage
+    store: str
+
+
 def gram_matrix(
     model: Any,
     rollouts: ScoredRollouts,
@@ -109,6 +128,56 @@ def gram_matrix(
         `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or the logits of the model are
         not a linear function of its last hidden state.
     """
+    arguments = (pad_token_id, temperature, method, store, parameters, seed, batch_size, autocast, on_batch)
+    kept, coverage, store = _gradients(model, rollouts, *arguments)
+    return GramMatrix(kept.gram(), coverage, store)
+
+
+def gradient_rows(
+    model: Any,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    temperature: float = 1.0,
+    store: str = "exact",
+    parameters: str = "all",
+    seed: int = 0,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[int], None] | None = None,
+) -> GradientRows:
+    """
+    The rows whose inner products [`gram_matrix`] returns, for those who save them and take the products later, of
+    more prompts than one call has. Rows of several calls go together if they agree in `store`, `parameters`, `seed`
+    and, for sketches, in the kind of device, whose random numbers the projections are made of.
+
+    Args:
+        model, rollouts, …:
+            As for [`gram_matrix`].
+
+    Returns:
+        [`GradientRows`]: of this rank's prompts alone, on the model's device.
+
+    Raises:
+        `ValueError`: as [`gram_matrix`].
+    """
+    arguments = (pad_token_id, temperature, "activations", store, parameters, seed, None, autocast, on_batch)
+    kept, coverage, store = _gradients(model, rollouts, *arguments)
+    return GradientRows(kept.rows(), coverage, store)
+
+
+def _gradients(
+    model: Any,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    temperature: float,
+    method: str,
+    store: str,
+    parameters: str,
+    seed: int,
+    batch_size: int | None,
+    autocast: Callable[[], AbstractContextManager],
+    on_batch: Callable[[int], None] | None,
+) -> tuple[Store, Coverage, str]:
+    """The gradients of [`gram_matrix`] in their store, what they cover, and the store's name."""
     if method not in ("activations", "parameters"):
         raise ValueError(f"method={method!r} is unknown; set 'activations' or 'parameters'.")
     if store not in ("auto", "exact", "sketch"):
@@ -147,7 +216,7 @@ def gram_matrix(
             pending = pending[batch_size:]
             if on_batch is not None:
                 on_batch(len(prompts))
-    return GramMatrix(kept.gram(), coverage, store)
+    return kept, coverage, store
 
 
 def _default_batch_size(rollouts: ScoredRollouts) -> int:
