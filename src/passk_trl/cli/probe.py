@@ -20,6 +20,10 @@ from passk_trl.sampling import truncated_sampling, warn_if_truncated
 from .train import load_splits, model_init_kwargs
 
 
+# Settings of an audit that its report opens with.
+_TOLD = ("model", "dataset", "reward_funcs", "temperature", "top_p", "max_completion_length", "seed")
+
+
 @dataclass
 class ProbeArguments(ScriptArguments):
     """
@@ -247,10 +251,8 @@ def main(args: Sequence[str] | None = None) -> None:
     measured = audit.run()
     if measured is not None:
         about = {
-            **{"model": model_args.model_name_or_path, "dataset": script_args.dataset_name},
-            **{"parameters": f"{script_args.parameters} ({audit.parameters})", "seed": training_args.seed},
-            **{name: audit.settings[name] for name in ("reward_funcs", "temperature", "top_p")},
-            "max_completion_length": training_args.max_completion_length,
+            "parameters": audit.parameters,
+            **{name: audit.settings[name] for name in _TOLD},
         }
         audited = diagnose(
             measured,
