@@ -106,9 +106,9 @@ def test_the_same_command_again_pays_nothing_and_says_the_same(audited, model, t
     assert f"report: {audited / 'report.md'}" in told
 
 
-def test_truncated_sampling_is_warned_about_and_reported(model, tmp_path, caplog):
-    main(["--config", recipe(tmp_path, model), "--top_p", "0.95"])
-    assert "top_p=0.95: completions are sampled from a truncated policy" in caplog.text
+def test_truncated_sampling_is_warned_about_and_reported(model, tmp_path):
+    with pytest.warns(UserWarning, match="top_p=0.95: completions are sampled from a truncated policy"):
+        main(["--config", recipe(tmp_path, model), "--top_p", "0.95"])
     directory = tmp_path / "audit"
     assert json.loads((directory / "report.json").read_text())["truncated_sampling"] == ["top_p=0.95"]
     assert "Rollouts were sampled with top_p=0.95" in (directory / "report.md").read_text()

@@ -1,6 +1,5 @@
 """`passk-trl probe --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.probe --config …`."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -246,17 +245,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         print(f"passk-trl probe: {error}", file=sys.stderr)
         sys.exit(2)
-    logging.captureWarnings(True)
     warn_if_truncated(audit.trainer)
     measured = audit.run()
     if measured is not None:
-        about = {
-            "parameters": audit.parameters,
-            **{name: audit.settings[name] for name in _TOLD},
-        }
         audited = diagnose(
             measured,
-            about,
+            {"parameters": audit.parameters, **{name: audit.settings[name] for name in _TOLD}},
             [text_of(prompt) for prompt in audit.dataset["prompt"]],
             rows,
             truncated_sampling(audit.trainer),
