@@ -115,7 +115,7 @@ def gram_matrix(
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
             Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. Halved on all ranks
-            when memory runs out on one, in a pass that they do not share.
+            when memory runs out on one, in a pass that they do not share; after that the rollouts of one prompt are.
         autocast (`Callable`, *optional*):
             Makes the context the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
@@ -198,20 +198,27 @@ def _gradients(
             raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
         kept = ExactStore(rollouts.num_prompts) if store == "exact" else SketchStore(rollouts.num_prompts, seed)
         pending = longest_first(rollouts)
+        parts = 1  # that a prompt's rollouts are divided into, each of which takes a pass
+        most_rollouts = largest(rollouts.num_rollouts, device)
         # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company, with a
         # batch that adds zero.
         while largest(len(pending), device) > 0:
             prompts = pending[:batch_size]
-            batch = padded(rollouts, prompts, pad_token_id, device) if prompts else no_rollouts(pad_token_id, device)
             try:
-                with failing_together():
-                    one_batch(causal_lm, layers, batch, kept)
+                for part in range(parts):
+                    which = slice(part, None, parts)
+                    with failing_together():
+                        if prompts and part < rollouts.num_rollouts:
+                            batch = padded(rollouts, prompts, pad_token_id, device, which)
+                        else:
+                            batch = no_rollouts(pad_token_id, device)
+                        one_batch(causal_lm, layers, batch, kept)
             except torch.OutOfMemoryError:
-                if batch_size == 1:
+                if batch_size == 1 and parts >= most_rollouts:
                     raise
                 kept.forget(prompts)
                 clear_device_cache()
-                batch_size //= 2
+                batch_size, parts = (batch_size // 2, parts) if batch_size > 1 else (1, 2 * parts)
                 continue
             pending = pending[batch_size:]
             if on_batch is not None:
