@@ -12,6 +12,7 @@ from passk_trl.diagnosis import (
     conflict_of_filtered,
     easy_and_hard,
     onset_interval,
+    verdict,
 )
 from passk_trl.interference import InterferenceReport, measure_interference
 
@@ -100,12 +101,15 @@ def test_too_few_filtered_prompts_have_no_shift():
     assert (cell.num_easy, cell.num_hard, cell.shift) == (0, 1, None)
 
 
-def curve(inner_product: list[float], margin: float) -> InterferenceReport:
+def curve(inner_product: list[float], margin: float, sign: float = 1.0) -> InterferenceReport:
     """A report whose interval is ± `margin`, at k = 1, 2, 3 …"""
     report = measure_interference(torch.eye(3), [1, 1, 1], len(inner_product) + 1)
     values = torch.tensor(inner_product, dtype=torch.float64)
     errors = torch.full_like(values, margin) / report._interval_factor
-    return InterferenceReport(**{**vars(report), "inner_product": values, "inner_product_se": errors})
+    turns = [k for k in range(1, len(values)) if values[k] < 0 <= values[k - 1]]
+    onset = turns[0] + float(values[turns[0] - 1] / (values[turns[0] - 1] - values[turns[0]])) if turns else None
+    changed = {"inner_product": values, "inner_product_se": errors, "onset": onset}
+    return InterferenceReport(**{**vars(report), "agreement": values[:3].abs() * sign, **changed})
 
 
 def test_the_interval_of_the_onset_is_where_the_ends_turn_negative():
@@ -115,4 +119,51 @@ def test_the_interval_of_the_onset_is_where_the_ends_turn_negative():
     assert onset_interval(curve([4.0, 2.0, 0.5], 1.0)) == (pytest.approx(2 + 1 / 1.5), None)
     assert onset_interval(curve([4.0, 3.0, 2.0], 1.0)) == (None, None)
     assert onset_interval(curve([0.5, 0.1], 1.0)) == (1.0, None)
-    assert not math.isnan(low)
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (
+            curve([4.0, 2.0, 0.5, -2.0, -4.0, 2.0, -3.0], 1.0),
+            "From k = 3.2 on (95% interval 2.7 to 3.6), training for pass@k would lower pass@1. The conflict is "
+            "significant at k = 4 to 5, 7.",
+        ),
+        (
+            curve([4.0, 2.0, -0.5], 1.0),
+            "Undecided: from k = 2.8 on, training for pass@k is measured to lower pass@1, but at no k is the whole "
+            "95% interval below 0. Probe more than 3 prompts.",
+        ),
+        (
+            curve([4.0, 3.0, 0.5], 1.0),
+            "No conflict up to k = 2: training for pass@k would raise pass@1 (95% intervals). Beyond it, 3 prompts "
+            "cannot tell.",
+        ),
+        (
+            curve([4.0, 3.0, 2.0], 1.0),
+            "No conflict up to k = 3: training for pass@k would raise pass@1 (95% intervals).",
+        ),
+        (
+            curve([0.5, 0.5, 0.5], 1.0),
+            "Undecided: at no k is the whole 95% interval above 0. Probe more than 3 prompts.",
+        ),
+        (
+            curve([4.0, 3.0, 2.0], 1.0, sign=-1.0),
+            "Nothing can be said: the squared norm of the pass@1 gradient itself is measured negative, so it is lost "
+            "in the noise of 3 prompts. Probe more of them.",
+        ),
+        (
+            curve([0.0, 0.0, 0.0], 0.0),
+            "Nothing can be said: no prompt has both correct and incorrect rollouts, so none has a gradient. Choose "
+            "prompts that the policy sometimes solves.",
+        ),
+    ],
+)
+def test_the_verdict(report, told):
+    assert verdict(report) == told
+
+
+def test_weights_that_are_all_zero_have_no_reweighted_mean():
+    shift = agreement_shift(measure_interference(GRAM, torch.tensor([3, 3, 3, 3]), 4, [3]), 3)
+    assert shift.weighted_agreement == 0
+    assert math.isnan(shift.reweighted_mean)

@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .audit import Measurement
-from .diagnosis import AgreementShift, FilteredConflict, agreement_shift, conflict_of_filtered, onset_interval
+from .diagnosis import (
+    AgreementShift,
+    FilteredConflict,
+    agreement_shift,
+    conflict_of_filtered,
+    onset_interval,
+    verdict,
+)
 from .estimators import pass_at_k
 from .interference import InterferenceReport, measure_interference
 from .outcomes import reported_ks
@@ -108,38 +115,6 @@ def diagnose(
         filtered=conflict_of_filtered(gram, correct, n, n, "plugin", confidence=confidence),
         filtered_unbiased=conflict_of_filtered(gram, correct, n, k, "unbiased", confidence=confidence),
     )
-
-
-def verdict(report: InterferenceReport) -> str:
-    """One or two sentences: whether, and from which k on, training for pass@k would lower pass@1."""
-    level, largest = f"{100 * report.confidence:g}%", report.ks[-1].item()
-    low, high = onset_interval(report)
-    if not report.agreement.any():
-        return (
-            "Nothing can be said: no prompt has both correct and incorrect rollouts, so no gradient. Choose prompts "
-            "that the policy sometimes solves."
-        )
-    if report.onset == 1 and not report.conflict[0]:
-        return (
-            "Nothing can be said: even the squared norm of the pass@1 gradient is measured negative, so it is lost in "
-            f"the noise of {len(report.agreement)} prompts. Probe more of them."
-        )
-    if report.conflict.any():
-        return (
-            f"From k = {report.onset:.1f} on ({level} interval {low:.1f} to {high:.1f}), training for pass@k would "
-            f"lower pass@1. The conflict is significant at k = {_runs(report.conflict_ks)}."
-        )
-    if report.onset is not None:
-        return (
-            f"Undecided: from k = {report.onset:.1f} on, training for pass@k is measured to lower pass@1, but at no k "
-            f"is the {level} interval wholly below 0. Probe more prompts."
-        )
-    if low is not None:
-        return (
-            f"No conflict was found up to k = {largest:g}, but from k = {low:.1f} on the {level} interval does not "
-            "exclude one. Probe more prompts to do so."
-        )
-    return f"No conflict: up to k = {largest:g}, training for pass@k would raise pass@1 ({level} intervals above 0)."
 
 
 def write_audit(directory: str | Path, audited: Audited, num_shown: int = 10) -> str:
@@ -410,17 +385,6 @@ def _told_prompts(audited: Audited, num_shown: int) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None or math.isnan(value) else format(value, form)
-
-
-def _runs(ks: tuple[float, ...]) -> str:
-    """`(4, 5, 6, 9)` as `"4 to 6, 9"`."""
-    runs: list[list[float]] = []
-    for k in ks:
-        if runs and k == runs[-1][-1] + 1:
-            runs[-1].append(k)
-        else:
-            runs.append([k])
-    return ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
 
 
 # Figures.

@@ -4,6 +4,7 @@ Pure functions on what [`measure_interference`] takes and returns. Source: Barak
 section 5 and Proposition 4.1; numbered equations are theirs.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ __all__ = [
     "conflict_of_filtered",
     "easy_and_hard",
     "onset_interval",
+    "verdict",
 ]
 
 # The thresholds of the paper's section 5: easy prompts succeed more often than δ1, hard ones less often than δ2.
@@ -63,8 +65,9 @@ class AgreementShift:
 
     @property
     def reweighted_mean(self) -> float:
-        """E[w a] / E[w]: the mean agreement of prompts drawn in proportion to their weights (eq. 11)."""
-        return self.weighted_agreement / self.mean_weight
+        """E[w a] / E[w]: the mean agreement of prompts drawn in proportion to their weights (eq. 11); NaN if none has
+        any."""
+        return self.weighted_agreement / self.mean_weight if self.mean_weight > 0 else math.nan
 
     @property
     def inner_product_sum(self) -> float:
@@ -224,3 +227,47 @@ def _crossing(ks_K: Tensor, values_K: Tensor) -> float | None:
         return float(ks_K[0])
     above, below = float(values_K[first - 1]), float(values_K[first])
     return float(ks_K[first - 1] + (ks_K[first] - ks_K[first - 1]) * above / (above - below))
+
+
+def verdict(report: InterferenceReport) -> str:
+    """One or two sentences: whether, and from which k on, training for pass@k would lower pass@1."""
+    level, num_prompts = f"{100 * report.confidence:g}%", len(report.agreement)
+    low, high = onset_interval(report)
+    if not report.agreement.any():
+        return (
+            "Nothing can be said: no prompt has both correct and incorrect rollouts, so none has a gradient. Choose "
+            "prompts that the policy sometimes solves."
+        )
+    if report.pass1_norm_squared <= 0:
+        return (
+            "Nothing can be said: the squared norm of the pass@1 gradient itself is measured negative, so it is lost "
+            f"in the noise of {num_prompts} prompts. Probe more of them."
+        )
+    if low is not None and high is not None:
+        return (
+            f"From k = {report.onset:.1f} on ({level} interval {low:.1f} to {high:.1f}), training for pass@k would "
+            f"lower pass@1. The conflict is significant at k = {_runs(report.conflict_ks)}."
+        )
+    if report.onset is not None:
+        return (
+            f"Undecided: from k = {report.onset:.1f} on, training for pass@k is measured to lower pass@1, but at no k "
+            f"is the whole {level} interval below 0. Probe more than {num_prompts} prompts."
+        )
+    clear = int((report.inner_product_low > 0).long().cumprod(0).sum())
+    if not clear:
+        return f"Undecided: at no k is the whole {level} interval above 0. Probe more than {num_prompts} prompts."
+    told = (
+        f"No conflict up to k = {report.ks[clear - 1]:g}: training for pass@k would raise pass@1 ({level} intervals)."
+    )
+    return told if clear == len(report.ks) else f"{told} Beyond it, {num_prompts} prompts cannot tell."
+
+
+def _runs(ks: tuple[float, ...]) -> str:
+    """`(4, 5, 6, 9)` as `"4 to 6, 9"`."""
+    runs: list[list[float]] = []
+    for k in ks:
+        if runs and k == runs[-1][-1] + 1:
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    return ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
