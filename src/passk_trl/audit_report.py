@@ -398,7 +398,8 @@ def _draw_success(figure: Figure, audited: Audited) -> None:
     left.set_title("success of the prompts", fontsize=9)
     passk = _passk(audited.measured)
     right.plot(list(passk), list(passk.values()), color=_ORANGE, marker="o", markersize=3)
-    right.set(xlabel="k", ylabel="pass@k", ylim=(0, 1.02), xscale="log")
+    right.set(ylabel="pass@k", ylim=(0, 1.02))
+    _k_axis(right)
     right.set_title("pass@k, unbiased", fontsize=9)
 
 
@@ -431,12 +432,17 @@ def _draw_curve(figure: Figure, audited: Audited) -> None:
     low, high = onset_interval(report)
     for axes in (left, right):
         axes.axhline(0, color=_GREY, linewidth=0.8)
-        axes.set(xlabel="k", xscale="log")
+        _k_axis(axes)
         if low is not None:
             axes.axvspan(low, high if high is not None else report.ks[-1].item(), color=_ORANGE, alpha=0.15)
         if report.onset is not None:
             axes.plot(report.onset, 0, marker="D", color=_ORANGE, markersize=6)
     left.set(ylabel="inner product of pass@k and pass@1 gradients")
-    left.set_yscale("symlog", linthresh=max(float(report.inner_product.abs().max()) / 100, 1e-300))
     right.set(ylabel="their cosine", ylim=(-1.1, 1.1))
     left.set_title("conflict over k (diamond: onset, shaded: its interval)", fontsize=9)
+
+
+def _k_axis(axes: Axes) -> None:
+    axes.set_xlabel("k")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
