@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import passk_trl.audit
 import tiny
@@ -235,6 +236,10 @@ def test_two_ranks_measure_the_same_of_the_same_rollouts(finished, tmp_path):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
     (gram, num_correct), none = run_ranks(gram_on_a_rank, str(tmp_path))
     assert none is None
+    files = sorted((tmp_path / "gradients").glob("*/*.safetensors"))
+    taken = [prompt for file in files for prompt in json.loads(safe_open(file, "pt").metadata()["prompts"])]
+    mixed = [record["prompt"] for record in records(tmp_path) if 0 < sum(record["success"]) < ROLLOUTS]
+    assert sorted(taken) == mixed  # each by one rank
     assert num_correct == finished[1].num_correct.tolist()
     torch.testing.assert_close(torch.tensor(gram), finished[1].gram.float(), rtol=1e-5, atol=1e-7)
 

@@ -248,8 +248,8 @@ def _told_verdict(audited: Audited) -> str:
             "are: the estimates are biased by an amount that this report cannot tell. Without truncation they are not."
         )
     lines.append(
-        "This is to first order, at these weights: the sign of the inner product of the two gradients, whose negative "
-        "means that a small step along the pass@k gradient lowers pass@1."
+        "This is to first order, at these weights: where the inner product of the two gradients is negative, a small "
+        "step along the pass@k gradient lowers pass@1 ([Barakat et al. 2026](https://arxiv.org/abs/2602.21189))."
     )
     return "\n\n".join(lines)
 
@@ -322,7 +322,11 @@ def _told_weights(audited: Audited) -> str:
         [
             "![weights against agreement](weights.png)",
             "",
-            f"{100 * negative:.0f}% of the prompts have a negative agreement with the pass@1 gradient (noise pulls "
+            "The agreement a of a prompt is the inner product of the gradient of its own success with the pass@1 "
+            "gradient; where it is negative, what helps the prompt hurts the rest. Its weight w is how much pass@k "
+            "listens to it, k(1−p)^(k−1) at success rate p.",
+            "",
+            f"{100 * negative:.0f}% of the prompts have a negative agreement (noise pulls "
             "this towards half). Weighting prompts as pass@k does shifts the mean agreement:",
             "",
             _SHIFT_HEAD.format(first=""),
