@@ -279,15 +279,14 @@ def _told_measurement(audited: Audited) -> str:
 def _told_curve(audited: Audited) -> str:
     report, n = audited.unbiased, audited.measured.num_rollouts
     low, high = onset_interval(report)
-    rows = [
-        f"| {k:g} | {inner:.3g} | {below:.3g} .. {above:.3g} | {_number(cosine, '.2f')} | {'conflict' * conflict} |"
-        for k, inner, below, above, cosine, conflict in zip(
-            *(report.ks.tolist(), report.inner_product.tolist()),
-            *(report.inner_product_low.tolist(), report.inner_product_high.tolist()),
-            *(report.cosine.tolist(), report.conflict.tolist()),
-            strict=True,
+    rows = []
+    for at, k in enumerate(report.ks.tolist()):
+        shift, cosine = agreement_shift(report, k), float(report.cosine[at])
+        rows.append(
+            f"| {k:g} | {shift.weighted_agreement:.3g} | {shift.low:.3g} .. {shift.high:.3g} "
+            f"| {_number(cosine, '.2f')} | {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} "
+            f"| {'conflict' * report.in_conflict(k)} |"
         )
-    ]
     onset = [
         f"- onset, the first k at which the curve turns negative: {_number(report.onset, '.2f')}, interval "
         f"{_number(low, '.2f')} to {_number(high, '.2f')} (a dash: not up to k = {n - 1})",
@@ -297,7 +296,7 @@ def _told_curve(audited: Audited) -> str:
         "the prompts of negative agreement from the others)",
     ]
     note = f"Intervals beyond k = {n // 2}, half the rollouts, rest on few prompts and cover less than they say."
-    head = "| k | ⟨∇J_k, ∇J_1⟩ | interval | cosine | |\n|---|---|---|---|---|"
+    head = "| k | ⟨∇J_k, ∇J_1⟩ | interval | cosine | sum over prompts ± s.e. | |\n|---|---|---|---|---|---|"
     return "\n".join(["![curve over k](curve.png)", "", *onset, "", head, *rows, "", note])
 
 
@@ -326,8 +325,8 @@ def _told_weights(audited: Audited) -> str:
             "gradient; where it is negative, what helps the prompt hurts the rest. Its weight w is how much pass@k "
             "listens to it, k(1−p)^(k−1) at success rate p.",
             "",
-            f"{100 * negative:.0f}% of the prompts have a negative agreement (noise pulls "
-            "this towards half). Weighting prompts as pass@k does shifts the mean agreement:",
+            f"{100 * negative:.0f}% of the prompts have a negative agreement (noise pulls this towards half). "
+            "Weighting prompts as pass@k does shifts the mean agreement:",
             "",
             _SHIFT_HEAD.format(first=""),
             *rows,
@@ -366,7 +365,7 @@ def _shift_row(name: str, shift: AgreementShift | None) -> str:
     return (
         f"| {name} | {shift.mean_agreement:.3g} | {shift.weighted_agreement:.3g} "
         f"| {shift.low:.3g} .. {shift.high:.3g} | {shift.shift:.3g} | {_number(shift.reweighted_mean, '.3g')} "
-        f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.2g} |"
+        f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} |"
     )
 
 
