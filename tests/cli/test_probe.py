@@ -141,6 +141,7 @@ def test_columns_of_other_names_and_plain_prompts(model, tmp_path):
     ("changes", "message"),
     [
         ({"num_prompt": 8}, "num_prompt"),
+        ({"model_name_or_path": None}, "model_name_or_path is not set"),
         ({"prompt_column": "problem"}, "the dataset has no column 'problem', only ['prompt', 'solution']; set prompt"),
         ({"answer_column": "gold"}, "the dataset has no column 'gold'"),
         ({"dataset_probe_split": "validation"}, "has no split 'validation', only train, probe, test"),

@@ -206,6 +206,8 @@ def build_audit(
     script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> tuple[Audit, list[int]]:
     """The audit of a recipe, and which rows of their split its prompts are."""
+    if model_args.model_name_or_path is None:
+        raise ValueError("model_name_or_path is not set; set a hub id or the path of a checkpoint.")
     dataset, rows = draw_prompts(script_args, training_args.seed)
     training_args.gradient_checkpointing = False  # nothing is trained
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
