@@ -325,7 +325,9 @@ def build(tmp_path, monitor, **overrides):
 
 def test_a_probe_set_without_the_columns_that_rewards_need_is_refused(tmp_path):
     monitor = ConflictMonitor(tiny.questions().remove_columns("solution"), **PROBE)
-    with pytest.raises(ValueError, match="reward function 'starts_right' needs solution, which probe_dataset lacks"):
+    with pytest.raises(
+        ValueError, match="reward function 'starts_right' needs solution, which the probe prompts lack"
+    ):
         build(tmp_path, monitor)
 
 

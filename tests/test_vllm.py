@@ -1,4 +1,4 @@
-"""Probes and training through a real vLLM, in its two modes. Run by `make test-vllm`, which installs it."""
+"""Probes, training and audits through a real vLLM, in its two modes. Run by `make test-vllm`, which installs it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ import engines
 import tiny
 import vllm_cpu
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
+from passk_trl.audit import Audit
 from ranks import run_ranks
 from vllm_in_step import Call, is_in_step, watch_calls
 
@@ -99,3 +100,36 @@ def test_server(engine, lora, server, tmp_path):
     for steps, _, calls in everywhere(engine, lora, *server, tmp_path, True):
         assert steps == [[0, 2, 4]]
         check(calls, probes=[0, 2, 4])
+
+
+def audit(engine: str, policy_path: Path, output_dir: Path) -> tuple:
+    """Audits, and returns which prompts were measured and the calls to vLLM."""
+    vllm_cpu.take_new_weights()
+    mode = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.2, "vllm_max_model_length": 64}
+    arguments = engines.arguments(engine)
+    trainer = PassKGRPOTrainer(
+        str(policy_path),
+        tiny.starts_low,
+        tiny.training_args(output_dir, use_vllm=True, **mode, **arguments),
+        tiny.questions(),
+    )
+    calls = watch_calls(trainer, trainer.model)
+    measured = Audit(trainer, tiny.questions(8), output_dir, num_rollouts=6, block_size=4).run()
+    return measured and (measured.prompts, float(measured.gram.norm())), calls
+
+
+@pytest.mark.parametrize("engine", ["single", "ddp"])
+def test_an_audit(engine, tmp_path):
+    ranks = run_ranks(
+        audit,
+        *(engine, saved_policy(tmp_path / "policy"), tmp_path / "audit"),
+        world_size=engines.world_size(engine),
+        environment=vllm_cpu.ENVIRONMENT,
+        timeout=600,
+    )
+    prompts, norm = ranks[0][0]
+    assert prompts == list(range(8))
+    assert norm > 0
+    for _, calls in ranks:
+        assert [call.num_rollouts for call in calls] == [6, 6]  # a call a block
+        assert all(call.from_policy < 0.01 for call in calls), calls  # of log-probabilities around -3

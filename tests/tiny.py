@@ -79,3 +79,9 @@ def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: 
 def splits() -> DatasetDict:
     """What a recipe's `dataset_name: tiny.splits` loads."""
     return DatasetDict({"train": questions(32), "probe": questions(16), "test": questions(8)})
+
+
+def plain_splits() -> DatasetDict:
+    """The same questions in columns of other names, as plain text."""
+    rows = [{"question": f"{i}?", "gold": str(i % 10), "level": i} for i in range(32)]
+    return DatasetDict({"test": Dataset.from_list(rows)})

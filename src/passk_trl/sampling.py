@@ -324,11 +324,11 @@ def check_probable(trainer: GRPOTrainer) -> None:
     """Raises `ValueError` if the trainer's rollouts are more than one completion of a prompt."""
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
-            "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a ConflictMonitor cannot "
-            "repeat; train without them or without the monitor."
+            "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
+            "leave them out, or the monitor."
         )
     if trainer._is_vlm:
-        raise ValueError("the policy reads images, whose gradients a ConflictMonitor cannot take; train without it.")
+        raise ValueError("the policy reads images, whose gradients a probe cannot take; train without the monitor.")
 
 
 def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
@@ -345,20 +345,24 @@ def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
         }
         if missing := sorted(needed - available):
             raise ValueError(
-                f"the reward function '{name}' needs {', '.join(missing)}, which probe_dataset lacks; its columns are "
-                f"{dataset.column_names}: add or rename a column."
+                f"the reward function '{name}' needs {', '.join(missing)}, which the probe prompts lack; their "
+                f"columns are {dataset.column_names}: add or rename a column."
             )
+
+
+def truncated_sampling(trainer: GRPOTrainer) -> list[str]:
+    """The settings, such as `"top_p=0.95"`, by which completions are not sampled from the policy itself."""
+    harmless = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
+    chosen = {name: getattr(trainer, name) for name in harmless} | (trainer.args.generation_kwargs or {})
+    return [f"{name}={chosen[name]}" for name, values in harmless.items() if chosen[name] not in values]
 
 
 def warn_if_truncated(trainer: GRPOTrainer) -> None:
     """Warns if completions are not sampled from the policy whose gradient is taken."""
-    harmless = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
-    chosen = {name: getattr(trainer, name) for name in harmless} | (trainer.args.generation_kwargs or {})
-    truncating = [f"{name}={chosen[name]}" for name, values in harmless.items() if chosen[name] not in values]
-    if truncating:
+    if truncating := truncated_sampling(trainer):
         warnings.warn(
-            f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the ConflictMonitor takes "
-            "gradients of the whole one, so its estimates are biased; set top_p=1, top_k=0, min_p=None and "
+            f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the gradients taken are "
+            "those of the whole one, so the estimates of conflict are biased; set top_p=1, top_k=0, min_p=None and "
             "repetition_penalty=1 for unbiased ones.",
             stacklevel=3,
         )

@@ -219,6 +219,23 @@ def test_when_memory_runs_out_batches_are_halved_and_nothing_counts_twice(store)
         gram_matrix(model, data, 0, store=store)
 
 
+@pytest.mark.parametrize("store", ["exact", "sketch"])
+def test_one_prompt_that_memory_has_no_room_for_is_halved_by_its_rollouts(store):
+    model, data = qwen(), rollouts(n=5)
+    whole = gram_matrix(model, data, 0, store=store).gram_MNN
+    sizes = []
+
+    def limited(_module, _inputs, output):
+        sizes.append(len(output))
+        if sizes[-1] > 2:
+            output.register_hook(lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
+
+    model.model.layers[0].mlp.register_forward_hook(limited)
+    divided = gram_matrix(model, data, 0, store=store, batch_size=1).gram_MNN
+    assert torch.allclose(divided, whole, rtol=1e-4, atol=1e-7)
+    assert sizes == [5, 3] + 6 * [2, 1, 1, 1]
+
+
 def test_hooks_do_not_stay_behind_a_failure():
     model, data = qwen(), rollouts()
 

@@ -1,15 +1,18 @@
 """The `passk-trl` command."""
 
 import argparse
+from importlib import import_module
 
 
 def main() -> None:
     """Entry point of `passk-trl`: hands the rest of the command line to the subcommand's module."""
     parser = argparse.ArgumentParser(prog="passk-trl", description="Pass@k reinforcement learning with TRL.")
-    parser.add_argument("command", choices=["train"], help="train: train a policy for pass@k, under the monitor")
+    commands = {
+        "train": "train a policy for pass@k, under the monitor",
+        "probe": "audit a checkpoint: would pass@k training lower its pass@1, and from which k?",
+    }
+    told = "; ".join(f"{name}: {what}" for name, what in commands.items())
+    parser.add_argument("command", choices=list(commands), help=told)
     args, rest = parser.parse_known_args()
-    if args.command == "train":
-        # Imported here, so that `passk-trl --help` does not wait for TRL.
-        from .train import main as train
-
-        train(rest)
+    # Imported here, so that `passk-trl --help` does not wait for TRL.
+    import_module(f".{args.command}", __name__).main(rest)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from datasets import DatasetDict, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
@@ -71,7 +72,7 @@ class TrainArguments(ScriptArguments):
                 raise ValueError(f"monitor has an unknown key '{key}'; {meant}")
 
 
-def load_splits(script_args: TrainArguments) -> DatasetDict:
+def load_splits(script_args: ScriptArguments) -> DatasetDict:
     """The dataset's splits: from the hub or a local path, or from a function named by its dotted import path."""
     name = script_args.dataset_name
     if name is None:
@@ -81,6 +82,17 @@ def load_splits(script_args: TrainArguments) -> DatasetDict:
         sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
         return getattr(importlib.import_module(module), function)()
     return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+
+
+def model_init_kwargs(training_args: PassKGRPOConfig, model_args: ModelConfig) -> dict[str, Any]:
+    """What the policy is loaded with."""
+    return {
+        "revision": model_args.model_revision,
+        "trust_remote_code": training_args.trust_remote_code,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        **(training_args.model_init_kwargs or {}),
+    }
 
 
 def build_trainer(
@@ -98,13 +110,7 @@ def build_trainer(
     callbacks = []
     if isinstance(script_args.monitor, dict):
         callbacks.append(ConflictMonitor(splits[probe_split], **script_args.monitor))
-    training_args.model_init_kwargs = {
-        "revision": model_args.model_revision,
-        "trust_remote_code": training_args.trust_remote_code,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        **(training_args.model_init_kwargs or {}),
-    }
+    training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
     return PassKGRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=load_rewards(script_args.reward_funcs),

@@ -5,9 +5,18 @@ of success r_ij, with the score at the sampling temperature. `gram_matrix` retur
 from models and machines to the mathematics of `passk_trl.interference`.
 """
 
-from .gram import GramMatrix, gram_matrix
+from .gram import GradientRows, GramMatrix, gradient_rows, gram_matrix
 from .layers import Coverage
 from .rollouts import ScoredRollouts
+from .store import gram_of_rows
 
 
-__all__ = ["Coverage", "GramMatrix", "ScoredRollouts", "gram_matrix"]
+__all__ = [
+    "Coverage",
+    "GradientRows",
+    "GramMatrix",
+    "ScoredRollouts",
+    "gradient_rows",
+    "gram_matrix",
+    "gram_of_rows",
+]

@@ -53,6 +53,25 @@ class GramMatrix:
         return self.gram_MNN.mean(dim=0)
 
 
+@dataclass(frozen=True)
+class GradientRows:
+    """
+    The per-prompt gradients themselves, whole or sketched, of this rank's prompts.
+
+    Args:
+        rows (`dict[str, torch.Tensor]`):
+            Parameter → `(n_rank, M, numbers)`, float32; [`gram_of_rows`] takes their inner products.
+        coverage ([`Coverage`]):
+            Which of the trainable parameters they take in.
+        store (`str`):
+            `"exact"` or `"sketch"`.
+    """
+
+    rows: dict[str, Tensor]
+    coverage: Coverage
+    store: str
+
+
 def gram_matrix(
     model: Any,
     rollouts: ScoredRollouts,
@@ -98,7 +117,7 @@ def gram_matrix(
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
             Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. Halved on all ranks
-            when memory runs out on one, in a pass that they do not share.
+            when memory runs out on one, in a pass that they do not share; after that the rollouts of one prompt are.
         autocast (`Callable`, *optional*):
             Makes the context the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
@@ -111,6 +130,56 @@ def gram_matrix(
         `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or the logits of the model are
         not a linear function of its last hidden state.
     """
+    arguments = (pad_token_id, temperature, method, store, parameters, seed, batch_size, autocast, on_batch)
+    kept, coverage, store = _gradients(model, rollouts, *arguments)
+    return GramMatrix(kept.gram(), coverage, store)
+
+
+def gradient_rows(
+    model: Any,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    temperature: float = 1.0,
+    store: str = "exact",
+    parameters: str = "all",
+    seed: int = 0,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[int], None] | None = None,
+) -> GradientRows:
+    """
+    The rows whose inner products [`gram_matrix`] returns, for those who save them and take the products later, of
+    more prompts than one call has. Rows of several calls go together if they agree in `store`, `parameters`, `seed`
+    and, for sketches, in the kind of device, whose random numbers the projections are made of.
+
+    Args:
+        model, rollouts, …:
+            As for [`gram_matrix`].
+
+    Returns:
+        [`GradientRows`]: of this rank's prompts alone, on the model's device.
+
+    Raises:
+        `ValueError`: as [`gram_matrix`].
+    """
+    arguments = (pad_token_id, temperature, "activations", store, parameters, seed, None, autocast, on_batch)
+    kept, coverage, store = _gradients(model, rollouts, *arguments)
+    return GradientRows(kept.rows(), coverage, store)
+
+
+def _gradients(
+    model: Any,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    temperature: float,
+    method: str,
+    store: str,
+    parameters: str,
+    seed: int,
+    batch_size: int | None,
+    autocast: Callable[[], AbstractContextManager],
+    on_batch: Callable[[int], None] | None,
+) -> tuple[Store, Coverage, str]:
+    """The gradients of [`gram_matrix`] in their store, what they cover, and the store's name."""
     if method not in ("activations", "parameters"):
         raise ValueError(f"method={method!r} is unknown; set 'activations' or 'parameters'.")
     if store not in ("auto", "exact", "sketch"):
@@ -131,25 +200,32 @@ def gram_matrix(
             raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
         kept = ExactStore(rollouts.num_prompts) if store == "exact" else SketchStore(rollouts.num_prompts, seed)
         pending = longest_first(rollouts)
+        parts = 1  # that a prompt's rollouts are divided into, each of which takes a pass
+        most_rollouts = largest(rollouts.num_rollouts, device)
         # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company, with a
         # batch that adds zero.
         while largest(len(pending), device) > 0:
             prompts = pending[:batch_size]
-            batch = padded(rollouts, prompts, pad_token_id, device) if prompts else no_rollouts(pad_token_id, device)
             try:
-                with failing_together():
-                    one_batch(causal_lm, layers, batch, kept)
+                for part in range(parts):
+                    which = slice(part, None, parts)
+                    with failing_together():
+                        if prompts and part < rollouts.num_rollouts:
+                            batch = padded(rollouts, prompts, pad_token_id, device, which)
+                        else:
+                            batch = no_rollouts(pad_token_id, device)
+                        one_batch(causal_lm, layers, batch, kept)
             except torch.OutOfMemoryError:
-                if batch_size == 1:
+                if batch_size == 1 and parts >= most_rollouts:
                     raise
                 kept.forget(prompts)
                 clear_device_cache()
-                batch_size //= 2
+                batch_size, parts = (batch_size // 2, parts) if batch_size > 1 else (1, 2 * parts)
                 continue
             pending = pending[batch_size:]
             if on_batch is not None:
                 on_batch(len(prompts))
-    return GramMatrix(kept.gram(), coverage, store)
+    return kept, coverage, store
 
 
 def _default_batch_size(rollouts: ScoredRollouts) -> int:

@@ -99,9 +99,15 @@ def longest_first(rollouts: ScoredRollouts) -> list[int]:
     return sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
 
 
-def padded(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, device: torch.device) -> PaddedBatch:
-    """These prompts' rollouts as one batch."""
-    pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i]]
+def padded(
+    rollouts: ScoredRollouts,
+    prompts: list[int],
+    pad_token_id: int,
+    device: torch.device,
+    which: slice = slice(None),
+) -> PaddedBatch:
+    """These prompts' rollouts as one batch, or of each prompt those that `which` picks."""
+    pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i][which]]
     P = max(len(prompt) for prompt, _ in pairs)
     C = max(1, *(len(completion) for _, completion in pairs))  # all may be empty
     input_ids = torch.full((len(pairs), P + C), pad_token_id)
@@ -110,7 +116,7 @@ def padded(rollouts: ScoredRollouts, prompts: list[int], pad_token_id: int, devi
         span = slice(P - len(prompt), P + len(completion))
         input_ids[row, span] = torch.tensor(prompt + completion)
         mask[row, span] = 1
-    weights = rollouts.score_weights_NG[prompts].reshape(-1, 1) * mask[:, P:]
+    weights = rollouts.score_weights_NG[prompts][:, which].reshape(-1, 1) * mask[:, P:]
     return PaddedBatch(
         prompts=prompts,
         input_ids=input_ids.to(device),

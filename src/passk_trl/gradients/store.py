@@ -35,6 +35,18 @@ class Store(Protocol):
     def gram(self) -> Tensor:
         """Inner products of the gradients of all ranks' prompts: `(M, N, N)` in float64, M independent estimates."""
 
+    def rows(self) -> dict[str, Tensor]:
+        """What is kept of this rank's prompts: parameter → `(n_rank, M, numbers)` in float32, to save for later."""
+
+
+def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
+    """Inner products `(M, N, N)` in float64 of saved rows of N prompts, parameter → `(N, M, numbers)`."""
+    gram_MNN = torch.zeros((), dtype=torch.float64)
+    for kept in rows.values():
+        for columns in kept.split(_COLUMNS_AT_A_TIME, dim=2):
+            gram_MNN = gram_MNN + torch.einsum("imd,jmd->mij", columns, columns).double().cpu()
+    return gram_MNN
+
 
 class ExactStore:
     """
@@ -70,6 +82,11 @@ class ExactStore:
                 columns = gather_rows(columns)
                 gram_NN = gram_NN + (columns @ columns.T).double().cpu()
         return gram_NN.unsqueeze(0)
+
+    def rows(self) -> dict[str, Tensor]:
+        return {
+            name: gradients[: self.num_prompts].flatten(1).unsqueeze(1) for name, gradients in self._gradients.items()
+        }
 
     def _add(self, name: str, prompts: list[int], gradients: Tensor) -> None:
         if name not in self._gradients:
@@ -125,6 +142,9 @@ class SketchStore:
             sketches = gather_rows(sketches[: self.num_prompts].flatten(1)).view(-1, *sketches.shape[1:])
             gram_MNN = gram_MNN + torch.einsum("imd,jmd->mij", sketches, sketches).double().cpu()
         return gram_MNN
+
+    def rows(self) -> dict[str, Tensor]:
+        return {name: sketches[: self.num_prompts] for name, sketches in self._sketches.items()}
 
     def _add_products(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
         right = right @ self._projection(f"{name}/cols", shape[1], self.rank, right)
