@@ -612,11 +612,22 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
     trainer = trainer_of(tmp_path, monitor, **options)
     trainer.train()
     assert [list(each) for each in monitor.objective_reports] == [["majority@3"]] * 2
-    logged = [entry["conflict/in_conflict"] for entry in trainer.state.log_history if "conflict/in_conflict" in entry]
-    assert logged == [float(each["majority@3"].conflict) for each in monitor.objective_reports]
     again = ConflictMonitor(tiny.questions(), **PROBE)
     trainer_of(tmp_path, again, **options).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert again.objective_reports == monitor.objective_reports
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
+    """At k = 1, which the config then has, there is none."""
+    measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, sign, 0.5)
+    monkeypatch.setattr("passk_trl.monitor.measure_objectives", lambda *arguments: [measured])
+    monitor = ConflictMonitor(tiny.questions(), **PROBE)
+    trainer = trainer_of(tmp_path, monitor, objective="maxrl")
+    trainer.train()
+    [logged] = [entry for entry in trainer.state.log_history if "conflict/in_conflict" in entry]
+    assert logged["conflict/in_conflict"] == (sign < 0)
+    assert not monitor.report.in_conflict(1)
 
 
 def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):

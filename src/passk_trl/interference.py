@@ -320,7 +320,8 @@ class ObjectiveReport:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "ObjectiveReport":
         """The report that [`to_dict`] wrote, restored exactly."""
-        return cls(**{name: math.nan if value is None else value for name, value in content.items()})
+        restored: dict[str, Any] = {name: math.nan if value is None else value for name, value in content.items()}
+        return cls(**restored)
 
 
 def measure_objectives(

@@ -3,6 +3,7 @@
 import functools
 import textwrap
 from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -131,6 +132,7 @@ class PassKGRPOTrainer(GRPOTrainer):
         return output
 
     def _passk_advantages(self, rewards_PGF: Tensor, rewards_PG: Tensor) -> Tensor:
+        advantages_of: Callable[[Tensor], Tensor]
         if self.args.objective is None:
             advantages_of = functools.partial(
                 passk_advantages, k=self.args.pass_at_k, estimator=self.args.advantage_estimator
