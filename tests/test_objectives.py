@@ -11,6 +11,7 @@ from itertools import product
 
 import pytest
 import torch
+from trl import TrlParser
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
@@ -563,6 +564,15 @@ def test_the_config_refuses(options, words):
         config(**options)
     for word in words:
         assert word in str(refusal.value)
+
+
+def test_a_recipe_names_the_objective(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("output_dir: out\nuse_cpu: true\nbf16: false\nreport_to: none\nobjective: majority@3\n")
+    [args] = TrlParser(PassKGRPOConfig).parse_args_and_config(["--config", str(path)])
+    assert args.objective == "majority@3"
+    [args] = TrlParser(PassKGRPOConfig).parse_args_and_config(["--config", str(path), "--objective", "maxrl"])
+    assert args.objective == "maxrl"
 
 
 # The monitor ---------------------------------------------------------------------------------------------------------
