@@ -676,6 +676,7 @@ def test_public_names_and_signatures():
         "unbiased_prompt_weight": "num_samples, num_correct, k",
         "passk_advantages": "rewards, k, estimator",
         "allowed_k": "estimator, num_rollouts",
+        "weighted_advantages": "rewards, weight_from_others, fewest",
     }
     for name, expected in signatures.items():
         assert ", ".join(inspect.signature(getattr(estimators, name)).parameters) == expected

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from .estimators import ESTIMATORS, allowed_k
+from .objectives import objective_from
 
 
 # How TRL's loss weighs a completion's Σ_t ∇log π(y_t): "dr_grpo", "dapo", "cispo", "vespo" and "luspo" by one number
@@ -39,6 +40,21 @@ class PassKGRPOConfig(GRPOConfig):
               (arXiv 2505.15201). Unbiased.
             - `"analytic"`: Pass@k Training's normalised advantage (arXiv 2508.10751). Not unbiased.
             - `"grpo"`: TRL's own advantages, left untouched; needs `pass_at_k=1`.
+        objective (`str`, *optional*):
+            Another objective than pass@k, a transform of a prompt's success probability p
+            ([`~passk_trl.objectives.objective_from`]). If `None`, it is pass@k with k = `pass_at_k`. Supported values
+            are:
+
+            - `"pass@k"`, `"max@k"`: sets `pass_at_k`, as in `"pass@8"`.
+            - `"majority@k"`, k odd: majority vote among k completions. Unbiased.
+            - `"maxrl"`: log p, MaxRL's log-likelihood of success (arXiv 2602.02710), expanded to order
+              `num_generations`, or `"maxrl@k"` to order k. Unbiased for that expansion.
+            - `"power:a"`: p^a, such as `"power:0.5"`. Unbiased for a whole a.
+            - `"risk:b"`: log(1 + p (e^b − 1))/b, RS-GRPO's exponential utility (arXiv 2509.24261). Not unbiased.
+            - `"grpo"`: 2 arcsin √p, which the estimator `"grpo"` ascends implicitly (arXiv 2510.13651). Not unbiased.
+
+            All but the first take `pass_at_k=1` and the default `advantage_estimator`: advantages are the prompt
+            weight f′(p), estimated from the other completions, times the leave-one-out advantage.
         success_threshold (`float`, *optional*):
             A completion whose reward (the weighted sum over the reward functions) is at least this counts as correct,
             1, and any other as 0, before advantages are formed. If `None`, rewards are taken as they are: 0/1 rewards
@@ -79,6 +95,15 @@ class PassKGRPOConfig(GRPOConfig):
             "advantages, needs pass_at_k=1)."
         },
     )
+    objective: str | None = field(
+        default=None,
+        metadata={
+            "help": "Another objective than pass@k, a transform of a prompt's success probability. Supported values "
+            "are: 'pass@k' and 'max@k' (set `pass_at_k`), 'majority@k' (odd k), 'maxrl' (log-likelihood of success), "
+            "'maxrl@k' (to order k), 'power:a' (p^a), 'risk:b' (RS-GRPO's exponential utility), and 'grpo' (what "
+            "GRPO's scaling ascends). If `None`, it is pass@k with k = `pass_at_k`."
+        },
+    )
     success_threshold: float | None = field(
         default=None,
         metadata={
@@ -112,9 +137,33 @@ class PassKGRPOConfig(GRPOConfig):
         if self.loss_type is None:
             self.loss_type = trl_default["loss_type"] if keeps_trl_advantages else "dr_grpo"
         super().__post_init__()
+        if self.objective is not None:
+            self._take_objective(self.objective)
         self._check_objective()
         if not keeps_trl_advantages:
             self._check_weights_survive()
+
+    def _take_objective(self, name: str) -> None:
+        objective = objective_from(name)
+        is_passk = name.startswith(("pass@", "max@"))
+        if self.pass_at_k not in ((1, objective.attempts) if is_passk else (1,)):
+            raise ValueError(
+                f"pass_at_k={self.pass_at_k} is another objective than objective={name!r}; set one of the two."
+            )
+        if is_passk:  # from here on it is spelt in one way, and every estimator of pass@k is open to it
+            self.pass_at_k, self.objective = objective.attempts, None
+            return
+        if self.advantage_estimator != "weighted_loo":
+            raise ValueError(
+                f"advantage_estimator={self.advantage_estimator!r} is one of pass@k, not of objective={name!r}; leave "
+                "it at 'weighted_loo'."
+            )
+        if objective.attempts > self.num_generations:
+            raise ValueError(
+                f"objective={name!r} cannot be estimated from fewer than {objective.attempts} completions; raise "
+                f"num_generations={self.num_generations}."
+            )
+        self.objective = objective.name
 
     def _check_objective(self) -> None:
         if self.advantage_estimator not in ESTIMATORS:
@@ -151,18 +200,20 @@ class PassKGRPOConfig(GRPOConfig):
     def _check_weights_survive(self) -> None:
         if self.scale_rewards == "group":
             raise ValueError(
-                f"scale_rewards='group' multiplies each prompt by 1/sqrt(p(1-p)), which undoes the pass@k weights of "
+                f"scale_rewards='group' multiplies each prompt by 1/sqrt(p(1-p)), which undoes the prompt weights of "
                 f"advantage_estimator={self.advantage_estimator!r}; set scale_rewards='none' or 'batch'."
             )
         if self.loss_type in _UNEQUAL_LOSS_TYPES:
             warnings.warn(
                 f"loss_type={self.loss_type!r} {_UNEQUAL_LOSS_TYPES[self.loss_type]}, so the gradient is no longer "
-                "that of pass@k; set loss_type='dr_grpo' (exact) or 'dapo' (one scale for the whole batch).",
+                f"that of {self.objective or 'pass@k'}; set loss_type='dr_grpo' (exact) or 'dapo' (one scale for the "
+                "whole batch).",
                 stacklevel=4,
             )
         if self.mask_truncated_completions:
             warnings.warn(
                 "mask_truncated_completions=True drops truncated completions from the loss but not from their group, "
-                "so the gradient is no longer that of pass@k; set it to False and let them count as incorrect.",
+                f"so the gradient is no longer that of {self.objective or 'pass@k'}; set it to False and let them "
+                "count as incorrect.",
                 stacklevel=4,
             )

@@ -42,6 +42,7 @@ __all__ = [
     "passk_advantages",
     "prompt_weight",
     "unbiased_prompt_weight",
+    "weighted_advantages",
 ]
 
 
@@ -220,10 +221,41 @@ def passk_advantages(rewards: Tensor, k: int, estimator: str = "weighted_loo") -
     k = _whole_k(k, allowed_k(estimator, num_rollouts), num_rollouts, estimator)
     chosen = _ESTIMATORS[estimator]
     group = _sort_groups(values)
-    enough = group.size >= k + chosen.spare_rollouts
-    sorted_advantages = torch.where(group.scored & enough, chosen.advantages(group, k), 0.0)
-    advantages = torch.empty_like(values).scatter_(-1, group.order, sorted_advantages)
-    return _in_dtype_of(rewards, advantages)
+    return _in_order_of(rewards, group, chosen.advantages(group, k), fewest=k + chosen.spare_rollouts)
+
+
+def weighted_advantages(
+    rewards: Tensor, weight_from_others: Callable[[Tensor, Tensor], Tensor], fewest: int
+) -> Tensor:
+    """
+    Advantages A_j = t(others of j) (r_j − mean of the others): a prompt weight times the leave-one-out advantage.
+
+    The estimator `weighted_loo` for any weight: E[(1/n) Σ_j A_j ∇log π(y_j|x)] = E[t] ∇p(x) with t of the n − 1
+    others, so ∇f(p(x)) where E[t] = f′(p). For real rewards it is summed over thresholds, the gradient of
+    ∫ f(P(r > z)) dz.
+
+    Args:
+        rewards (`torch.Tensor` of shape `[..., n]`):
+            As for [`passk_advantages`].
+        weight_from_others (`Callable`):
+            From float64 tensors, the number of others `[S, 1]` and how many of them are correct `[S, n]`, to the
+            finite prompt weight t `[S, n]`.
+        fewest (`int`):
+            Scored rollouts that a group needs for its weight to be estimated; groups with fewer get advantage 0.
+
+    Returns:
+        `torch.Tensor` of shape `[..., n]`, as from [`passk_advantages`].
+
+    Raises:
+        ValueError: If `rewards` is empty along its last axis or infinite somewhere, or has fewer than `fewest` entries
+            there.
+    """
+    values = _checked_rewards(rewards)
+    if values.shape[-1] < fewest:
+        raise ValueError(f"`rewards` must hold at least {fewest} rollouts a group, but got {values.shape[-1]}.")
+    group = _sort_groups(values)
+    advantages = _against_mean_of_others(group, _by_group_size(group, weight_from_others))
+    return _in_order_of(rewards, group, advantages, fewest)
 
 
 def allowed_k(estimator: str, num_rollouts: int) -> range:
@@ -303,9 +335,7 @@ def _weighted_loo(group: _SortedGroups, k: int) -> Tensor:
     The baseline of least variance is p t(m); this is it with p replaced by the mean of the others. A rollout alone in
     its group (n = 1) has no others and gets no baseline, which is still unbiased.
     """
-    weight = _weight_from_others(group, k)
-    mean_of_others = group.num_correct / (group.size - 1).clamp(min=1)
-    return _against_baseline(group, weight, baseline=weight * mean_of_others)
+    return _against_mean_of_others(group, _weight_from_others(group, k))
 
 
 def _analytic(group: _SortedGroups, k: int) -> Tensor:
@@ -366,11 +396,19 @@ UNBIASED_ESTIMATORS = tuple(name for name, chosen in _ESTIMATORS.items() if chos
 
 def _weight_from_others(group: _SortedGroups, k: int) -> Tensor:
     """[..., n] t = k C(l, k−1) / C(n−1, k−1), the prompt weight w_k(p) as estimated by others of whom l are wrong."""
+
+    def weight(others: Tensor, num_correct: Tensor) -> Tensor:
+        return k * torch.exp(_log_all_wrong(others, num_correct, torch.full_like(others, k - 1)))
+
+    return _by_group_size(group, weight)
+
+
+def _by_group_size(group: _SortedGroups, weight: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """[..., n] `weight` of the number of others and how many are correct, where l = 0 … n−1 of them are wrong."""
     sizes, which = group.size.squeeze(-1).unique(return_inverse=True)  # one table serves all groups of a size
     others = sizes.unsqueeze(-1) - 1
     num_correct = (others - group.num_wrong).clamp(min=0)
-    weight = k * torch.exp(_log_all_wrong(others, num_correct, torch.full_like(others, k - 1)))
-    return weight[which]
+    return weight(others, num_correct)[which]
 
 
 def _max_probability(group: _SortedGroups, k: int) -> Tensor:
@@ -388,6 +426,12 @@ def _against_baseline(group: _SortedGroups, weight: Tensor, baseline: Tensor) ->
     if_correct = weight - baseline
     all_correct = group.lowest * if_correct[..., :1]  # the thresholds below the lowest reward
     return all_correct + _sum_over_gaps(group, if_correct[..., 1:], -baseline[..., :-1])
+
+
+def _against_mean_of_others(group: _SortedGroups, weight: Tensor) -> Tensor:
+    """A_j = weight · (r_j − mean of the others)."""
+    mean_of_others = group.num_correct / (group.size - 1).clamp(min=1)
+    return _against_baseline(group, weight, baseline=weight * mean_of_others)
 
 
 def _sum_over_gaps(group: _SortedGroups, if_correct: Tensor, if_wrong: Tensor) -> Tensor:
@@ -444,6 +488,12 @@ def _sort_groups(rewards: Tensor) -> _SortedGroups:
 
 
 # Arguments in, results out ---------------------------------------------------------------------------------------
+
+
+def _in_order_of(rewards: Any, group: _SortedGroups, sorted_advantages: Tensor, fewest: int) -> Tensor:
+    """Advantages in the places and the dtype of `rewards`; 0 where a rollout, or fewer than `fewest`, are scored."""
+    kept = torch.where(group.scored & (group.size >= fewest), sorted_advantages, 0.0)
+    return _in_dtype_of(rewards, torch.empty_like(kept).scatter_(-1, group.order, kept))
 
 
 def _as_float64(name: str, value: Any) -> Tensor:

@@ -7,7 +7,8 @@ the success probability of prompt x and J_k the population pass@k,
     a(x) = ⟨∇p(x), ∇J_1⟩                                                                     (agreement score, eq. 8)
     ⟨∇J_k, ∇J_1⟩ = E_x[w_k(p(x)) a(x)] = E_x[w_k] ‖∇J_1‖² + cov(w_k, a)                                  (Prop. 4.1)
 
-A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1.
+A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1. The same holds for any other
+objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
 """
 
 import math
@@ -15,15 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from passk_trl.estimators import prompt_weight, unbiased_prompt_weight
+from passk_trl.objectives import Objective
 
 
-__all__ = ["InterferenceReport", "k_star_bound", "measure_interference", "required_probe_size"]
+__all__ = [
+    "InterferenceReport",
+    "ObjectiveReport",
+    "k_star_bound",
+    "measure_interference",
+    "measure_objectives",
+    "required_probe_size",
+]
 
 Estimator = Literal["unbiased", "plugin"]
 _COUNTS = ("num_correct", "num_samples")  # the integer tensors of a report
@@ -244,8 +253,7 @@ def measure_interference(
     self_pairs = estimator == "plugin"
     num_partners = num_prompts if self_pairs else num_prompts - 1
     largest_entry = float(gram_NN.abs().max())
-    pairs_NN = gram_NN if self_pairs else gram_NN.fill_diagonal_(0.0)
-    agreement_N = pairs_NN @ sampling_N / num_partners
+    agreement_N = _pairs(gram_NN, self_pairs) @ sampling_N / num_partners
 
     # Prompts with the same counts share their weight, so the curve needs their agreement only in sum.
     counts_M2, group_N = torch.stack([num_samples_N, num_correct_N], 1).unique(dim=0, return_inverse=True)
@@ -254,17 +262,8 @@ def measure_interference(
     def curve(ks_K: Tensor) -> Tensor:
         return _weights(counts_M2[:, 0], counts_M2[:, 1], ks_K, estimator) @ agreement_M / num_prompts
 
-    # The rest are means over pairs of prompts of u_i K_ij v_j, where u and v are the weights of pass@k or pass@1.
-    weights_KN = sampling_N * _weights(num_samples_N, num_correct_N, ks_K, estimator)
-    pass1_1N = sampling_N[None]
-    norm_K, norm_without_KN = _pair_means(pairs_NN, weights_KN, weights_KN, num_partners)
-    _, inner_without_KN = _pair_means(pairs_NN, weights_KN, pass1_1N, num_partners)
-    _, pass1_without_1N = _pair_means(pairs_NN, pass1_1N, pass1_1N, num_partners)
-    sketch_variance_K = torch.zeros(())
-    if len(gram_MNN) > 1:
-        sketched = [one_NN if self_pairs else one_NN.clone().fill_diagonal_(0.0) for one_NN in gram_MNN]
-        inner_MK = torch.stack([_pair_means(one_NN, weights_KN, pass1_1N, num_partners)[0] for one_NN in sketched])
-        sketch_variance_K = inner_MK.var(0) / len(inner_MK)
+    weights_KN = _weights(num_samples_N, num_correct_N, ks_K, estimator)
+    measured = _against_pass1(gram_NN, gram_MNN, weights_KN, sampling_N, self_pairs)
 
     # max |K| times the most weight that a prompt's partners have: with weights of 1, max |K|.
     partner_weight = float(sampling_N.sum() - (0 if self_pairs else sampling_N.min())) / num_partners
@@ -272,9 +271,9 @@ def measure_interference(
     return InterferenceReport(
         ks=ks_K,
         inner_product=curve(ks_K),
-        inner_product_se=(_jackknife_se(inner_without_KN).square() + sketch_variance_K).sqrt(),
-        norm_squared=norm_K,
-        cosine_se=_jackknife_se(_cosine(inner_without_KN, pass1_without_1N, norm_without_KN)),
+        inner_product_se=measured.inner_product_se,
+        norm_squared=measured.norm_squared,
+        cosine_se=measured.cosine_se,
         agreement=agreement_N,
         num_correct=num_correct_N,
         num_samples=num_samples_N,
@@ -285,6 +284,102 @@ def measure_interference(
         k_star_bound=k_star_bound(agreement_N, success_N, None, sampling_N),
         k_star_bound_paper=k_star_bound(agreement_N, success_N, largest_entry * partner_weight, sampling_N),
     )
+
+
+@dataclass(frozen=True)
+class ObjectiveReport:
+    """
+    What [`measure_objectives`] found for one objective E_x[f(p(x))] with gradient ∇J_f.
+
+    Attributes:
+        name (`str`): of the objective.
+        inner_product (`float`): the estimate of ⟨∇J_f, ∇J_1⟩; its scale is that of f.
+        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t with N − 1 degrees).
+        norm_squared (`float`): the estimate of ‖∇J_f‖²; it may be negative.
+        cosine (`float`): of ∇J_f and ∇J_1; NaN where a squared norm is estimated ≤ 0. As in [`InterferenceReport`].
+        cosine_margin (`float`): half the width of its interval; NaN where it is undefined.
+    """
+
+    name: str
+    inner_product: float
+    inner_product_low: float
+    inner_product_high: float
+    norm_squared: float
+    cosine: float
+    cosine_margin: float
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the whole interval for ⟨∇J_f, ∇J_1⟩ is below 0."""
+        return self.inner_product_high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-safe numbers and strings; NaN becomes `None`."""
+        return {name: None if value != value else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "ObjectiveReport":
+        """The report that [`to_dict`] wrote, restored exactly."""
+        restored: dict[str, Any] = {name: math.nan if value is None else value for name, value in content.items()}
+        return cls(**restored)
+
+
+def measure_objectives(
+    gram: Tensor,
+    num_correct: Tensor | Sequence[int],
+    num_samples: int | Tensor | Sequence[int],
+    objectives: Sequence[Objective],
+    confidence: float = 0.95,
+    sampling_weights: Tensor | Sequence[float] | None = None,
+) -> list[ObjectiveReport]:
+    r"""
+    Measure the conflict between pass@1 and other objectives, from what [`measure_interference`] takes.
+
+    The estimates and error bars are those of `estimator="unbiased"` there, with the weight
+    [`~passk_trl.objectives.Objective.gradient_weight`] in the place of ω_k(n, c): unbiased where the objective's
+    sample form is, and otherwise for the objective whose weight is `expected_weight(p, n − 2)`, what an algorithm that
+    plugs c/n into f′ with groups of n follows.
+
+    Args:
+        gram, num_correct, num_samples, confidence, sampling_weights:
+            As for [`measure_interference`].
+        objectives (`Sequence[Objective]`):
+            What to measure, each with `attempts` below the rollouts of every prompt.
+
+    Returns:
+        `list[ObjectiveReport]`, in the order of `objectives`; pass@k's numbers are those of [`measure_interference`].
+
+    Raises:
+        `ValueError`: on an argument outside its range, naming it, its value and the range.
+    """
+    gram_MNN = _as_float64(gram)
+    gram_MNN = gram_MNN if gram_MNN.dim() == 3 else gram_MNN[None]
+    gram_NN, num_correct_N, num_samples_N, _, sampling_N = _validated(
+        gram_MNN.mean(0), num_correct, num_samples, None, confidence, "unbiased", sampling_weights
+    )
+    fewest = int(num_samples_N.min())
+    for objective in objectives:
+        if objective.attempts >= fewest:
+            raise ValueError(
+                f"`objectives` holds {objective.name!r}, of {objective.attempts} attempts, with {fewest} rollouts of "
+                f"a prompt (num_samples): an unbiased estimate needs more rollouts than attempts. Probe with more."
+            )
+    if not objectives:
+        return []
+    weights_ON = torch.stack([objective.gradient_weight(num_samples_N, num_correct_N) for objective in objectives])
+    measured = _against_pass1(gram_NN, gram_MNN, weights_ON, sampling_N, self_pairs=False)
+    factor = _student_t(confidence, len(gram_NN) - 1)
+    margin_O = factor * measured.inner_product_se
+    columns = (
+        measured.inner_product,
+        measured.inner_product - margin_O,
+        measured.inner_product + margin_O,
+        measured.norm_squared,
+        measured.cosine,
+        factor * measured.cosine_se,
+    )
+    rows = zip(objectives, torch.stack(columns, dim=1).tolist(), strict=True)
+    return [ObjectiveReport(objective.name, *row) for objective, row in rows]
 
 
 def k_star_bound(
@@ -400,6 +495,47 @@ def _weights(num_samples_N: Tensor, num_correct_N: Tensor, ks_K: Tensor, estimat
     if estimator == "plugin":
         return torch.as_tensor(prompt_weight(num_correct_N / num_samples_N.double(), ks_K[:, None]))
     return torch.as_tensor(unbiased_prompt_weight(num_samples_N, num_correct_N, ks_K[:, None]))
+
+
+class _AgainstPass1(NamedTuple):
+    """What K weighted gradients Σ_i w_i ĝ_i measure against the pass@1 gradient, each `[K]`."""
+
+    inner_product: Tensor
+    inner_product_se: Tensor
+    norm_squared: Tensor
+    cosine: Tensor
+    cosine_se: Tensor
+
+
+def _against_pass1(
+    gram_NN: Tensor, gram_MNN: Tensor, weights_KN: Tensor, sampling_N: Tensor, self_pairs: bool
+) -> _AgainstPass1:
+    """
+    The statistics are means over pairs of prompts of u_i K_ij v_j, where u and v are the weights or those of pass@1,
+    all ones; `gram_NN` is the mean of the `gram_MNN`, whose spread adds to the error of the inner product.
+    """
+    num_partners = len(gram_NN) if self_pairs else len(gram_NN) - 1
+    pairs_NN, weights_KN, pass1_1N = _pairs(gram_NN, self_pairs), sampling_N * weights_KN, sampling_N[None]
+    norm_K, norm_without_KN = _pair_means(pairs_NN, weights_KN, weights_KN, num_partners)
+    inner_K, inner_without_KN = _pair_means(pairs_NN, weights_KN, pass1_1N, num_partners)
+    pass1_1, pass1_without_1N = _pair_means(pairs_NN, pass1_1N, pass1_1N, num_partners)
+    sketch_variance_K = torch.zeros(())
+    if len(gram_MNN) > 1:
+        sketched = [_pairs(one_NN, self_pairs) for one_NN in gram_MNN]
+        inner_MK = torch.stack([_pair_means(one_NN, weights_KN, pass1_1N, num_partners)[0] for one_NN in sketched])
+        sketch_variance_K = inner_MK.var(0) / len(inner_MK)
+    return _AgainstPass1(
+        inner_product=inner_K,
+        inner_product_se=(_jackknife_se(inner_without_KN).square() + sketch_variance_K).sqrt(),
+        norm_squared=norm_K,
+        cosine=_cosine(inner_K, pass1_1, norm_K),
+        cosine_se=_jackknife_se(_cosine(inner_without_KN, pass1_without_1N, norm_without_KN)),
+    )
+
+
+def _pairs(gram_NN: Tensor, self_pairs: bool) -> Tensor:
+    """The Gram matrix, with a diagonal of 0 unless a prompt is paired with itself too."""
+    return gram_NN if self_pairs else gram_NN.clone().fill_diagonal_(0.0)
 
 
 def _pair_means(pairs_NN: Tensor, left_KN: Tensor, right_KN: Tensor, num_partners: int) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,8 @@ from trl.models.utils import add_hooks, remove_hooks
 from .estimators import pass_at_k
 from .gradients import GramMatrix, ScoredRollouts, gram_matrix
 from .gradients.ranks import failing_together, gather_list, num_ranks
-from .interference import InterferenceReport, measure_interference
+from .interference import InterferenceReport, ObjectiveReport, measure_interference, measure_objectives
+from .objectives import Objective, objective_from
 from .outcomes import reported_ks
 from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
 
@@ -37,11 +38,12 @@ _FEWEST_PROMPTS = 8
 
 @dataclass(frozen=True)
 class Probe:
-    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the report."""
+    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the reports."""
 
     rows: list[int]
     gram: GramMatrix
     report: InterferenceReport
+    objectives: dict[str, ObjectiveReport]
 
 
 class ConflictMonitor(TrainerCallback):
@@ -60,7 +62,8 @@ class ConflictMonitor(TrainerCallback):
     - `conflict/inner_product@{k}`, `conflict/cosine@{k}`: negative means that a step along the pass@k gradient lowers
       pass@1.
     - `conflict/onset_k`: the k from which it is negative, where there is one.
-    - `conflict/in_conflict`: 1 if, at the k trained for, the whole confidence interval is below 0.
+    - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
+    - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
     - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes pass@1's.
     - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
     - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
@@ -106,6 +109,11 @@ class ConflictMonitor(TrainerCallback):
             Whether to probe before the first step too, as step 0.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the choice of prompts and of the rollouts; together with the step it determines a probe's draws.
+        objectives (`Sequence[str]`, *optional*, defaults to `()`):
+            Other objectives to measure against pass@1, from the same rollouts and gradients, such as `["maxrl",
+            "majority@5"]`: names of [`~passk_trl.objectives.objective_from`], or
+            [`~passk_trl.objectives.Objective`]s. The `objective` trained for is among them by itself. Their reports
+            are in `objective_reports`, one dictionary by name for each probe.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small or, once the trainer is known,
@@ -129,6 +137,7 @@ class ConflictMonitor(TrainerCallback):
         success_threshold: float | None = None,
         at_start: bool = False,
         seed: int = 0,
+        objectives: Sequence[str | Objective] = (),
     ):
         if every < 1:
             raise ValueError(f"every={every} is no number of steps; set at least 1.")
@@ -173,7 +182,9 @@ class ConflictMonitor(TrainerCallback):
         self.success_threshold = success_threshold
         self.at_start = at_start
         self.seed = seed
+        self.objectives = [each if isinstance(each, Objective) else objective_from(each) for each in objectives]
         self.reports: list[InterferenceReport] = []
+        self.objective_reports: list[dict[str, ObjectiveReport]] = []  # beside each report, by name
         self.steps: list[int] = []  # the step of each report
         self._trainer: GRPOTrainer | None = None
         self._batch: TrainingBatch | None = None
@@ -202,6 +213,11 @@ class ConflictMonitor(TrainerCallback):
         """The k trained for; 1 under a trainer that knows nothing of pass@k."""
         return getattr(self.trainer.args, "pass_at_k", 1)
 
+    @property
+    def training_objective(self) -> str | None:
+        """The name of the objective trained for; `None` where that is pass@k."""
+        return getattr(self.trainer.args, "objective", None)
+
     def attach(self, trainer: GRPOTrainer) -> "ConflictMonitor":
         """Adds the monitor to a trainer, a plain [`~trl.GRPOTrainer`] included."""
         self.bind(trainer)
@@ -226,6 +242,15 @@ class ConflictMonitor(TrainerCallback):
                 f"{rollouts}={self.num_rollouts} shows k up to {self.num_rollouts - 1} only, not k={self.ks[-1]:g}; "
                 f"set {rollouts} to {int(self.ks[-1]) + 1} or more."
             )
+        trained_for = getattr(trainer.args, "objective", None)
+        if trained_for is not None and trained_for not in [objective.name for objective in self.objectives]:
+            self.objectives.append(objective_from(trained_for))
+        for objective in self.objectives:
+            if objective.attempts > self.num_rollouts - 1:
+                raise ValueError(
+                    f"{rollouts}={self.num_rollouts} does not show {objective.name}; set {rollouts} to "
+                    f"{objective.attempts + 1} or more."
+                )
         warn_if_truncated(trainer)
         self._trainer = trainer
         self._batch = TrainingBatch(trainer) if self.probe_dataset is None else None
@@ -272,6 +297,7 @@ class ConflictMonitor(TrainerCallback):
         if not self.reports:
             self._say_what_is_measured(probe.gram)
         self.reports.append(probe.report)
+        self.objective_reports.append(probe.objectives)
         self.steps.append(state.global_step)
         self._append(
             {
@@ -285,9 +311,10 @@ class ConflictMonitor(TrainerCallback):
                 "rows": probe.rows,
                 "report": probe.report.to_dict(),
             }
+            | ({"objectives": [each.to_dict() for each in probe.objectives.values()]} if self.objectives else {})
         )
         self._log(probe, seconds)
-        self._announce(probe.report, state.global_step)
+        self._announce(probe.report, state.global_step, self._of_training_objective(probe.objectives))
 
     def _measure(self, seed: int) -> "Probe":
         rollouts, rows = self._rollouts(seed)
@@ -298,14 +325,10 @@ class ConflictMonitor(TrainerCallback):
         if len(kept) < len(rows) and self.trainer.accelerator.is_main_process:
             dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
             logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
-        report = measure_interference(
-            gram.gram_MNN[:, kept][:, :, kept],
-            [num_correct[i] for i in kept],
-            self.num_rollouts,
-            self.ks,
-            self.confidence,
-        )
-        return Probe([rows[i] for i in kept], gram, report)
+        probed = (gram.gram_MNN[:, kept][:, :, kept], [num_correct[i] for i in kept], self.num_rollouts)
+        report = measure_interference(*probed, self.ks, self.confidence)
+        objectives = measure_objectives(*probed, self.objectives, self.confidence)
+        return Probe([rows[i] for i in kept], gram, report, {each.name: each for each in objectives})
 
     def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
         if self._batch is not None:
@@ -365,8 +388,9 @@ class ConflictMonitor(TrainerCallback):
 
     def _log(self, probe: "Probe", seconds: float) -> None:
         k, report = self.training_k, probe.report
+        trained_for = self._of_training_objective(probe.objectives)
         metrics = {
-            "conflict/in_conflict": float(report.in_conflict(k)),
+            "conflict/in_conflict": float(trained_for.conflict if trained_for else report.in_conflict(k)),
             "conflict/negative_fraction": report.negative_fraction,
             "conflict/coverage": probe.gram.coverage.fraction,
             "conflict/probe_seconds": seconds,
@@ -380,6 +404,9 @@ class ConflictMonitor(TrainerCallback):
             if k_ in logged:
                 metrics[f"conflict/inner_product@{k_:g}"] = float(inner)
                 metrics[f"conflict/cosine@{k_:g}"] = float(cosine)
+        for name, measured in probe.objectives.items():
+            metrics[f"conflict/inner_product@{name}"] = measured.inner_product
+            metrics[f"conflict/cosine@{name}"] = measured.cosine
         for k_ in reported_ks(self.num_rollouts, k):
             values = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k_))
             metrics[f"conflict/pass@{k_}"] = values.mean().item()
@@ -388,20 +415,32 @@ class ConflictMonitor(TrainerCallback):
             # an earlier probe since the last log: TRL would average the two.
             self.trainer._metrics["train"][name] = [value]
 
-    def _announce(self, report: InterferenceReport, step: int) -> None:
+    def _of_training_objective(self, objectives: dict[str, ObjectiveReport]) -> ObjectiveReport | None:
+        return objectives.get(self.training_objective) if self.training_objective else None
+
+    def _announce(self, report: InterferenceReport, step: int, trained_for: ObjectiveReport | None = None) -> None:
         """Says so when training enters conflict and when it leaves it, once for each crossing."""
-        k, in_conflict = self.training_k, report.in_conflict(self.training_k)
+        k = self.training_k
+        in_conflict = trained_for.conflict if trained_for else report.in_conflict(k)
         if in_conflict != self._was_in_conflict and self.trainer.accelerator.is_main_process:
             at_k = report.ks == k
             low, high = report.inner_product_low[at_k].item(), report.inner_product_high[at_k].item()
-            if in_conflict:
+            if not in_conflict:
+                objective = trained_for.name if trained_for else f"pass@{k}"
+                logger.warning("step %d: training for %s no longer works against pass@1.", step, objective)
+            elif trained_for:
+                logger.warning(
+                    "step %d: training for %s now works against pass@1: <grad J_f, grad J_1> is %.3g, %g%% interval "
+                    "%.3g to %.3g.",
+                    *(step, trained_for.name, trained_for.inner_product, 100 * self.confidence),
+                    *(trained_for.inner_product_low, trained_for.inner_product_high),
+                )
+            else:
                 logger.warning(
                     "step %d: training for pass@%d now works against pass@1: <grad J_%d, grad J_1> is %.3g, %g%% "
                     "interval %.3g to %.3g. The conflict begins at k = %.1f.",
                     *(step, k, k, report.inner_product[at_k].item(), 100 * self.confidence, low, high, report.onset),
                 )
-            else:
-                logger.warning("step %d: training for pass@%d no longer works against pass@1.", step, k)
         self._was_in_conflict = in_conflict
 
     @property
@@ -433,7 +472,14 @@ class ConflictMonitor(TrainerCallback):
                 rewritten.replace(self._path)
         self.steps = [record["step"] for record in records]
         self.reports = [InterferenceReport.from_dict(record["report"]) for record in records]
-        self._was_in_conflict = bool(records) and in_conflict_at(self.reports[-1], self.training_k)
+        self.objective_reports = [
+            {each["name"]: ObjectiveReport.from_dict(each) for each in record.get("objectives", [])}
+            for record in records
+        ]
+        trained_for = self._of_training_objective(self.objective_reports[-1]) if records else None
+        self._was_in_conflict = bool(records) and (
+            trained_for.conflict if trained_for else in_conflict_at(self.reports[-1], self.training_k)
+        )
 
 
 def in_conflict_at(report: InterferenceReport, k: int) -> bool:

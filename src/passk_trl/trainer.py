@@ -3,6 +3,7 @@
 import functools
 import textwrap
 from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from trl import GRPOTrainer
 from .config import PassKGRPOConfig
 from .estimators import passk_advantages
 from .monitor import ConflictMonitor
+from .objectives import objective_from
 from .outcomes import are_binary, combine_rewards, passk_metrics
 
 
@@ -26,6 +28,9 @@ class PassKGRPOTrainer(GRPOTrainer):
     [`~passk_trl.estimators.passk_advantages`] of the same rewards, so every option of TRL (several reward functions,
     `num_iterations`, `steps_per_generation`, PEFT, vLLM, evaluation) keeps its meaning. With
     `advantage_estimator="grpo"` and `pass_at_k=1` TRL's own advantages stay and training is bit-for-bit GRPO.
+
+    With `args.objective` set, the advantages are those of another objective than pass@k, such as majority vote or the
+    log-likelihood of success ([`passk_trl.objectives`]).
 
     With several reward functions, `multi_objective_aggregation="sum_then_normalize"` forms the advantages of the
     summed reward, and `"normalize_then_sum"` sums the advantages of each: the gradient of the weighted sum of their
@@ -127,12 +132,18 @@ class PassKGRPOTrainer(GRPOTrainer):
         return output
 
     def _passk_advantages(self, rewards_PGF: Tensor, rewards_PG: Tensor) -> Tensor:
-        k, estimator = self.args.pass_at_k, self.args.advantage_estimator
+        advantages_of: Callable[[Tensor], Tensor]
+        if self.args.objective is None:
+            advantages_of = functools.partial(
+                passk_advantages, k=self.args.pass_at_k, estimator=self.args.advantage_estimator
+            )
+        else:
+            advantages_of = objective_from(self.args.objective).advantages
         if self.multi_objective_aggregation == "normalize_then_sum":
-            per_reward_FPG = passk_advantages(rewards_PGF.movedim(-1, 0), k, estimator)
+            per_reward_FPG = advantages_of(rewards_PGF.movedim(-1, 0))
             advantages_PG = torch.einsum("fpg,f->pg", per_reward_FPG, self.reward_weights)
         else:
-            advantages_PG = passk_advantages(rewards_PG, k, estimator)
+            advantages_PG = advantages_of(rewards_PG)
         if self.scale_rewards == "batch":
             advantages_PG = advantages_PG / (advantages_PG.square().mean().sqrt() + 1e-4)
         return advantages_PG
