@@ -47,6 +47,11 @@ def test_a_run_is_read_as_it_was_written(runs):
     assert read_run(runs[1]).probes == {}
 
 
+def test_a_run_for_another_objective_is_called_by_it(runs):
+    (runs[1] / "training_args.json").write_text(json.dumps({"pass_at_k": 1, "objective": "majority@7"}))
+    assert read_run(runs[1]).name == "majority@7"
+
+
 def test_the_probe_shown_is_the_first_in_conflict(runs):
     step, report = shown_probe(read_run(runs[0]))
     assert step == 10

@@ -66,7 +66,7 @@ def read_run(directory: str | Path) -> Run:
     records = read_records(path) if path.exists() else []
     config = json.loads((directory / "training_args.json").read_text())
     return Run(
-        name=f"pass@{config['pass_at_k']}",
+        name=config.get("objective") or f"pass@{config['pass_at_k']}",
         training_k=config["pass_at_k"],
         evaluated=evaluated,
         probes={record["step"]: InterferenceReport.from_dict(record["report"]) for record in records},
