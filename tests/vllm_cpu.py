@@ -11,11 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
 import torch
 from safetensors.torch import save_file
 
@@ -91,6 +91,7 @@ def server(policy_path: Path, log_path: Path, timeout: float = 300) -> Iterator[
 
 def _is_up(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health", timeout=5).ok
-    except requests.ConnectionError:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
         return False
