@@ -187,16 +187,7 @@ def test_every_recipe_parses(path):
 def test_several_processes_under_a_launcher(tmp_path, model, audited):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     # Not accelerate's launcher, which starts one process for CPUs whatever it is asked for.
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "0",
-        "-m",
-        "passk_trl.cli.probe",
-    ]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "passk_trl.cli.probe"]
     done = subprocess.run(
         [sys.executable, *launch, "--config", recipe(tmp_path, model)],
         env=environment,
