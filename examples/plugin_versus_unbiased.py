@@ -4,8 +4,8 @@
 
 Two populations: the paper's bandit, by quadrature, and the quickstart's start policy on 400 probe prompts, each of
 which has two right completions whose probabilities and gradients are taken exactly. Probes are drawn from both: N
-prompts at random, n rollouts each. Prints what becomes of either estimate, and how many prompts a probe needs. The policy takes a minute to
-build the first time, its rollouts and gradients some two more.
+prompts at random, n rollouts each. Prints what becomes of either estimate, and how many prompts a probe needs. The
+policy takes a minute to build the first time, its rollouts and gradients some two more.
 """
 
 import argparse
