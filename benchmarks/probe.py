@@ -1,12 +1,13 @@
 """What a probe costs, in time and memory, under each engine, beside a plain pass and the obvious ways to the same.
 
-    python benchmarks/probe.py [--engines single ddp zero3] [--hidden-size 256] [--layers 4]
+    python benchmarks/probe.py [--engines single ddp zero3] [--hidden-size 256] [--layers 4] [--rounds 3]
     python benchmarks/probe.py --engines single --device cuda --dtype bfloat16 --hidden-size 1024 --layers 24
 
 64 prompts x 16 rollouts of a random policy, divided over the ranks; generation is left out. The plain pass is TRL's
 own: log-probabilities through its fused LM head, backward into `.grad`, in batches of the same size. A probe gives
-the interference at every k. Times of one engine are taken in turn in the same process, and each ratio is to the plain
-pass of the same engine and parameters. Memory is the most that a rank has allocated at once beyond what it had before:
+the interference at every k. Times of one engine are taken in turn in the same process, round by round: a ratio is the
+median over the rounds of one to the plain pass of the same round, and the obvious ways are in the first round only.
+Memory is the most that a rank has allocated at once beyond what it had before:
 on CPUs as the profiler saw it, in a run of its own. DDP and ZeRO-3 run on two ranks; each rank has one thread.
 """
 
@@ -15,9 +16,11 @@ import os
 import socket
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import accumulate
+from statistics import median
 from typing import Any
 
 import torch
@@ -98,6 +101,8 @@ def random_rollouts(prompts: int, vocabulary: int, rank: int, ranks: int) -> Sco
 
 # The ways. -----
 
+Way = Callable[[Policy, ScoredRollouts], None]
+
 
 def forward_only(policy: Policy, rollouts: ScoredRollouts) -> None:
     """What the forward pass of one batch keeps for its backward pass."""
@@ -124,7 +129,7 @@ def a_backward_for_each_k(policy: Policy, rollouts: ScoredRollouts) -> None:
         plain(policy, rollouts)
 
 
-def probe(store: str, method: str = "activations") -> Callable[[Policy, ScoredRollouts], None]:
+def probe(store: str, method: str = "activations") -> Way:
     def run(policy: Policy, rollouts: ScoredRollouts) -> None:
         gram = gram_matrix(policy.model, rollouts, 0, store=store, method=method, batch_size=AT_A_TIME)
         num_correct = torch.cat([rollouts.num_correct_N] * policy.accelerator.num_processes)
@@ -156,7 +161,7 @@ def labels(batch: Any) -> torch.Tensor:
 # Time and memory. -----
 
 
-def seconds(way: Callable, policy: Policy, rollouts: ScoredRollouts) -> float:
+def seconds(way: Way, policy: Policy, rollouts: ScoredRollouts) -> float:
     synchronize = torch.cuda.synchronize if policy.device.type == "cuda" else lambda: None
     policy.accelerator.wait_for_everyone()
     synchronize()
@@ -167,7 +172,7 @@ def seconds(way: Callable, policy: Policy, rollouts: ScoredRollouts) -> float:
     return time.perf_counter() - began
 
 
-def megabytes(way: Callable, policy: Policy, rollouts: ScoredRollouts) -> float:
+def megabytes(way: Way, policy: Policy, rollouts: ScoredRollouts) -> float:
     """The most this rank has allocated at once, beyond what it had before."""
     if policy.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -204,24 +209,30 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
         if rank == 0:
             print(f"{engine:<8}{policy.name:<6}{way:<34}" + "".join(f"{cell:>10}" for cell in cells), flush=True)
 
-    def row(name: str, way: Callable, over: float | None = None, at_many: bool = False) -> float:
-        megabytes_at_few = megabytes(way, policy, few)  # the first run, which warms up
-        taken = seconds(way, policy, medium)
-        at_many_too = f"{megabytes(way, policy, many):.0f}" if at_many else ""
-        line(name, f"{taken:.2f}", f"{taken / (over or taken):.2f}", f"{megabytes_at_few:.0f}", at_many_too)
-        return taken
+    def compare(probes: dict[str, Way], obvious: dict[str, Way], at_many: str = "") -> None:
+        ways = {"plain forward and backward": plain, **probes, **obvious}
+        at_few = {name: f"{megabytes(way, policy, few):.0f}" for name, way in ways.items()}  # the first run warms up
+        taken: dict[str, list[float]] = defaultdict(list)
+        for number in range(options.rounds):
+            for name, way in ways.items():
+                if number == 0 or name not in obvious:
+                    taken[name].append(seconds(way, policy, medium))
+        for name, way in ways.items():
+            ratio = median(t / base for t, base in zip(taken[name], taken["plain forward and backward"], strict=False))
+            many_too = f"{megabytes(way, policy, many):.0f}" if name == at_many else ""
+            line(name, f"{median(taken[name]):.2f}", f"{ratio:.2f}", at_few[name], many_too)
 
     policy = Policy(engine, lora=False, options=options)
     if rank == 0:
         print(
             f"\n{engine}: {ranks} process(es), {policy.trainable:,} parameters, {options.dtype}, {policy.device.type}"
         )
-    base = row("plain forward and backward", plain)
-    row("probe, sketch", probe("sketch"), base, at_many=True)
-    row("probe, exact", probe("exact"), base)
-    if engine == "single":
-        row(f"a backward for each of {len(KS)} k", a_backward_for_each_k, base)
-        row("N stored gradients of autograd", probe("exact", "parameters"), base)
+    obvious = {
+        f"a backward for each of {len(KS)} k": a_backward_for_each_k,
+        "N stored gradients of autograd": probe("exact", "parameters"),
+    }
+    probes = {"probe, sketch": probe("sketch"), "probe, exact": probe("exact")}
+    compare(probes, obvious if engine == "single" else {}, at_many="probe, sketch")
     if engine == "single" and not options.no_torchjd:
         of_few = seconds(plain, policy, few)
         taken = seconds(torchjd, policy, few)
@@ -233,9 +244,7 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
         )
     line("activations of one batch", "", "", f"{megabytes(forward_only, policy, few):.0f}")
     policy = Policy(engine, lora=True, options=options)
-    base = row("plain forward and backward", plain)
-    row("probe, exact", probe("exact"), base)
-    row("probe, sketch", probe("sketch"), base)
+    compare(probes, {})
     policy.accelerator.end_training()
 
 
@@ -247,6 +256,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=1024)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-torchjd", action="store_true", help="leave out TorchJD, which takes the most memory")
     options = parser.parse_args()
     print(

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from exact_success import prompt_ids, success_gradients
 from passk_trl.estimators import prompt_weight
 from passk_trl.gradients import ScoredRollouts, gram_matrix
 from passk_trl.interference import measure_interference, required_probe_size
-from passk_trl.policy import cached_policy, demonstration
+from passk_trl.policy import cached_policy
 from passk_trl.rewards import accuracy_reward
 from passk_trl.tasks import ambiguous_arithmetic
 from toy_bandit import bandit
@@ -71,8 +72,8 @@ def policy_world(num_prompts: int = 400, replicates: int = 3, num_rollouts: int 
     path = cached_policy()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     rows = list(ambiguous_arithmetic(num_prompts, split="probe"))
-    prompts = [tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"] for row in rows]
-    success_N, gradient_ND = exact_success(model, tokenizer, rows, prompts)
+    prompts = [prompt_ids(tokenizer, row) for row in rows]
+    success_N, gradient_ND = success_gradients(model, tokenizer, rows)
     kernel_NN = gradient_ND @ gradient_ND.T / num_prompts**2
     pool = [i for i in range(num_prompts) for _ in range(replicates)]
     rollouts = sampled(model, tokenizer, [rows[i] for i in pool], [prompts[i] for i in pool], num_rollouts)
@@ -89,20 +90,6 @@ def policy_world(num_prompts: int = 400, replicates: int = 3, num_rollouts: int 
         return gram_RR[drawn][:, drawn], correct_R[drawn]
 
     return World("quickstart policy", inner_product, probe)
-
-
-def exact_success(model, tokenizer, rows: list[dict], prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """p and ∇p of each prompt, `(N,)` and `(N, D)`: sums over the two completions that the verifier takes."""
-    success, gradients = [], []
-    for row, prompt in zip(rows, prompts, strict=True):
-        p = torch.zeros(())
-        for rule in ("sum", "difference"):  # the verifier reads the boxed answer alone
-            completion = tokenizer(demonstration({**row, "rule": rule}) + tokenizer.eos_token)["input_ids"]
-            logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
-            p = p + logits.log_softmax(-1)[range(len(completion)), completion].sum().exp()
-        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(p, list(model.parameters()))]))
-        success.append(p.detach())
-    return torch.stack(success).double(), torch.stack(gradients).double()
 
 
 @torch.no_grad()

@@ -83,6 +83,15 @@ def optimizer_state(engine: str, trainer: Any) -> list[list]:
     return [local_values(value) for value in values if isinstance(value, torch.Tensor)]
 
 
+def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The trainable parameters whole, by the engine's own means. All ranks must come here together."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with deepspeed.zero.GatheredParameters([p for p in parameters.values() if hasattr(p, "ds_id")]):
+        return {
+            name: (p.full_tensor() if isinstance(p, DTensor) else p).detach().clone() for name, p in parameters.items()
+        }
+
+
 def local_values(tensor: torch.Tensor) -> list:
     """What this rank holds of a parameter or of its optimizer state."""
     if isinstance(tensor, DTensor):

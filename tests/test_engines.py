@@ -14,7 +14,10 @@ from transformers import TrainerCallback
 import engines
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
-from passk_trl.gradients import ScoredRollouts, gram_matrix
+from passk_trl.displacement import Displacement
+from passk_trl.engine import put_to_rest
+from passk_trl.gradients import ScoredRollouts, gradient_rows, gram_matrix
+from passk_trl.gradients.ranks import gather_list
 from passk_trl.monitor import read_records
 from ranks import run_ranks
 
@@ -132,6 +135,45 @@ def test_zero3_multiplies_no_more_matrices_than_ddp(tmp_path):
     assert min(counts[0]) > 0
 
 
+# What the optimiser's step did is told whole, and its product with the gradients is right. -----
+
+
+class MeasureStep(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+        self.before, self.displacement = engines.whole(model), Displacement(model)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+        after = engines.whole(model)
+        moved = {name: after[name] - self.before[name] for name in after}
+        self.exact = all(torch.equal(self.displacement.of(name), moved[name]) for name in moved)
+        self.norm = sum(float(change.square().sum()) for change in moved.values()) ** 0.5
+        share = SHARES[self.trainer.accelerator.process_index % len(SHARES)]
+        gram = gram_matrix(model, share, pad_token_id=0, step=self.displacement.of)
+        put_to_rest(self.trainer)
+        rows = gradient_rows(model, share, pad_token_id=0).rows
+        put_to_rest(self.trainer)
+        expected = sum(kept[:, 0].double() @ moved[name].double().flatten() for name, kept in rows.items())
+        self.products, self.expected = gram.step_MN[0], torch.tensor(gather_list(expected.tolist()))
+
+
+def step_under(engine: str, output_dir) -> tuple:
+    measure = MeasureStep()
+    trainer = measure.trainer = build(engine, False, output_dir, measure, max_steps=2)
+    trainer.train()
+    engines.check_running(engine, trainer)
+    return measure.exact, measure.norm, measure.products, measure.expected
+
+
+@pytest.mark.parametrize("engine", ["single", "ddp", "fsdp2", "zero2", "zero3"])
+def test_the_optimisers_step_is_told_whole(engine, tmp_path):
+    for exact, norm, products, expected in everywhere(step_under, engine, tmp_path, tmp_path):
+        assert exact
+        assert norm > 0
+        assert (products - expected).norm() < 1e-5 * expected.norm()
+
+
 # (b) Training is bit-identical with and without the monitor. -----
 
 
@@ -144,8 +186,13 @@ class CheckAtRest(TrainerCallback):
 
 def train(engine: str, lora: bool, output_dir, watched: bool, bf16: bool = False) -> tuple:
     monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
+    return train_with(monitors, engine, lora, output_dir, bf16=bf16, save_strategy="steps", save_steps=3)
+
+
+def train_with(monitors: list[ConflictMonitor], engine: str, lora: bool, output_dir, **options) -> tuple:
+    """The steps that each monitor reported on, and the state that training ends in."""
     at_rest = CheckAtRest()
-    trainer = build(engine, lora, output_dir, *monitors, at_rest, bf16=bf16, save_strategy="steps", save_steps=3)
+    trainer = build(engine, lora, output_dir, *monitors, at_rest, **options)
     at_rest.trainer = trainer
     trainer.train()
     engines.check_running(engine, trainer)
@@ -210,6 +257,9 @@ def train_through(engine: str, lora: bool, output_dir) -> None:
 SAVING = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
 
 
+PARTS = ("step", "rows", "report", "forecast")
+
+
 @every_engine
 def test_a_killed_and_resumed_run_has_the_reports_of_one_that_was_not(engine, lora, tmp_path):
     everywhere(train_through, engine, tmp_path, lora, tmp_path / "whole")
@@ -219,7 +269,7 @@ def test_a_killed_and_resumed_run_has_the_reports_of_one_that_was_not(engine, lo
     reports = {}
     for directory in ("whole", "parts"):
         records = read_records(tmp_path / directory / "conflict.jsonl")
-        reports[directory] = [(record["step"], record["rows"], record["report"]) for record in records]
+        reports[directory] = [[record.get(part) for part in PARTS] for record in records]
     assert [step for step, *_ in reports["whole"]] == [0, 2, 4]
     assert reports["parts"] == reports["whole"]
 
@@ -271,11 +321,56 @@ def train_with_little_memory(engine: str, output_dir) -> tuple[list[int], list[d
     return little.sizes, [report.to_dict() for report in monitor.reports]
 
 
-def test_a_rank_that_runs_out_of_memory_makes_all_halve_their_batches(tmp_path):
-    (_, reports), (sizes, _) = everywhere(train_with_little_memory, "ddp", tmp_path, tmp_path)
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3"])
+def test_a_rank_that_runs_out_of_memory_makes_all_halve_their_batches(engine, tmp_path):
+    (_, reports), (sizes, _) = everywhere(train_with_little_memory, engine, tmp_path, tmp_path)
     assert sizes[0] > 1
     assert sizes[-6:] == [1] * 5 + [0]  # its 5 of the 11 prompts, then company for the other rank's sixth
     assert len(reports) == 1
+
+
+class NoMemory(ConflictMonitor):
+    """Rank 1 runs out of memory in the middle of generation in the first probe, of the forward pass in the second,
+    of the backward pass in the third; not in the fourth."""
+
+    def _measure(self, seed):
+        self.failing_in = ("generation", "forward", "backward", None)[self.trainer.state.global_step // 2]
+        if os.environ["RANK"] != "1" or self.failing_in is None:
+            return super()._measure(seed)
+        layer = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped).model.layers[1].mlp.up_proj
+        handle = layer.register_forward_hook(self.fail)
+        try:
+            return super()._measure(seed)
+        finally:
+            handle.remove()
+
+    def fail(self, module, inputs, output):
+        in_generation = not torch.is_grad_enabled()
+        if in_generation == (self.failing_in == "generation"):
+            if self.failing_in != "backward":
+                self.run_out()
+            output.register_hook(self.run_out)
+
+    def run_out(self, *_):
+        raise torch.OutOfMemoryError("no memory left")
+
+
+def train_without_memory(engine: str, lora: bool, output_dir) -> tuple:
+    monitor = NoMemory(tiny.questions(), **PROBE)
+    return train_with([monitor], engine, lora, output_dir, max_steps=6)
+
+
+def train_alone(engine: str, lora: bool, output_dir) -> tuple:
+    return train_with([], engine, lora, output_dir, max_steps=6)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3"])
+def test_a_rank_without_memory_in_a_pass_that_all_share_leaves_none_waiting_and_training_as_it_was(engine, tmp_path):
+    failing = everywhere(train_without_memory, engine, tmp_path, False, tmp_path / "failing")
+    alone = everywhere(train_alone, engine, tmp_path, False, tmp_path / "alone")
+    for (steps, state), (_, state_alone) in zip(failing, alone, strict=True):
+        assert steps == [[6]]
+        assert state == state_alone
 
 
 def train_with_nothing_to_score_on_one_rank(engine: str, output_dir) -> list[list[int]]:

@@ -24,10 +24,10 @@ from torch import Tensor
 from passk_trl.estimators import prompt_weight, unbiased_prompt_weight
 from passk_trl.interference import (
     InterferenceReport,
-    _student_t,
     k_star_bound,
     measure_interference,
     required_probe_size,
+    student_t,
 )
 
 
@@ -522,9 +522,9 @@ def test_low_precision_gram_is_taken_as_it_is():
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("degrees", [1, 2, 3, 8, 63, 500, 3001])
-def test_student_t_is_that_of_scipy(confidence, degrees):
+def teststudent_t_is_that_of_scipy(confidence, degrees):
     expected = scipy.stats.t.ppf((1 + confidence) / 2, degrees)
-    assert _student_t(confidence, degrees) == pytest.approx(expected, rel=1e-9)
+    assert student_t(confidence, degrees) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(

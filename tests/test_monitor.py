@@ -14,6 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
+from passk_trl.forecast import Forecast
 from passk_trl.gradients import gram_matrix
 from passk_trl.interference import InterferenceReport, measure_interference
 from passk_trl.monitor import read_records
@@ -114,6 +115,9 @@ def test_what_is_logged_and_kept(tmp_path):
     for k in (1, 2, 4):
         at_k = monitor.report.ks.tolist().index(k)
         assert last[f"conflict/inner_product@{k}"] == pytest.approx(monitor.report.inner_product[at_k].item())
+        forecast = monitor.forecasts[-1].change[at_k].item()
+        assert last[f"conflict/forecast@{k}"] == pytest.approx(forecast)
+        assert forecast != 0
     rate = monitor.report.success_rate.mean().item()
     assert last["conflict/pass@1"] == pytest.approx(rate)
     assert 0 < rate < last["conflict/pass@8"] <= 1
@@ -124,7 +128,20 @@ def test_what_is_logged_and_kept(tmp_path):
         assert InterferenceReport.from_dict(record["report"]).to_dict() == report.to_dict()
         assert len(set(record["rows"])) == 12
         assert record["covered_parameters"] == record["trainable_parameters"]
+    assert "forecast" not in records[0]  # before the first step
+    assert [Forecast.from_dict(r["forecast"]).to_dict() for r in records[1:]] == [
+        forecast.to_dict() for forecast in monitor.forecasts[1:]
+    ]
     assert records[0]["rows"] != records[1]["rows"]  # drawn anew
+
+
+def test_a_forecast_can_be_left_out_and_is_where_the_step_has_seen_the_rollouts(tmp_path):
+    without = ConflictMonitor(tiny.questions(), forecast=False, **PROBE)
+    trainer = trained(tmp_path / "without", without, reward_funcs=tiny.starts_low)
+    of_training_batch = ConflictMonitor(every=2, num_prompts=8)
+    trained(tmp_path / "batch", of_training_batch, reward_funcs=tiny.starts_low, generation_batch_size=64)
+    assert without.forecasts == of_training_batch.forecasts == [None] * 3
+    assert not any("forecast" in name for entry in trainer.state.log_history for name in entry)
 
 
 def test_a_report_is_the_interference_of_the_rollouts_sampled(tmp_path, monkeypatch):

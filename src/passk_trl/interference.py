@@ -158,7 +158,7 @@ class InterferenceReport:
 
     @property
     def _interval_factor(self) -> float:
-        return _student_t(self.confidence, len(self.agreement) - 1)
+        return student_t(self.confidence, len(self.agreement) - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The stored fields as JSON-safe lists, numbers and strings; NaN (in `cosine_se`) becomes `None`."""
@@ -368,7 +368,7 @@ def measure_objectives(
         return []
     weights_ON = torch.stack([objective.gradient_weight(num_samples_N, num_correct_N) for objective in objectives])
     measured = _against_pass1(gram_NN, gram_MNN, weights_ON, sampling_N, self_pairs=False)
-    factor = _student_t(confidence, len(gram_NN) - 1)
+    factor = student_t(confidence, len(gram_NN) - 1)
     margin_O = factor * measured.inner_product_se
     columns = (
         measured.inner_product,
@@ -584,7 +584,7 @@ def _first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> floa
 
 
 @lru_cache
-def _student_t(confidence: float, degrees: int) -> float:
+def student_t(confidence: float, degrees: int) -> float:
     """t with P(|T| ≤ t) = confidence. The distribution is a finite sum in θ = atan(t/√ν) (Abramowitz & Stegun
     26.7.3-4), inverted by bisection."""
 

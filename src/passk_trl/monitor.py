@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOTrainer
-from trl.models.utils import add_hooks, remove_hooks
 
+from .displacement import Displacement
+from .engine import at_rest_afterwards, put_to_rest
 from .estimators import pass_at_k
+from .forecast import Forecast, forecast
 from .gradients import GramMatrix, ScoredRollouts, gram_matrix
 from .gradients.ranks import failing_together, gather_list, num_ranks
 from .interference import InterferenceReport, ObjectiveReport, measure_interference, measure_objectives
@@ -38,12 +41,13 @@ _FEWEST_PROMPTS = 8
 
 @dataclass(frozen=True)
 class Probe:
-    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the reports."""
+    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the reports, the forecast."""
 
     rows: list[int]
     gram: GramMatrix
     report: InterferenceReport
     objectives: dict[str, ObjectiveReport]
+    forecast: Forecast | None
 
 
 class ConflictMonitor(TrainerCallback):
@@ -63,6 +67,9 @@ class ConflictMonitor(TrainerCallback):
       pass@1.
     - `conflict/onset_k`: the k from which it is negative, where there is one.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
+    - `conflict/forecast@{k}`: by how much the optimiser's step just taken raises pass@k, to first order: ⟨∇J_k, Δθ⟩,
+      with Δθ as the weights went, momentum, clipping and weight decay included. Below 0 at k = 1, the step costs
+      pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
     - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
     - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes pass@1's.
     - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
@@ -109,6 +116,9 @@ class ConflictMonitor(TrainerCallback):
             Whether to probe before the first step too, as step 0.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the choice of prompts and of the rollouts; together with the step it determines a probe's draws.
+        forecast (`bool`, *optional*, defaults to `True`):
+            Whether to forecast what the optimiser's step does. Over the step before a probe, each rank then remembers
+            its share of the trainable parameters, in main memory.
         objectives (`Sequence[str]`, *optional*, defaults to `()`):
             Other objectives to measure against pass@1, from the same rollouts and gradients, such as `["maxrl",
             "majority@5"]`: names of [`~passk_trl.objectives.objective_from`], or
@@ -137,6 +147,7 @@ class ConflictMonitor(TrainerCallback):
         success_threshold: float | None = None,
         at_start: bool = False,
         seed: int = 0,
+        forecast: bool = True,
         objectives: Sequence[str | Objective] = (),
     ):
         if every < 1:
@@ -182,12 +193,15 @@ class ConflictMonitor(TrainerCallback):
         self.success_threshold = success_threshold
         self.at_start = at_start
         self.seed = seed
+        self.forecast = forecast and probe_dataset is not None
         self.objectives = [each if isinstance(each, Objective) else objective_from(each) for each in objectives]
         self.reports: list[InterferenceReport] = []
         self.objective_reports: list[dict[str, ObjectiveReport]] = []  # beside each report, by name
+        self.forecasts: list[Forecast | None] = []  # beside each report
         self.steps: list[int] = []  # the step of each report
         self._trainer: GRPOTrainer | None = None
         self._batch: TrainingBatch | None = None
+        self._displacement: Displacement | None = None  # since the beginning of this step
         self._was_in_conflict = False
         self._failures: set[str] = set()  # kinds of failure that were logged
         self._probe_seconds = self._last_seconds = 0.0
@@ -263,11 +277,19 @@ class ConflictMonitor(TrainerCallback):
         if self.at_start and state.global_step == 0:
             self._probe(state)
 
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.forecast and (state.global_step + 1) % self.every == 0:
+            put_to_rest(self.trainer)
+            self._displacement = Displacement(self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped))
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.global_step % self.every == 0 and self._affordable():
             self._probe(state)
+        self._displacement = None
 
     def _affordable(self) -> bool:
         """Whether another probe like the last keeps to `max_overhead`, by the main process's clock."""
@@ -298,6 +320,7 @@ class ConflictMonitor(TrainerCallback):
             self._say_what_is_measured(probe.gram)
         self.reports.append(probe.report)
         self.objective_reports.append(probe.objectives)
+        self.forecasts.append(probe.forecast)
         self.steps.append(state.global_step)
         self._append(
             {
@@ -312,6 +335,7 @@ class ConflictMonitor(TrainerCallback):
                 "report": probe.report.to_dict(),
             }
             | ({"objectives": [each.to_dict() for each in probe.objectives.values()]} if self.objectives else {})
+            | ({"forecast": probe.forecast.to_dict()} if probe.forecast else {})
         )
         self._log(probe, seconds)
         self._announce(probe.report, state.global_step, self._of_training_objective(probe.objectives))
@@ -325,10 +349,14 @@ class ConflictMonitor(TrainerCallback):
         if len(kept) < len(rows) and self.trainer.accelerator.is_main_process:
             dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
             logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
-        probed = (gram.gram_MNN[:, kept][:, :, kept], [num_correct[i] for i in kept], self.num_rollouts)
-        report = measure_interference(*probed, self.ks, self.confidence)
-        objectives = measure_objectives(*probed, self.objectives, self.confidence)
-        return Probe([rows[i] for i in kept], gram, report, {each.name: each for each in objectives})
+        counts = ([num_correct[i] for i in kept], self.num_rollouts)
+        gram_MNN = gram.gram_MNN[:, kept][:, :, kept]
+        report = measure_interference(gram_MNN, *counts, self.ks, self.confidence)
+        objectives = measure_objectives(gram_MNN, *counts, self.objectives, self.confidence)
+        step_forecast = None
+        if gram.step_MN is not None:
+            step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, self.confidence)
+        return Probe([rows[i] for i in kept], gram, report, {each.name: each for each in objectives}, step_forecast)
 
     def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
         if self._batch is not None:
@@ -345,27 +373,21 @@ class ConflictMonitor(TrainerCallback):
 
     def _gram(self, rollouts: ScoredRollouts, seed: int) -> GramMatrix:
         trainer = self.trainer
-        try:
-            with self._progress(rollouts.num_prompts, "probe: gradients") as progress:
-                return gram_matrix(
-                    trainer.accelerator.unwrap_model(trainer.model_wrapped),
-                    rollouts,
-                    pad_token_id=trainer._tokenizer.pad_token_id,
-                    temperature=trainer.temperature,
-                    store=self.gram,
-                    parameters=self.parameters,
-                    seed=seed,
-                    batch_size=self.probe_batch_size,
-                    autocast=trainer.accelerator.autocast,
-                    on_batch=progress.update,
-                )
-        finally:
-            if trainer._dist.is_zero3:
-                # A module counts as in use until the backward pass leaves it at its input, which ours need not reach,
-                # and parameters are fetched ahead in the order of our passes: TRL could gather neither.
-                trainer.model_wrapped.empty_partition_cache()
-                remove_hooks(trainer.model_wrapped)
-                add_hooks(trainer.model_wrapped)
+        with at_rest_afterwards(trainer), self._progress(rollouts.num_prompts, "probe: gradients") as progress:
+            return gram_matrix(
+                trainer.accelerator.unwrap_model(trainer.model_wrapped),
+                rollouts,
+                pad_token_id=trainer._tokenizer.pad_token_id,
+                temperature=trainer.temperature,
+                store=self.gram,
+                parameters=self.parameters,
+                seed=seed,
+                batch_size=self.probe_batch_size,
+                autocast=trainer.accelerator.autocast,
+                on_batch=progress.update,
+                put_to_rest=partial(put_to_rest, trainer),
+                step=self._displacement.of if self._displacement else None,
+            )
 
     def _progress(self, prompts: int, description: str) -> tqdm:
         quiet = self.trainer.args.disable_tqdm or not self.trainer.accelerator.is_main_process
@@ -404,6 +426,10 @@ class ConflictMonitor(TrainerCallback):
             if k_ in logged:
                 metrics[f"conflict/inner_product@{k_:g}"] = float(inner)
                 metrics[f"conflict/cosine@{k_:g}"] = float(cosine)
+        if probe.forecast is not None:
+            for k_, change in zip(probe.forecast.ks.tolist(), probe.forecast.change.tolist(), strict=True):
+                if k_ in logged:
+                    metrics[f"conflict/forecast@{k_:g}"] = change
         for name, measured in probe.objectives.items():
             metrics[f"conflict/inner_product@{name}"] = measured.inner_product
             metrics[f"conflict/cosine@{name}"] = measured.cosine
@@ -475,6 +501,9 @@ class ConflictMonitor(TrainerCallback):
         self.objective_reports = [
             {each["name"]: ObjectiveReport.from_dict(each) for each in record.get("objectives", [])}
             for record in records
+        ]
+        self.forecasts = [
+            Forecast.from_dict(record["forecast"]) if "forecast" in record else None for record in records
         ]
         trained_for = self._of_training_objective(self.objective_reports[-1]) if records else None
         self._was_in_conflict = bool(records) and (

@@ -25,8 +25,10 @@ from trl.chat_template_utils import parse_response
 from trl.data_utils import is_conversational
 from trl.trainer.utils import is_async_callable
 
+from .engine import at_rest_afterwards
 from .gradients import ScoredRollouts
 from .gradients.ranks import failing_together, gather_list, num_ranks
+from .gradients.roll_call import RollCall
 from .outcomes import are_binary, combine_rewards
 
 
@@ -224,11 +226,14 @@ def _generate(
     prompt_ids: list[list[int]] = []
     completion_ids: list[list[int]] = []
     at_once = len(inputs) if trainer.use_vllm else _fitting(trainer, num_rollouts)
+    roll_call = RollCall(trainer.accelerator.unwrap_model(trainer.model_wrapped))
+    each_layer = not (trainer._dist.is_zero3 and trainer.args.ds3_gather_for_generation)
     while len(prompt_ids) < len(inputs):
         batch = inputs[len(prompt_ids) : len(prompt_ids) + at_once]
         try:
             with failing_together():
                 ids, images, fields = trainer._tokenize_prompts([row["prompt"] for row in batch])
+            with failing_together(), at_rest_afterwards(trainer), roll_call.taken(each_layer):
                 completions, _ = trainer._generate_single_turn(ids, images, fields, num_generations=num_rollouts)
         except torch.OutOfMemoryError:
             if at_once == num_rollouts:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from .roll_call import RollCall
 from .rollouts import PaddedBatch
 
 
@@ -61,6 +62,7 @@ class CausalLM:
         self.softcap = getattr(causal_lm.config.get_text_config(), "final_logit_softcapping", None)
         self.temperature = temperature
         self.autocast = autocast
+        self.roll_call = RollCall(model)
         self._head_checked = False
 
     def last_hidden_state(self, batch: PaddedBatch) -> Tensor:
@@ -93,6 +95,7 @@ class CausalLM:
     def head(self) -> Iterator[Head]:
         """The head with its whole weight, under any engine. Every rank must come here together."""
         parameters = [p for p in (self.head_module.weight, self.head_module.bias) if p is not None]
+        self.roll_call()
         with torch.no_grad(), _whole(parameters):
             full = [p.full_tensor() if isinstance(p, DTensor) else p.detach() for p in parameters]
             full = [p.to(self._compute_dtype()) for p in full]

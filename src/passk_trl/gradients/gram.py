@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .causal_lm import CausalLM
 from .layers import Coverage, Layer, find_layers, shape, tapped
-from .ranks import failing_together, largest
+from .ranks import failing_together, is_last_rank, largest
 from .rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
 from .store import ExactStore, SketchStore, Store
 
@@ -41,11 +41,14 @@ class GramMatrix:
             Which of the trainable parameters they take in.
         store (`str`):
             `"exact"` or `"sketch"`.
+        step_MN (`torch.Tensor`, *optional*):
+            M estimates of ⟨ĝ_i, Δθ⟩, float64 of shape `(M, N)`, where a step was given.
     """
 
     gram_MNN: Tensor
     coverage: Coverage
     store: str
+    step_MN: Tensor | None = None
 
     @property
     def gram_NN(self) -> Tensor:
@@ -84,6 +87,8 @@ def gram_matrix(
     batch_size: int | None = None,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     on_batch: Callable[[int], None] | None = None,
+    put_to_rest: Callable[[], None] = lambda: None,
+    step: Callable[[str], Tensor] | None = None,
 ) -> GramMatrix:
     """
     Gram matrix of the prompts' success gradients ĝ_i = (1/(n−1)) Σ_j (r_ij − r̄_i) ∇log π(y_ij | x_i).
@@ -117,11 +122,16 @@ def gram_matrix(
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
             Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. Halved on all ranks
-            when memory runs out on one, in a pass that they do not share; after that the rollouts of one prompt are.
+            when memory runs out on one; after that the rollouts of one prompt are.
         autocast (`Callable`, *optional*):
             Makes the context the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
             Called with the number of prompts done, after each batch.
+        put_to_rest (`Callable[[], None]`, *optional*):
+            Called after a pass that was broken off, before the next, for what an engine must be told of it.
+        step (`Callable[[str], torch.Tensor]`, *optional*):
+            Tells, whole and on all ranks together, how far the parameter of a name went in a step Δθ of the weights,
+            such as [`~passk_trl.displacement.Displacement.of`]. Its inner product with each gradient is taken too.
 
     Returns:
         [`GramMatrix`]: float64 inner products on the CPU, and the coverage of the trainable parameters.
@@ -131,8 +141,11 @@ def gram_matrix(
         not a linear function of its last hidden state.
     """
     arguments = (pad_token_id, temperature, method, store, parameters, seed, batch_size, autocast, on_batch)
-    kept, coverage, store = _gradients(model, rollouts, *arguments)
-    return GramMatrix(kept.gram(), coverage, store)
+    kept, coverage, store = _gradients(model, rollouts, *arguments, put_to_rest, step)
+    gram_MNN = kept.gram()
+    if step is None:
+        return GramMatrix(gram_MNN, coverage, store)
+    return GramMatrix(gram_MNN[:, :-1, :-1], coverage, store, gram_MNN[:, -1, :-1])
 
 
 def gradient_rows(
@@ -178,6 +191,8 @@ def _gradients(
     batch_size: int | None,
     autocast: Callable[[], AbstractContextManager],
     on_batch: Callable[[int], None] | None,
+    put_to_rest: Callable[[], None] = lambda: None,
+    step: Callable[[str], Tensor] | None = None,
 ) -> tuple[Store, Coverage, str]:
     """The gradients of [`gram_matrix`] in their store, what they cover, and the store's name."""
     if method not in ("activations", "parameters"):
@@ -198,7 +213,9 @@ def _gradients(
         one_batch = _through_activations if method == "activations" else _through_parameters
         if largest(rollouts.num_prompts, device) == 0:
             raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
-        kept = ExactStore(rollouts.num_prompts) if store == "exact" else SketchStore(rollouts.num_prompts, seed)
+        # A step is one row more, the last of the last rank's.
+        num_rows = rollouts.num_prompts + (1 if step is not None and is_last_rank() else 0)
+        kept = ExactStore(num_rows) if store == "exact" else SketchStore(num_rows, seed)
         pending = longest_first(rollouts)
         parts = 1  # that a prompt's rollouts are divided into, each of which takes a pass
         most_rollouts = largest(rollouts.num_rollouts, device)
@@ -209,7 +226,7 @@ def _gradients(
             try:
                 for part in range(parts):
                     which = slice(part, None, parts)
-                    with failing_together():
+                    with failing_together(), causal_lm.roll_call.taken():
                         if prompts and part < rollouts.num_rollouts:
                             batch = padded(rollouts, prompts, pad_token_id, device, which)
                         else:
@@ -219,13 +236,29 @@ def _gradients(
                 if batch_size == 1 and parts >= most_rollouts:
                     raise
                 kept.forget(prompts)
+                put_to_rest()
                 clear_device_cache()
                 batch_size, parts = (batch_size // 2, parts) if batch_size > 1 else (1, 2 * parts)
                 continue
             pending = pending[batch_size:]
             if on_batch is not None:
                 on_batch(len(prompts))
+        if step is not None:
+            _add_step(kept, layers, step, list(range(rollouts.num_prompts, num_rows)), flat=method == "parameters")
     return kept, coverage, store
+
+
+def _add_step(kept: Store, layers: list[Layer], step: Callable[[str], Tensor], rows: list[int], flat: bool) -> None:
+    """Adds a step of the weights as if it were one prompt's gradient, in the rows given: one or none."""
+    for name in dict.fromkeys(name for layer in layers for name in layer.parameters.values()):
+        moved = step(name)
+        if not rows:
+            continue
+        if flat or moved.dim() == 1:
+            kept.add_vector(name, rows, moved.reshape(1, -1))
+        else:
+            each_row = torch.arange(moved.size(0), device=moved.device)
+            kept.add_selected(name, moved.shape, rows, each_row[None], moved[None])
 
 
 def _default_batch_size(rollouts: ScoredRollouts) -> int:
