@@ -29,7 +29,6 @@ from toy_bandit import bandit
 
 
 Probe = tuple[Tensor, Tensor]  # Gram matrix (N, N), number of correct rollouts (N,)
-LARGEST_N = 32
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,9 @@ class World:
     inner_product: Callable[[float, float], float]  # ⟨∇J_k, ∇J_m⟩
     probe: Callable[[int, int], Probe]  # of N prompts with n rollouts
 
-    def cosine(self, k: float) -> float:
-        return self.inner_product(k, 1) / math.sqrt(self.inner_product(k, k) * self.inner_product(1, 1))
+    def lengths(self, k: float) -> float:
+        """‖∇J_k‖ ‖∇J_1‖, so that an inner product over it is a cosine."""
+        return math.sqrt(self.inner_product(k, k) * self.inner_product(1, 1))
 
 
 # The two worlds. -----
@@ -66,7 +66,7 @@ def bandit_world(p_hard: float, seed: int = 0) -> World:
     return World(f"bandit, p_hard = {p_hard:g}", inner_product, probe)
 
 
-def policy_world(num_prompts: int = 400, replicates: int = 3, num_rollouts: int = 16, seed: int = 0) -> World:
+def policy_world(num_prompts: int = 400, replicates: int = 6, num_rollouts: int = 16, seed: int = 0) -> World:
     """Probes are drawn from a pool in which every prompt was rolled out `replicates` times over."""
     torch.manual_seed(seed)
     path = cached_policy()
@@ -86,7 +86,7 @@ def policy_world(num_prompts: int = 400, replicates: int = 3, num_rollouts: int 
         return float(prompt_weight(success_N, k) @ kernel_NN @ prompt_weight(success_N, m))
 
     def probe(num_prompts: int, _: int) -> Probe:
-        drawn = torch.randint(len(pool), (num_prompts,), generator=generator)
+        drawn = torch.randperm(len(pool), generator=generator)[:num_prompts]  # a row twice would be a self term
         return gram_RR[drawn][:, drawn], correct_R[drawn]
 
     return World("quickstart policy", inner_product, probe)
@@ -114,8 +114,8 @@ def sampled(model, tokenizer, rows: list[dict], prompts: list[list[int]], num_ro
 
 
 def compare(world: World, k: int, num_prompts: int, num_rollouts: int, draws: int) -> str:
-    """A row: over many probes, the means of both estimates over the truth, how often their 95% intervals hold the
-    truth, and how often they lie below 0."""
+    """A row: over many probes, the mean of either estimate of the inner product with the standard error of that mean,
+    in units of the cosine; how often the 95% interval holds the truth, and how often all of it is below 0."""
     truth = world.inner_product(k, 1)
     cells = []
     for estimator in ("plugin", "unbiased"):
@@ -126,11 +126,14 @@ def compare(world: World, k: int, num_prompts: int, num_rollouts: int, draws: in
             measure_interference(*world.probe(num_prompts, num_rollouts), num_rollouts, [k], estimator=estimator)
             for _ in range(draws)
         ]
-        mean = sum(report.inner_product.item() for report in reports) / draws
+        estimates = torch.cat([report.inner_product for report in reports]) / world.lengths(k)
         covered = sum(bool(r.inner_product_low <= truth <= r.inner_product_high) for r in reports) / draws
         alarms = sum(report.in_conflict(k) for report in reports) / draws
-        cells += [f"{mean / truth:+.2f}", f"{covered:.0%}", f"{alarms:.0%}"]
-    return " | ".join([world.name, f"{k}", f"{num_rollouts}", f"{num_prompts}", f"{world.cosine(k):+.2f}", *cells])
+        error = estimates.std() / math.sqrt(draws)
+        cells += [f"{estimates.mean():+.2f} ± {error:.2f}", f"{covered:.0%}", f"{alarms:.0%}"]
+    return " | ".join(
+        [world.name, f"{k}", f"{num_rollouts}", f"{num_prompts}", f"{truth / world.lengths(k):+.2f}", *cells]
+    )
 
 
 def sizes(world: World, num_rollouts: int, ks: tuple[int, ...]) -> str:
