@@ -116,7 +116,7 @@ def test_what_is_logged_and_kept(tmp_path):
         at_k = monitor.report.ks.tolist().index(k)
         assert last[f"conflict/inner_product@{k}"] == pytest.approx(monitor.report.inner_product[at_k].item())
         forecast = monitor.forecasts[-1].change[at_k].item()
-        assert last[f"conflict/forecast@{k}"] == pytest.approx(forecast)
+        assert last[f"conflict/forecast_pass@{k}"] == pytest.approx(forecast)
         assert forecast != 0
     rate = monitor.report.success_rate.mean().item()
     assert last["conflict/pass@1"] == pytest.approx(rate)

@@ -67,7 +67,7 @@ class ConflictMonitor(TrainerCallback):
       pass@1.
     - `conflict/onset_k`: the k from which it is negative, where there is one.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
-    - `conflict/forecast@{k}`: by how much the optimiser's step just taken raises pass@k, to first order: ⟨∇J_k, Δθ⟩,
+    - `conflict/forecast_pass@{k}`: by how much the optimiser's step just taken raises pass@k, to first order: ⟨∇J_k, Δθ⟩,
       with Δθ as the weights went, momentum, clipping and weight decay included. Below 0 at k = 1, the step costs
       pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
     - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
@@ -429,7 +429,7 @@ class ConflictMonitor(TrainerCallback):
         if probe.forecast is not None:
             for k_, change in zip(probe.forecast.ks.tolist(), probe.forecast.change.tolist(), strict=True):
                 if k_ in logged:
-                    metrics[f"conflict/forecast@{k_:g}"] = change
+                    metrics[f"conflict/forecast_pass@{k_:g}"] = change
         for name, measured in probe.objectives.items():
             metrics[f"conflict/inner_product@{name}"] = measured.inner_product
             metrics[f"conflict/cosine@{name}"] = measured.cosine
