@@ -28,6 +28,8 @@ def environment(engine: str, directory: Path) -> dict[str, str]:
         config = directory / f"{engine}.json"
         automatic = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
         stage = {"zero_optimization": {"stage": int(engine[-1])}}
+        if engine == "zero3":  # parameters as small as these would be kept whole once gathered
+            stage["zero_optimization"]["stage3_param_persistence_threshold"] = 0
         config.write_text(json.dumps({**dict.fromkeys(automatic, "auto"), **stage}))
         return {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(config)}
     if engine == "fsdp2":

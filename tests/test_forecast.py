@@ -44,6 +44,13 @@ def test_the_sketches_own_spread_widens_the_interval():
     assert torch.allclose(extra, (0.1 * torch.as_tensor(weights)).square())  # variance of ±0.1 over two sketches
 
 
+def test_sampling_weights_undo_how_the_prompts_were_drawn():
+    products, correct = torch.tensor([0.5, -0.25, 1.0, 0.5]), [1, 2, 0, 1]
+    plain = forecast(products, correct, 4, [1, 2])  # the first prompt twice
+    weighted = forecast(products[:3], correct[:3], 4, [1, 2], sampling_weights=torch.tensor([1.5, 0.75, 0.75]))
+    assert torch.allclose(plain.change, weighted.change)
+
+
 def test_it_survives_being_saved():
     found = forecast(torch.tensor([0.5, -0.25, 1.0]), [1, 2, 0], 4, [1, 2, 3])
     restored = Forecast.from_dict(found.to_dict())

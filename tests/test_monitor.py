@@ -144,6 +144,30 @@ def test_a_forecast_can_be_left_out_and_is_where_the_step_has_seen_the_rollouts(
     assert not any("forecast" in name for entry in trainer.state.log_history for name in entry)
 
 
+def test_stratified_probes_draw_each_stratum_as_often_and_weigh_the_prompts(tmp_path):
+    strata = ["rare" if row < 4 else "common" for row in range(32)]
+    dataset = tiny.questions().add_column("level", strata)
+    monitor = ConflictMonitor(dataset, stratify_by="level", **{**PROBE, "num_prompts": 24})
+    trainer = trained(tmp_path, monitor, reward_funcs=tiny.starts_low)
+    records = read_records(tmp_path / "conflict.jsonl")
+    rare = [row < 4 for record in records for row in record["rows"]]
+    assert 0.3 < sum(rare) / len(rare) < 0.7  # of 72 draws
+    weights = [weight for record in records for weight in record["report"]["sampling_weights"]]
+    assert weights == [0.25 if is_rare else 1.75 for is_rare in rare]
+    report = monitor.report
+    expected = (report.sampling_weights * report.success_rate).mean().item()
+    assert trainer.state.log_history[-2]["conflict/pass@1"] == pytest.approx(expected)
+
+
+def test_probe_prompts_that_are_trained_on_are_told(tmp_path, caplog):
+    trained(tmp_path / "same", ConflictMonitor(tiny.questions(), **PROBE), max_steps=1)
+    assert "32 of the 32 probe prompts are trained on too, row 0 for one" in caplog.text
+    caplog.clear()
+    others = tiny.questions(64).select(range(32, 64))
+    trained(tmp_path / "others", ConflictMonitor(others, **PROBE), max_steps=1)
+    assert "trained on too" not in caplog.text
+
+
 def test_a_report_is_the_interference_of_the_rollouts_sampled(tmp_path, monkeypatch):
     seen = []
 

@@ -44,13 +44,14 @@ def forecast(
     num_samples: int | Tensor | Sequence[int],
     ks: Tensor | Sequence[float],
     confidence: float = 0.95,
+    sampling_weights: Tensor | None = None,
 ) -> Forecast:
     r"""
     The change of pass@k that a step Δθ of the weights makes, to first order: ⟨∇J_k, Δθ⟩.
 
     With ĝ_i the success gradient of probe prompt i, estimated from its rollouts,
 
-        ⟨∇J_k, Δθ⟩ ≈ 1/N Σ_i ω_k(n_i, c_i) ⟨ĝ_i, Δθ⟩,
+        ⟨∇J_k, Δθ⟩ ≈ 1/N Σ_i s_i ω_k(n_i, c_i) ⟨ĝ_i, Δθ⟩,
 
     which is unbiased for a Δθ that did not see the probe's rollouts, since ω_k ĝ_i is unbiased for the prompt's pass@k
     gradient. The prompts are independent, so the error bar is that of a mean, with Student's t; a sketch's own error,
@@ -68,6 +69,8 @@ def forecast(
             The k, from 1 to the fewest rollouts less 1.
         confidence (`float`, *optional*, defaults to `0.95`):
             Level of the interval, between 0 and 1.
+        sampling_weights (`Tensor[N]`, *optional*, defaults to ones):
+            s, as for [`~passk_trl.interference.measure_interference`].
 
     Returns:
         [`Forecast`].
@@ -84,6 +87,8 @@ def forecast(
         raise ValueError(f"`num_correct` has {len(num_correct_N)} prompts, `products` {num_prompts}; give as many.")
     ks_K = torch.as_tensor(ks, dtype=torch.float64)
     weights_KN = torch.as_tensor(unbiased_prompt_weight(torch.as_tensor(num_samples), num_correct_N, ks_K[:, None]))
+    if sampling_weights is not None:
+        weights_KN = weights_KN * sampling_weights.double()
     changes_KN = weights_KN * products_MN.mean(dim=0)
     variance_K = changes_KN.var(dim=1) / num_prompts
     if len(products_MN) > 1:

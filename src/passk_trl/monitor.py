@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOTrainer
@@ -27,6 +28,7 @@ from .gradients.ranks import failing_together, gather_list, num_ranks
 from .interference import InterferenceReport, ObjectiveReport, measure_interference, measure_objectives
 from .objectives import Objective, objective_from
 from .outcomes import reported_ks
+from .probe_sets import draw_stratified, overlap, stratum_weights
 from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
 
 
@@ -67,9 +69,9 @@ class ConflictMonitor(TrainerCallback):
       pass@1.
     - `conflict/onset_k`: the k from which it is negative, where there is one.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
-    - `conflict/forecast_pass@{k}`: by how much the optimiser's step just taken raises pass@k, to first order: ⟨∇J_k, Δθ⟩,
-      with Δθ as the weights went, momentum, clipping and weight decay included. Below 0 at k = 1, the step costs
-      pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
+    - `conflict/forecast_pass@{k}`: by how much the optimiser's step just taken raises pass@k, to first order:
+      ⟨∇J_k, Δθ⟩, with Δθ as the weights went, momentum, clipping and weight decay included. Below 0 at k = 1, the
+      step costs pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
     - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
     - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes pass@1's.
     - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
@@ -119,6 +121,10 @@ class ConflictMonitor(TrainerCallback):
         forecast (`bool`, *optional*, defaults to `True`):
             Whether to forecast what the optimiser's step does. Over the step before a probe, each rank then remembers
             its share of the trainable parameters, in main memory.
+        stratify_by (`str`, *optional*):
+            Column of `probe_dataset` with the stratum of each prompt, such as a level of difficulty or
+            [`~passk_trl.probe_sets.bands`] of earlier success. Probes then draw every stratum as often, so that hard
+            prompts are not missed, and weigh the prompts so that every estimate is of the dataset as it is.
         objectives (`Sequence[str]`, *optional*, defaults to `()`):
             Other objectives to measure against pass@1, from the same rollouts and gradients, such as `["maxrl",
             "majority@5"]`: names of [`~passk_trl.objectives.objective_from`], or
@@ -148,6 +154,7 @@ class ConflictMonitor(TrainerCallback):
         at_start: bool = False,
         seed: int = 0,
         forecast: bool = True,
+        stratify_by: str | None = None,
         objectives: Sequence[str | Objective] = (),
     ):
         if every < 1:
@@ -180,6 +187,9 @@ class ConflictMonitor(TrainerCallback):
             raise ValueError("at_start=True finds no training batch before the first step; give a probe_dataset.")
         if probe_dataset is not None:
             _check_rows(probe_dataset, num_prompts)
+        if stratify_by is not None and stratify_by not in getattr(probe_dataset, "column_names", ()):
+            raise ValueError(f"stratify_by={stratify_by!r} is no column of the probe_dataset; name one, or none.")
+        self.stratify_by = stratify_by
         self.probe_dataset = probe_dataset
         self.every = every
         self.num_prompts = num_prompts
@@ -249,6 +259,7 @@ class ConflictMonitor(TrainerCallback):
             _check_batch(trainer, self.num_prompts)
         else:
             check_columns(trainer, self.probe_dataset)
+            _warn_if_trained_on(self.probe_dataset, trainer)
         measured = range(1, self.num_rollouts) if self.ks is None else self.ks
         self.ks = sorted({*measured, getattr(trainer.args, "pass_at_k", 1)})
         if self.ks[-1] > self.num_rollouts - 1:
@@ -350,13 +361,15 @@ class ConflictMonitor(TrainerCallback):
             dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
             logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
         counts = ([num_correct[i] for i in kept], self.num_rollouts)
+        rows = [rows[i] for i in kept]
+        weights = self._sampling_weights(rows)
         gram_MNN = gram.gram_MNN[:, kept][:, :, kept]
-        report = measure_interference(gram_MNN, *counts, self.ks, self.confidence)
-        objectives = measure_objectives(gram_MNN, *counts, self.objectives, self.confidence)
+        report = measure_interference(gram_MNN, *counts, self.ks, self.confidence, sampling_weights=weights)
+        objectives = measure_objectives(gram_MNN, *counts, self.objectives, self.confidence, weights)
         step_forecast = None
         if gram.step_MN is not None:
-            step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, self.confidence)
-        return Probe([rows[i] for i in kept], gram, report, {each.name: each for each in objectives}, step_forecast)
+            step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, self.confidence, weights)
+        return Probe(rows, gram, report, {each.name: each for each in objectives}, step_forecast)
 
     def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
         if self._batch is not None:
@@ -364,12 +377,20 @@ class ConflictMonitor(TrainerCallback):
                 return self._batch.rollouts(self.num_prompts, seed, self.success_threshold)
         assert self.probe_dataset is not None  # or there would be a batch
         generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(self.probe_dataset), generator=generator)[: self.num_prompts].tolist()
+        if self.stratify_by is not None:
+            rows, _ = draw_stratified(self.probe_dataset[self.stratify_by], self.num_prompts, generator)
+        else:
+            rows = torch.randperm(len(self.probe_dataset), generator=generator)[: self.num_prompts].tolist()
         share = -(-len(rows) // num_ranks())
         with self._progress(share, "probe: rollouts") as progress:
             return sample_rollouts(
                 self.trainer, self.probe_dataset, rows, self.num_rollouts, self.success_threshold, progress.update
             )
+
+    def _sampling_weights(self, rows: list[int]) -> Tensor | None:
+        if self.probe_dataset is None or self.stratify_by is None:
+            return None
+        return stratum_weights(self.probe_dataset[self.stratify_by])[rows]
 
     def _gram(self, rollouts: ScoredRollouts, seed: int) -> GramMatrix:
         trainer = self.trainer
@@ -435,7 +456,7 @@ class ConflictMonitor(TrainerCallback):
             metrics[f"conflict/cosine@{name}"] = measured.cosine
         for k_ in reported_ks(self.num_rollouts, k):
             values = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k_))
-            metrics[f"conflict/pass@{k_}"] = values.mean().item()
+            metrics[f"conflict/pass@{k_}"] = (report.sampling_weights * values).mean().item()
         for name, value in metrics.items():
             # Into TRL's buffer, not through trainer.log, which would flush a half-filled one. In the place of those of
             # an earlier probe since the last log: TRL would average the two.
@@ -542,6 +563,17 @@ def _check_rows(probe_dataset: Dataset, num_prompts: int) -> None:
         )
     if "prompt" not in probe_dataset.column_names:
         raise ValueError(f"probe_dataset has no column 'prompt', only {probe_dataset.column_names}; rename a column.")
+
+
+def _warn_if_trained_on(probe_dataset: Dataset, trainer: GRPOTrainer) -> None:
+    if not isinstance(trainer.train_dataset, Dataset) or not trainer.accelerator.is_main_process:
+        return
+    if trained_on := overlap(probe_dataset, trainer.train_dataset):
+        logger.warning(
+            "%d of the %d probe prompts are trained on too, row %d for one, so probes measure in part what training "
+            "has seen; hold them out of training, with passk_trl.probe_sets.hold_out.",
+            *(len(trained_on), len(probe_dataset), trained_on[0]),
+        )
 
 
 def _check_batch(trainer: GRPOTrainer, num_prompts: int) -> None:

@@ -1,7 +1,7 @@
 """Passes that ranks take together: a sharded model is gathered layer by layer, by all of them or by none."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ class RollCall:
     says no, and the others leave the pass too instead of waiting for it.
 
     They say so on the CPU, one number each, which a GPU does not wait for. Out of reach is a rank that fails inside
-    the gathering itself. Without a sharded model nothing is said.
+    the gathering itself. Without a sharded model (FSDP2, ZeRO-3) nothing is said.
 
     Args:
         model (`torch.torch.nn.Module`):
@@ -31,9 +31,10 @@ class RollCall:
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         self._model = model
-        # ZeRO-3 fetches ahead on entering any module, FSDP2 on entering those that it wraps.
-        zero3 = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
-        self._gathered = [m for m in model.modules() if zero3 or isinstance(m, FSDPModule)] if num_ranks() > 1 else []
+        several = num_ranks() > 1
+        self._zero3 = [p for p in model.parameters() if hasattr(p, "ds_id")] if several else []
+        modules = model.modules() if several else ()
+        self._fsdp2: list[Any] = [module for module in modules if isinstance(module, FSDPModule)]
 
     def __call__(self, present: bool = True) -> None:
         """
@@ -42,7 +43,7 @@ class RollCall:
         Raises:
             `AnotherRankFailed`: if a rank is not present, on those that are.
         """
-        if not self._gathered:
+        if not self._zero3 and not self._fsdp2:
             return
         missing = torch.tensor(int(not present))
         dist.all_reduce(missing, op=dist.ReduceOp.MAX, group=_cpu_group())
@@ -55,46 +56,52 @@ class RollCall:
         Takes the roll inside: before each layer is gathered, if they are and not the whole model at once, before each
         token of a generation, and at the end.
         """
-        handles = [handle for module in self._gathered if each_layer for handle in self._hooks(module)]
-        generating: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
-        # Ranks that generate with a sharded model tell each other before each token whether they need it.
-        unfinished = generating._has_unfinished_sequences
+        with ExitStack() as undo:
+            # Ranks that generate with a sharded model tell each other before each token whether they need it.
+            generating: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+            unfinished = generating._has_unfinished_sequences
+            generating._has_unfinished_sequences = self._first(unfinished)
+            undo.callback(delattr, generating, "_has_unfinished_sequences")
+            if each_layer:
+                self._before_each_gathering(undo)
+            try:
+                yield
+            except AnotherRankFailed:
+                raise
+            except BaseException:
+                self(present=False)
+                raise
+            else:
+                self()
 
-        def roll_then_unfinished(*args: Any, **kwargs: Any) -> bool:
+    def _first(self, function: Callable) -> Callable:
+        def roll_call_first(*args: Any, **kwargs: Any) -> Any:
             self()
-            return unfinished(*args, **kwargs)
+            return function(*args, **kwargs)
 
-        generating._has_unfinished_sequences = roll_then_unfinished
-        try:
-            yield
-        except AnotherRankFailed:
-            raise
-        except BaseException:
-            self(present=False)
-            raise
-        else:
-            self()
-        finally:
-            del generating._has_unfinished_sequences
-            for handle in handles:
-                handle.remove()
+        return roll_call_first
 
-    def _hooks(self, module: torch.nn.Module) -> Iterator[Any]:
-        def before(_module: torch.nn.Module, _inputs: tuple) -> None:
-            self()
+    def _before_each_gathering(self, undo: ExitStack) -> None:
+        if self._zero3:
+            # When a pass begins, ranks compare what they recorded of the last.
+            undo.callback(self._model.register_forward_pre_hook(lambda *_: self(), prepend=True).remove)
+        for parameter in self._zero3:
+            for name in ("all_gather", "all_gather_coalesced"):
+                gather = getattr(parameter, name)
+                setattr(parameter, name, self._first(gather))
+                undo.callback(setattr, parameter, name, gather)
+        for module in self._fsdp2:
+            # Ahead of its own hooks, which gather on the way in and, at the output, on the way back.
+            undo.callback(module.register_forward_pre_hook(lambda *_: self(), prepend=True).remove)
+            undo.callback(module.register_forward_hook(self._on_the_way_back, prepend=True).remove)
 
-        def after(_module: torch.nn.Module, _inputs: tuple, outputs: Any) -> None:
-            recursively_apply(on_its_way_back, outputs)
-
-        def on_its_way_back(output: Tensor) -> Tensor:
+    def _on_the_way_back(self, _module: torch.nn.Module, _inputs: tuple, outputs: Any) -> None:
+        def hooked(output: Tensor) -> Tensor:
             if output.requires_grad:
                 output.register_hook(lambda _gradient: self())
             return output
 
-        # Ahead of the engine's own: FSDP2 hooks the output, whose first hook runs first; ZeRO-3 passes the output
-        # through a function of its own, whose result is hooked here.
-        yield module.register_forward_pre_hook(before, prepend=True)
-        yield module.register_forward_hook(after, prepend=isinstance(module, FSDPModule))
+        recursively_apply(hooked, outputs)
 
 
 @cache

@@ -1,0 +1,130 @@
+"""Prompts to probe: held out of training by what they say, and drawn so that no difficulty is missed."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+
+def prompt_text(prompt: str | Sequence[dict[str, Any]]) -> str:
+    """What a prompt says, whatever its whitespace, letter case and system message: the same for two that are one."""
+    if isinstance(prompt, str):
+        said = prompt
+    else:
+        said = "\n".join(str(message["content"]) for message in prompt if message["role"] != "system")
+    return " ".join(said.casefold().split())
+
+
+def overlap(dataset: Dataset, other: Dataset) -> list[int]:
+    """Rows of a dataset whose prompt, by content, is one of another's too. Both have the column `prompt`."""
+    known = set(map(prompt_text, other["prompt"]))
+    return [row for row, prompt in enumerate(dataset["prompt"]) if prompt_text(prompt) in known]
+
+
+def hold_out(dataset: Dataset, num_prompts: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """
+    Splits prompts for probing off a dataset. No prompt is on both sides, not even where the dataset repeats it: its
+    other rows leave the training side and are not used.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            With the column `prompt`.
+        num_prompts (`int`):
+            Prompts to hold out.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the choice.
+
+    Returns:
+        `tuple[Dataset, Dataset]`: what is left for training, and the prompts held out.
+
+    Raises:
+        `ValueError`: if fewer than `num_prompts` different prompts are there, or nothing would be left.
+    """
+    first_row: dict[str, int] = {}
+    for row, prompt in enumerate(dataset["prompt"]):
+        first_row.setdefault(prompt_text(prompt), row)
+    different = list(first_row.values())
+    if not 0 < num_prompts < len(different):
+        raise ValueError(
+            f"num_prompts={num_prompts} cannot be held out of {len(different)} different prompts; set a number from 1 "
+            f"to {len(different) - 1}, or give a dataset of its own."
+        )
+    order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
+    held_out = dataset.select(sorted(different[i] for i in order[:num_prompts]))
+    seen = set(overlap(dataset, held_out))
+    return dataset.select([row for row in range(len(dataset)) if row not in seen]), held_out
+
+
+def bands(success: Iterable[float], edges: Sequence[float] = (0.25, 0.5, 0.75)) -> list[str]:
+    """
+    Strata of difficulty from earlier success rates: never solved, always solved, and the bands between.
+
+    Args:
+        success (`Iterable[float]`):
+            Success rate of each prompt, in [0, 1].
+        edges (`Sequence[float]`, *optional*, defaults to `(0.25, 0.5, 0.75)`):
+            Where the bands between are divided.
+
+    Returns:
+        `list[str]`: the stratum of each prompt, such as `"0.25 to 0.5"`, for a column that
+        [`~passk_trl.ConflictMonitor`]'s `stratify_by` names.
+
+    Raises:
+        `ValueError`: if a success rate is outside [0, 1].
+    """
+    within = (0.0, *edges, 1.0)
+
+    def band(rate: float) -> str:
+        if not 0 <= rate <= 1:
+            raise ValueError(f"a success rate is {rate}; give numbers from 0 to 1.")
+        if rate in (0, 1):
+            return "always" if rate else "never"
+        low, high = next((low, high) for low, high in pairwise(within) if rate <= high)
+        return f"{low:g} to {high:g}"
+
+    return [band(float(rate)) for rate in success]
+
+
+def stratum_weights(strata: Sequence[Hashable]) -> Tensor:
+    r"""
+    What a row counts where every one of H strata is drawn as often: H π_h, of a stratum with share π_h of the rows.
+
+    Args:
+        strata (`Sequence`):
+            Stratum of each of N rows.
+
+    Returns:
+        `torch.Tensor`: `(N,)` in float64, of mean 1 over the draws.
+    """
+    sizes = Counter(strata)
+    return torch.tensor([len(sizes) * sizes[stratum] / len(strata) for stratum in strata], dtype=torch.float64)
+
+
+def draw_stratified(
+    strata: Sequence[Hashable], num_prompts: int, generator: torch.Generator
+) -> tuple[list[int], Tensor]:
+    """
+    Rows drawn with every stratum as likely as every other, and the weights that undo it.
+
+    Each row is drawn by itself: a stratum at random, then one of its rows. With its weight
+    [`~passk_trl.interference.measure_interference`] is unbiased for the dataset as it is. A row may be drawn twice,
+    and is then two independent prompts.
+
+    Args:
+        strata (`Sequence`):
+            Stratum of each row.
+        num_prompts (`int`):
+            Rows to draw.
+        generator (`torch.Generator`):
+            What to draw with.
+
+    Returns:
+        `list[int]` and `torch.Tensor`: the rows, and their [`stratum_weights`].
+    """
+    weights = stratum_weights(strata)
+    rows = torch.multinomial(1 / weights, num_prompts, replacement=True, generator=generator)
+    return rows.tolist(), weights[rows]
