@@ -1,6 +1,9 @@
 """The `passk-trl` command."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -16,3 +19,13 @@ def main() -> None:
     args, rest = parser.parse_known_args()
     # Imported here, so that `passk-trl --help` does not wait for TRL.
     import_module(f".{args.command}", __name__).main(rest)
+
+
+@contextmanager
+def mistakes_named(command: str) -> Iterator[None]:
+    """Where a mistake is the user's: it ends the command with one line and status 2."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        print(f"passk-trl {command}: {error}", file=sys.stderr)
+        sys.exit(2)
