@@ -124,6 +124,11 @@ def test_few_prompts_are_tested_exactly(num_prompts):
     assert 0 < ours.p_value < 1
 
 
+def test_random_signs_count_those_that_were_met():
+    [difference] = compare((torch.full((N,), 9), n), (torch.full((N,), 1), n), [1], num_resamples=999)
+    assert difference.p_value == 1 / 1000
+
+
 def test_nothing_differs_between_a_policy_and_itself():
     counts = (drawn_counts(np.random.default_rng(8), np.linspace(0, 1, N)), n)
     for difference in compare(counts, counts, [1, 2]):

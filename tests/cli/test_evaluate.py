@@ -3,12 +3,14 @@
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from trl import ModelConfig, TrlParser
 
+import passk_trl.cli
 import tiny
 from passk_trl import PassKGRPOConfig
 from passk_trl.cli.evaluate import EvaluateArguments, group_by, main
@@ -218,6 +220,13 @@ def test_mistakes_end_in_one_line_and_status_2(tmp_path, model, changes, message
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("passk-trl evaluate: ")
     assert message in error
+
+
+def test_it_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["passk-trl", "evaluate", "--num_rollouts", "1"])
+    with pytest.raises(SystemExit):
+        passk_trl.cli.main()
+    assert "passk-trl evaluate: num_rollouts=1 is too few" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_same_place_end_in_one_line(evaluated, model, tmp_path, capsys):
