@@ -48,22 +48,6 @@ def records(directory: Path) -> list[dict]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-class Counting:
-    """A reward function that counts the completions it is asked about, and is killed at the `fatal`-th call."""
-
-    __name__ = "starts_low"
-
-    def __init__(self, fatal: int | None = None):
-        self.fatal, self.calls, self.completions = fatal, 0, 0
-
-    def __call__(self, completions, **kwargs):
-        self.calls += 1
-        if self.calls == self.fatal:
-            raise KeyboardInterrupt
-        self.completions += len(completions)
-        return tiny.starts_low(completions)
-
-
 @pytest.mark.parametrize("parameters", ["all", "final_norm", "final_layer", "q_proj|embed"])
 @pytest.mark.parametrize("gram", ["exact", "sketch"])
 def test_blocks_together_are_one_gram_matrix(finished, tmp_path, parameters, gram):
@@ -99,12 +83,12 @@ def test_a_part_of_the_parameters_is_found_by_its_name():
 
 
 def test_a_kill_among_the_rollouts_pays_for_none_twice(finished, tmp_path):
-    killed = Counting(fatal=2 * calls_per_block() + 1)  # in the third block
+    killed = tiny.Counting(fatal=2 * calls_per_block() + 1)  # in the third block
     with pytest.raises(KeyboardInterrupt):
         audit(tmp_path, killed).run()
     assert len(records(tmp_path)) == 2 * BLOCK
     (tmp_path / "rollouts" / "block-0002.unfinished").write_text('{"prompt": 8')  # as a kill in writing leaves it
-    resumed = Counting()
+    resumed = tiny.Counting()
     measured = audit(tmp_path, resumed).run()
     assert resumed.completions == (PROMPTS - 2 * BLOCK) * ROLLOUTS
     assert same(measured, finished[1])
@@ -128,7 +112,7 @@ def test_a_kill_among_the_gradients_pays_for_none_twice(finished, tmp_path, monk
     monkeypatch.setattr(passk_trl.audit, "gradient_rows", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         audit(tmp_path).run()
-    reward = Counting()
+    reward = tiny.Counting()
     assert same(audit(tmp_path, reward).run(), finished[1])
     assert reward.calls == 0
     assert len(calls) == 1 + 1 + 2  # one block done, one killed, two left
@@ -137,7 +121,7 @@ def test_a_kill_among_the_gradients_pays_for_none_twice(finished, tmp_path, monk
 def test_a_finished_audit_samples_and_differentiates_nothing(finished, tmp_path, monkeypatch):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(passk_trl.audit, "gradient_rows", None)
-    reward = Counting()
+    reward = tiny.Counting()
     assert same(audit(tmp_path, reward).run(), finished[1])
     assert reward.calls == 0
 
@@ -247,7 +231,7 @@ def test_two_ranks_measure_the_same_of_the_same_rollouts(finished, tmp_path):
 def test_two_ranks_sample_each_prompt_once_and_another_number_goes_on(tmp_path):
     run_ranks(gram_on_a_rank, str(tmp_path))
     assert [record["prompt"] for record in records(tmp_path)] == list(range(PROMPTS))
-    reward = Counting()
+    reward = tiny.Counting()
     measured = audit(tmp_path, reward).run()  # alone
     assert reward.calls == 0
     assert measured.prompts == list(range(PROMPTS))

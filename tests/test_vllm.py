@@ -1,9 +1,11 @@
 """Probes, training and audits through a real vLLM, in its two modes. Run by `make test-vllm`, which installs it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from peft import LoraConfig
 from transformers import Qwen2ForCausalLM
 
@@ -12,6 +14,7 @@ import tiny
 import vllm_cpu
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.audit import Audit
+from passk_trl.cli import evaluate
 from ranks import run_ranks
 from vllm_in_step import Call, is_in_step, watch_calls
 
@@ -23,9 +26,7 @@ PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 6, "at_start": True}  # 
 
 def saved_policy(path: Path, **config) -> Path:
     """vLLM loads its policy from a directory, and on CPUs wants heads of 32 dimensions."""
-    tiny.policy(hidden_size=64, **config).save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return path
+    return tiny.saved_policy(path, hidden_size=64, **config)
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,48 @@ def test_an_audit(engine, tmp_path):
     for _, calls in ranks:
         assert [call.num_rollouts for call in calls] == [6, 6]  # a call a block
         assert all(call.from_policy < 0.01 for call in calls), calls  # of log-probabilities around -3
+
+
+def evaluate_two(policy_path: Path, other_path: Path, output_dir: Path) -> None:
+    vllm_cpu.take_new_weights()
+    arguments = {
+        "model_name_or_path": policy_path,
+        "against": other_path,
+        "dataset_name": "tiny.splits",
+        "reward_funcs": "tiny.starts_low",
+        "num_rollouts": 128,
+        "output_dir": output_dir,
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": 0.2,
+        "vllm_max_model_length": 64,
+        "max_completion_length": 2,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+    }
+    evaluate.main([text for name, value in arguments.items() for text in (f"--{name}", str(value))])
+
+
+def test_an_evaluation_of_two_checkpoints(tmp_path):
+    """One after the other in a process, each from its own weights."""
+    paths = [saved_policy(tmp_path / str(seed), seed=seed, initializer_range=0.3) for seed in (0, 4)]
+    run_ranks(evaluate_two, *paths, tmp_path, world_size=1, environment=vllm_cpu.ENVIRONMENT, timeout=600)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    chances = [chance_to_start_low(path) for path in paths]
+    error = 4 * (0.25 / (8 * 128)) ** 0.5
+    assert abs(chances[0] - chances[1]) > 2 * error  # neither can be taken for the other
+    for chance, [of_pass_at_1, *_] in zip(chances, found["overall"]["policies"], strict=True):
+        assert of_pass_at_1["value"] == pytest.approx(chance, abs=error)
+
+
+def chance_to_start_low(path: Path) -> float:
+    """Exactly, from the policy's probabilities of the first token."""
+    policy, tokenizer = Qwen2ForCausalLM.from_pretrained(path), tiny.tokenizer()
+    low = tokenizer.convert_tokens_to_ids(list("01234+-"))
+    chances = []
+    for question in tiny.splits()["test"]["prompt"]:
+        ids = tokenizer.apply_chat_template(question, return_tensors="pt", return_dict=True)["input_ids"]
+        with torch.no_grad():
+            chances.append(policy(ids).logits[0, -1].softmax(dim=-1)[low].sum().item())
+    return sum(chances) / len(chances)

@@ -1,5 +1,6 @@
 """The smallest real parts a trainer runs on: a random Qwen2 of some ten thousand parameters, its tokenizer, a task."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,13 @@ def policy(seed: int = 0, **config: Any) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**shape, **config}))
 
 
+def saved_policy(path: Path, **config: Any) -> Path:
+    """The directory of a checkpoint, written into it."""
+    policy(**config).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
 def questions(count: int = 32) -> Dataset:
     """Prompts whose first completion character is to be a given digit."""
     rows = [{"prompt": [{"role": "user", "content": f"{i}?"}], "solution": str(i % 10)} for i in range(count)]
@@ -55,6 +63,23 @@ def starts_right(completions: list, solution: list[str], **kwargs: Any) -> list[
 def starts_low(completions: list, **kwargs: Any) -> list[float]:
     """1 where a completion starts with a digit below 5 or a sign: about every second rollout of a random policy."""
     return [float(completion[0]["content"][:1] in tuple("01234+-")) for completion in completions]
+
+
+class Counting:
+    """A reward function that counts the completions it is asked about, and is killed at the `fatal`-th call."""
+
+    __name__ = "starts_low"
+    score = staticmethod(starts_low)  # itself, should this take its name in the module
+
+    def __init__(self, fatal: int | None = None) -> None:
+        self.fatal, self.calls, self.completions = fatal, 0, 0
+
+    def __call__(self, completions: list, **kwargs: Any) -> list[float]:
+        self.calls += 1
+        if self.calls == self.fatal:
+            raise KeyboardInterrupt
+        self.completions += len(completions)
+        return self.score(completions)
 
 
 def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: Any) -> Any:

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from trl import ModelConfig, TrlParser
 
-import tiny
 from passk_trl import PassKGRPOConfig
 from passk_trl.cli.probe import ProbeArguments, draw_prompts, main, text_of
 
@@ -32,14 +31,6 @@ RECIPE = {
     "seed": 0,
     "use_cpu": True,
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("policy")
-    tiny.policy().save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return str(path)
 
 
 def recipe(directory: Path, model: str, **changes) -> str:

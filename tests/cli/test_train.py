@@ -39,14 +39,6 @@ RECIPE = {
 }
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("policy")
-    tiny.policy().save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return str(path)
-
-
 def recipe(directory: Path, model: str, **changes) -> str:
     """A recipe file; a change to `None` takes the key out."""
     content = {"model_name_or_path": model, "output_dir": str(directory / "run"), **RECIPE, **changes}

@@ -1,6 +1,9 @@
 """The `passk-trl` command."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -10,9 +13,20 @@ def main() -> None:
     commands = {
         "train": "train a policy for pass@k, under the monitor",
         "probe": "audit a checkpoint: would pass@k training lower its pass@1, and from which k?",
+        "evaluate": "pass@k of a checkpoint with its intervals, or of two side by side",
     }
     told = "; ".join(f"{name}: {what}" for name, what in commands.items())
     parser.add_argument("command", choices=list(commands), help=told)
     args, rest = parser.parse_known_args()
     # Imported here, so that `passk-trl --help` does not wait for TRL.
     import_module(f".{args.command}", __name__).main(rest)
+
+
+@contextmanager
+def mistakes_named(command: str) -> Iterator[None]:
+    """Where a mistake is the user's: it ends the command with one line and status 2."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        print(f"passk-trl {command}: {error}", file=sys.stderr)
+        sys.exit(2)

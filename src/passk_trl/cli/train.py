@@ -1,21 +1,21 @@
 """`passk-trl train --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.train --config …`."""
 
 import difflib
-import importlib
 import inspect
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from datasets import DatasetDict, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.report import write_report
 from passk_trl.rewards import load_rewards
+
+from . import mistakes_named
+from .checkpoint import model_init_kwargs
+from .data import load_splits
 
 
 @dataclass
@@ -72,29 +72,6 @@ class TrainArguments(ScriptArguments):
                 raise ValueError(f"monitor has an unknown key '{key}'; {meant}")
 
 
-def load_splits(script_args: ScriptArguments) -> DatasetDict:
-    """The dataset's splits: from the hub or a local path, or from a function named by its dotted import path."""
-    name = script_args.dataset_name
-    if name is None:
-        raise ValueError("dataset_name is not set; set a hub id, a local path or an import path of a function.")
-    module, _, function = name.rpartition(".")
-    if module and "/" not in name and not Path(name).exists():
-        sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
-        return getattr(importlib.import_module(module), function)()
-    return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
-
-
-def model_init_kwargs(training_args: PassKGRPOConfig, model_args: ModelConfig) -> dict[str, Any]:
-    """What the policy is loaded with."""
-    return {
-        "revision": model_args.model_revision,
-        "trust_remote_code": training_args.trust_remote_code,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        **(training_args.model_init_kwargs or {}),
-    }
-
-
 def build_trainer(
     script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> PassKGRPOTrainer:
@@ -126,12 +103,9 @@ def build_trainer(
 def main(args: Sequence[str] | None = None) -> None:
     """Trains as the recipe says, saves model and state, and prints the run's report."""
     parser = TrlParser((TrainArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl train")
-    try:
+    with mistakes_named("train"):
         script_args, training_args, model_args = parser.parse_args_and_config(args)
         trainer = build_trainer(script_args, training_args, model_args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"passk-trl train: {error}", file=sys.stderr)
-        sys.exit(2)
     if trainer.accelerator.is_main_process:
         Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
         Path(training_args.output_dir, "training_args.json").write_text(training_args.to_json_string())

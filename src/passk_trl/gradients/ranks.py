@@ -1,8 +1,9 @@
 """What the ranks of a distributed run tell each other. In a single process, each of these is the identity."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -57,6 +58,25 @@ def gather_list(items: list) -> list:
     parts: list[list] = [[]] * num_ranks()
     dist.all_gather_object(parts, items)
     return [item for part in parts for item in part]
+
+
+def on_first_rank(ask: Callable[[], Any]) -> Any:
+    """
+    What the first rank finds, told to all: another node may not see its disk.
+
+    Raises:
+        `ValueError` or `OSError`: on all ranks, if the first one met it.
+    """
+    answer, error = None, None
+    if num_ranks() == 1 or dist.get_rank() == 0:
+        try:
+            answer = ask()
+        except (ValueError, OSError) as failure:
+            error = failure
+    answer, error = gather_list([(answer, error)])[0]
+    if error is not None:
+        raise error
+    return answer
 
 
 def largest(value: int, device: torch.device) -> int:

@@ -1,0 +1,253 @@
+"""The evaluate command: one checkpoint or two in, pass@k out, after a kill and under a launcher too."""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from trl import ModelConfig, TrlParser
+
+import passk_trl.cli
+import tiny
+from passk_trl import PassKGRPOConfig
+from passk_trl.cli.evaluate import EvaluateArguments, group_by, main
+from ranks import run_ranks
+
+
+ROOT = Path(__file__).parents[2]
+
+PROMPTS, ROLLOUTS, BLOCK = 16, 8, 4  # four blocks
+
+RECIPE = {
+    "bf16": False,
+    "block_size": BLOCK,
+    "dataset_name": "tiny.splits",
+    "dataset_test_split": "probe",
+    "disable_tqdm": True,
+    "max_completion_length": 4,
+    "num_rollouts": ROLLOUTS,
+    "per_device_train_batch_size": BLOCK * ROLLOUTS,  # the reward function is called once a block
+    "report_to": "none",
+    "reward_funcs": ["tiny.starts_low"],
+    "seed": 0,
+    "use_cpu": True,
+}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> str:
+    return str(tiny.saved_policy(tmp_path_factory.mktemp("other"), seed=1))
+
+
+def recipe(directory: Path, model: str, **changes) -> str:
+    """A recipe file; a change to `None` takes the key out."""
+    content = {"model_name_or_path": model, "output_dir": str(directory / "evaluation"), **RECIPE, **changes}
+    path = directory / "recipe.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, model, other) -> Path:
+    """The directory of a finished evaluation of two checkpoints."""
+    directory = tmp_path_factory.mktemp("evaluated")
+    main(["--config", recipe(directory, model, against=other)])
+    return directory / "evaluation"
+
+
+def content(directory: Path) -> dict:
+    return json.loads((directory / "evaluation.json").read_text())
+
+
+def rollouts(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*/rollouts/*.jsonl"))
+
+
+def pass_at(k: int, num_correct: list[int]) -> float:
+    values = [1 - math.comb(ROLLOUTS - correct, k) / math.comb(ROLLOUTS, k) for correct in num_correct]
+    return sum(values) / len(values)
+
+
+def test_a_program_finds_all_that_was_measured(evaluated, model, other):
+    found = content(evaluated)
+    assert found["models"] == [model, other]
+    assert found["overall"]["num_prompts"] == PROMPTS
+    assert [prompt["row"] for prompt in found["prompts"]] == list(range(PROMPTS))
+    by_model = list(zip(*[prompt["num_correct"] for prompt in found["prompts"]], strict=True))
+    for num_correct, estimates in zip(by_model, found["overall"]["policies"], strict=True):
+        assert [estimate["k"] for estimate in estimates] == [1, 2, 4, 8]
+        for estimate in estimates:
+            assert estimate["value"] == pytest.approx(pass_at(estimate["k"], num_correct))
+            assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    for difference in found["overall"]["differences"]:
+        assert difference["value"] == pytest.approx(
+            pass_at(difference["k"], by_model[0]) - pass_at(difference["k"], by_model[1])
+        )
+        assert 0 < difference["p_value"] <= 1
+    assert by_model[0] != by_model[1]
+    assert found["about"]["reward_funcs"] == ["starts_low"]
+    assert found["unscorable_rows"] == []
+
+
+def test_the_counts_are_those_of_the_rollouts_on_disk(evaluated):
+    lines = [json.loads(line) for file in rollouts(evaluated) for line in file.read_text().splitlines()]
+    assert len(lines) == 2 * PROMPTS
+    counted = [correct for prompt in content(evaluated)["prompts"] for correct in prompt["num_correct"]]
+    assert sorted(sum(line["success"]) for line in lines) == sorted(counted)
+
+
+def test_bands_are_measured_on_the_rollouts_that_did_not_choose_them(evaluated):
+    found = content(evaluated)
+    groups = found["by_difficulty"]
+    assert sum(group["num_prompts"] for group in groups.values()) == PROMPTS
+    assert {prompt["difficulty"] for prompt in found["prompts"]} == set(groups)
+    for group in groups.values():
+        assert [difference["k"] for difference in group["differences"]] == [1, 2, 4]
+
+
+def test_a_reader_finds_a_table(evaluated, model, other):
+    text = (evaluated / "evaluation.md").read_text()
+    assert f"`{model}`, against `{other}`" in text
+    first = content(evaluated)["overall"]["differences"][0]
+    [row] = [line for line in text.splitlines() if line.startswith("| 1 ")]
+    assert f"| {first['value']:+.3f} [{first['low']:+.3f}, {first['high']:+.3f}] | {first['p_value']:.2g} " in row
+    widths = {len(line) for line in text.split("## By")[0].splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_the_same_command_again_pays_nothing_and_says_the_same(evaluated, model, other, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in rollouts(evaluated)}
+    assert len(before) == 2 * PROMPTS // BLOCK
+    report = (evaluated / "evaluation.json").read_text()
+    main(["--config", recipe(tmp_path, model, against=other, output_dir=str(evaluated))])
+    assert (evaluated / "evaluation.json").read_text() == report
+    assert {path: path.stat().st_mtime_ns for path in rollouts(evaluated)} == before
+    told = capsys.readouterr().out
+    assert (evaluated / "evaluation.md").read_text() in told
+    assert f"report: {evaluated / 'evaluation.md'}" in told
+
+
+def test_a_kill_pays_for_no_rollout_twice(evaluated, model, other, tmp_path, monkeypatch):
+    path = recipe(tmp_path, model, against=other)
+    blocks = PROMPTS // BLOCK
+    monkeypatch.setattr(tiny, "starts_low", tiny.Counting(fatal=blocks + 2))  # in the second block of the second model
+    with pytest.raises(KeyboardInterrupt):
+        main(["--config", path])
+    resumed = tiny.Counting()
+    monkeypatch.setattr(tiny, "starts_low", resumed)
+    main(["--config", path])
+    assert resumed.completions == (blocks - 1) * BLOCK * ROLLOUTS
+    assert content(tmp_path / "evaluation") == content(evaluated)
+
+
+def test_a_copy_of_a_checkpoint_does_not_differ_from_it(model, evaluated, tmp_path):
+    shutil.copytree(model, tmp_path / "copy")
+    main(["--config", recipe(tmp_path, model, against=str(tmp_path / "copy"), ks=[1, 3])])
+    found = content(tmp_path / "evaluation")
+    assert len(rollouts(tmp_path / "evaluation")) == 2 * PROMPTS // BLOCK
+    assert [difference["k"] for difference in found["overall"]["differences"]] == [1, 3]
+    for difference in found["overall"]["differences"]:
+        assert (difference["value"], difference["p_value"]) == (0, 1)
+    assert found["overall"]["policies"][0][0] == content(evaluated)["overall"]["policies"][0][0]
+
+
+def test_one_checkpoint_by_a_column_of_difficulty(model, tmp_path, capsys):
+    columns = {"dataset_name": "tiny.plain_splits", "dataset_test_split": "test", "prompt_column": "question"}
+    main(["--config", recipe(tmp_path, model, difficulty_column="gold", ks=[8], num_prompts=12, **columns)])
+    found = content(tmp_path / "evaluation")
+    assert found["overall"]["differences"] == []
+    assert [estimate["k"] for estimate in found["overall"]["policies"][0]] == [8]
+    assert len({prompt["row"] for prompt in found["prompts"]}) == 12
+    for prompt in found["prompts"]:
+        assert prompt["difficulty"] == str(prompt["row"] % 10)
+    for name, group in found["by_difficulty"].items():
+        mine = [prompt["num_correct"][0] for prompt in found["prompts"] if prompt["difficulty"] == name]
+        assert group["num_prompts"] == len(mine)
+        assert group["policies"][0][0]["value"] == pytest.approx(pass_at(8, mine))
+    assert "## By `gold`" in capsys.readouterr().out
+
+
+def test_difficulties_are_in_their_own_order():
+    assert list(group_by([10, 9, 10])) == ["9", "10"]
+    assert group_by(["hard", "easy", "hard"]) == {"easy": [1], "hard": [0, 2]}
+
+
+def test_prompts_that_cannot_be_scored_are_left_out_and_said_so(model, tmp_path, monkeypatch, capsys):
+    score = tiny.starts_low
+
+    def starts_low(completions, solution, **kwargs):
+        return [None if digit == "3" else reward for digit, reward in zip(solution, score(completions), strict=True)]
+
+    monkeypatch.setattr(tiny, "starts_low", starts_low)
+    main(["--config", recipe(tmp_path, model)])
+    found = content(tmp_path / "evaluation")
+    assert found["unscorable_rows"] == [3, 13]
+    assert found["overall"]["num_prompts"] == PROMPTS - 2
+    assert "Left out, since a rollout could not be scored: 2 prompts" in capsys.readouterr().out
+
+
+def score_nothing(completions, **kwargs):
+    return [None] * len(completions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_rollout": 8}, "num_rollout"),
+        ({"model_name_or_path": None}, "model_name_or_path is not set"),
+        ({"ks": [4, 16]}, "pass@16 has no unbiased estimate from 8 rollouts of a prompt; set ks between 1 and 8, or "
+                          "num_rollouts to at least 16."),
+        ({"num_rollouts": 1}, "num_rollouts=1 is too few; set at least 2"),
+        ({"num_prompts": 4}, "num_prompts=4 is too few"),
+        ({"num_prompts": 17}, "the split 'probe' has 16 rows, fewer than num_prompts=17; lower num_prompts or set "
+                              "another dataset_test_split"),
+        ({"dataset_test_split": "dev"}, "has no split 'dev', only train, probe, test; set dataset_test_split"),
+        ({"difficulty_column": "level"}, "the dataset has no column 'level', only ['solution', 'prompt']; set "
+                                         "difficulty_column"),
+        ({"against": "./nowhere"}, "against='./nowhere' cannot be loaded"),
+        ({"confidence": 95}, "confidence=95 is no level"),
+        ({"reward_funcs": ["test_evaluate.score_nothing"]}, "there is no prompt to evaluate"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_mistakes_end_in_one_line_and_status_2(tmp_path, model, changes, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", recipe(tmp_path, model, **changes)])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("passk-trl evaluate: ")
+    assert message in error
+
+
+def test_it_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["passk-trl", "evaluate", "--num_rollouts", "1"])
+    with pytest.raises(SystemExit):
+        passk_trl.cli.main()
+    assert "passk-trl evaluate: num_rollouts=1 is too few" in capsys.readouterr().err
+
+
+def test_other_settings_in_the_same_place_end_in_one_line(evaluated, model, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", recipe(tmp_path, model, output_dir=str(evaluated), temperature=0.5)])
+    assert ended.value.code == 2
+    assert "holds rollouts made with temperature=1.0, not 0.5; set temperature as it was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/config_evaluate.yaml")), ids=lambda p: p.parent.name)
+def test_every_recipe_parses(path):
+    parser = TrlParser((EvaluateArguments, PassKGRPOConfig, ModelConfig))
+    parser.parse_args_and_config(["--config", str(path), "--use_cpu", "true"])
+    assert f"--config {path.relative_to(ROOT)}" in path.read_text()  # the launch line it opens with
+
+
+def test_two_ranks_share_the_prompts(tmp_path, model, other):
+    run_ranks(main, ["--config", recipe(tmp_path, model, against=other)])
+    found = content(tmp_path / "evaluation")
+    assert [prompt["row"] for prompt in found["prompts"]] == list(range(PROMPTS))
+    assert len(found["overall"]["differences"]) == 4
+    lines = [json.loads(line) for file in rollouts(tmp_path / "evaluation") for line in file.read_text().splitlines()]
+    assert sorted(line["prompt"] for line in lines) == sorted([*range(PROMPTS)] * 2)
+    assert {len(line["completion_ids"]) for line in lines} == {ROLLOUTS}
