@@ -1,6 +1,7 @@
 """The `passk-trl` command."""
 
 import argparse
+import sys
 from importlib import import_module
 
 
@@ -13,6 +14,6 @@ def main() -> None:
     }
     told = "; ".join(f"{name}: {what}" for name, what in commands.items())
     parser.add_argument("command", choices=list(commands), help=told)
-    args, rest = parser.parse_known_args()
+    args = parser.parse_args(sys.argv[1:2])  # --help after the command is the command's
     # Imported here, so that `passk-trl --help` does not wait for TRL.
-    import_module(f".{args.command}", __name__).main(rest)
+    import_module(f".{args.command}", __name__).main(sys.argv[2:])

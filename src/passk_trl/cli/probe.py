@@ -1,23 +1,31 @@
 """`passk-trl probe --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.probe --config …`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import ModelConfig, ScriptArguments, TrlParser, get_quantization_config
+from trl import ModelConfig, ScriptArguments, get_quantization_config
 from trl.data_utils import is_conversational
 
 from passk_trl import PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.audit import Audit
 from passk_trl.audit_report import diagnose, write_audit
 from passk_trl.rewards import load_rewards
-from passk_trl.sampling import truncated_sampling, warn_if_truncated
+from passk_trl.sampling import check_reward_columns, truncated_sampling, warn_if_truncated
 
+from .dry_run import dry_run, model_config
+from .recipe import parse_recipe, readable_errors
 from .train import load_splits, model_init_kwargs
 
+
+_DESCRIPTION = """Audits a checkpoint before training: would pass@k training lower its pass@1, and from which k on?
+
+  passk-trl probe --config recipes/quickstart/config_probe.yaml --dry-run
+  accelerate launch --num_processes 8 -m passk_trl.cli.probe --config recipe.yaml --num_prompts 2000
+
+reward_funcs and dataset_name may be import paths, which run the code they name."""
 
 # Settings of an audit that its report opens with.
 _TOLD = ("model", "dataset", "reward_funcs", "temperature", "top_p", "max_completion_length", "seed")
@@ -206,8 +214,7 @@ def build_audit(
     script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> tuple[Audit, list[int]]:
     """The audit of a recipe, and which rows of their split its prompts are."""
-    if model_args.model_name_or_path is None:
-        raise ValueError("model_name_or_path is not set; set a hub id or the path of a checkpoint.")
+    model_config(training_args, model_args)  # before the data, which may take long to load
     dataset, rows = draw_prompts(script_args, training_args.seed)
     training_args.gradient_checkpointing = False  # nothing is trained
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
@@ -238,15 +245,30 @@ def build_audit(
     return audit, rows
 
 
+def _dry_run(
+    script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig, processes: int
+) -> str:
+    model_config(training_args, model_args)
+    dataset, _ = draw_prompts(script_args, training_args.seed)
+    rewards = load_rewards(script_args.reward_funcs)
+    check_reward_columns({getattr(each, "__name__", repr(each)): each for each in rewards}, dataset)
+    return dry_run(
+        training_args, model_args, rewards, {"probe": dataset}, script_args, trains=False, processes=processes
+    )
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Audits as the recipe says, or goes on with an audit that was killed, and writes its report."""
-    parser = TrlParser((ProbeArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl probe")
-    try:
-        script_args, training_args, model_args = parser.parse_args_and_config(args)
+    prog = "passk-trl probe"
+    with readable_errors(prog, args):
+        script_args, training_args, model_args, processes = parse_recipe(
+            (ProbeArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
+        )
+        if processes is not None:
+            told = _dry_run(script_args, training_args, model_args, processes)
+            print(told if training_args.process_index == 0 else "", end="")
+            return
         audit, rows = build_audit(script_args, training_args, model_args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"passk-trl probe: {error}", file=sys.stderr)
-        sys.exit(2)
     warn_if_truncated(audit.trainer)
     measured = audit.run()
     if measured is not None:
