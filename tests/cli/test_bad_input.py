@@ -146,6 +146,18 @@ def test_a_dry_run_ends_in_the_same_lines(tmp_path, model, capsys):
     assert "the dataset has no column 'problem'" in one_line(capsys, train.main, "--config", path, "--dry-run")
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["", "dry"])
+def test_a_model_that_cannot_chat(tmp_path, dry, capsys):
+    path = tmp_path / "policy"
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = None
+    tiny.policy().save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    capsys.readouterr()  # a progress bar
+    told = one_line(capsys, train.main, "--config", recipe(tmp_path, str(path)), *dry)
+    assert f"model_name_or_path={str(path)!r} has no chat template; set chat to false" in told
+
+
 def test_code_that_comes_with_a_model_is_not_run(tmp_path, capsys):
     folder = tmp_path / "policy"
     folder.mkdir()

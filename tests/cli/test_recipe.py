@@ -65,6 +65,10 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
     assert (training.learning_rate, script.monitor, training.save_steps) == (1e-6, {"max_overhead": 0.01}, 10)
 
 
+def test_what_trl_takes_as_true_or_false_may_be_so_written(tmp_path):
+    assert parse("--config", written(tmp_path, scale_rewards=False))[1].scale_rewards == "none"
+
+
 def test_environment_variables_are_set(tmp_path, monkeypatch):
     monkeypatch.setenv("PASSK_TRL_TEST", "before")
     parse("--config", written(tmp_path, env={"PASSK_TRL_TEST": 3}))

@@ -28,6 +28,13 @@ def checkpoints(tmp_path_factory) -> dict[str, str]:
     return {name: tiny.checkpoint(tmp_path_factory.mktemp(name), name) for name in ("qwen2", "llama")}
 
 
+def resolved(command, path: Path, capsys) -> str:
+    with pytest.raises(SystemExit) as ended:
+        command.main([f"--config={path}", "--print-config", "--use_cpu", "true"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
 def test_there_are_recipes():
     assert len(RECIPES) == 13
 
@@ -57,6 +64,9 @@ def test_every_recipe_passes_a_dry_run(path, checkpoints, tmp_path, capsys):
     if path.stem == "config_lora":
         assert re.search(r", [\d.]+K trained", rows["model"])
     assert not list(tmp_path.iterdir())
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(resolved(command, path, capsys))
+    assert resolved(command, printed, capsys) == printed.read_text()
 
 
 def test_gold_answers_of_gsm8k_are_cut_from_their_solutions(checkpoints):

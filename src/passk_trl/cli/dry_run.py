@@ -15,6 +15,7 @@ from datasets import Dataset
 from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config
+from trl.data_utils import is_conversational
 
 from passk_trl import PassKGRPOConfig
 
@@ -38,6 +39,25 @@ def model_config(training_args: PassKGRPOConfig, model_args: ModelConfig) -> Pre
     if (name[0] in "./~" or name.count("/") > 1) and not Path(name).exists():
         raise ValueError(f"model_name_or_path={name!r} does not exist; set a hub id or the path of a checkpoint.")
     return _loaded(AutoConfig, training_args, model_args)
+
+
+def tokenizer_for(training_args: PassKGRPOConfig, model_args: ModelConfig, dataset: Dataset) -> Any:
+    """
+    The tokenizer of a recipe's model.
+
+    Raises:
+        `ValueError`: if there is none, or it has no chat template and the dataset has conversations or nothing.
+    """
+    tokenizer = _loaded(AutoTokenizer, training_args, model_args)
+    first = next(iter(dataset), None)
+    if first is None:
+        raise ValueError("the dataset has no rows; set another dataset_name or split.")
+    if is_conversational(first) and tokenizer.chat_template is None:
+        raise ValueError(
+            f"model_name_or_path={model_args.model_name_or_path!r} has no chat template; set chat to false, or save "
+            "one with its tokenizer."
+        )
+    return tokenizer
 
 
 def dry_run(
@@ -68,13 +88,14 @@ def dry_run(
         `ValueError`: if the model cannot be loaded, or the batch cannot be divided.
     """
     config = model_config(training_args, model_args)
-    tokenizer = _loaded(AutoTokenizer, training_args, model_args)
+    given = {use: dataset for use, dataset in datasets.items() if dataset is not None}
+    first = next(iter(given.values()))
+    tokenizer = tokenizer_for(training_args, model_args, first)
     engine = engine_of(training_args, processes)
     model = _on_meta(config, training_args, model_args)
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     total = sum(each.numel() for each in model.parameters())
-    given = {use: dataset for use, dataset in datasets.items() if dataset is not None}
-    longest = _longest_prompt(next(iter(given.values())), tokenizer, training_args)
+    longest = _longest_prompt(first, tokenizer)
     part = "" if not trains else f", {'all' if trained == total else _count(trained)} trained"
     rows = {
         "model": f"{model_args.model_name_or_path}: {type(config).__name__}, {_count(total)} parameters{part}",
@@ -115,13 +136,9 @@ def _on_meta(config: PretrainedConfig, training_args: PassKGRPOConfig, model_arg
         return model if adapter is None else get_peft_model(model, adapter)
 
 
-def _longest_prompt(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: PassKGRPOConfig) -> int:
+def _longest_prompt(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> int:
     prompts = [row["prompt"] for row in islice(dataset, _PROMPTS_READ)]
-    if not prompts:
-        raise ValueError("the dataset has no rows; set another dataset_name or split.")
     if not isinstance(prompts[0], str):
-        if tokenizer.chat_template is None and training_args.chat_template_path is None:
-            raise ValueError("the model has no chat template; set chat to false, or a chat_template_path.")
         prompts = ["\n".join(str(message["content"]) for message in prompt) for prompt in prompts]
     return max(len(tokenizer(prompt)["input_ids"]) for prompt in prompts)
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from trl import ModelConfig, ScriptArguments, get_quantization_config
-from trl.data_utils import is_conversational
 
 from passk_trl import PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.audit import Audit
@@ -15,7 +14,7 @@ from passk_trl.audit_report import diagnose, write_audit
 from passk_trl.rewards import load_rewards
 from passk_trl.sampling import check_reward_columns, truncated_sampling, warn_if_truncated
 
-from .dry_run import dry_run, model_config
+from .dry_run import dry_run, model_config, tokenizer_for
 from .recipe import parse_recipe, readable_errors
 from .train import load_splits, model_init_kwargs
 
@@ -216,6 +215,7 @@ def build_audit(
     """The audit of a recipe, and which rows of their split its prompts are."""
     model_config(training_args, model_args)  # before the data, which may take long to load
     dataset, rows = draw_prompts(script_args, training_args.seed)
+    tokenizer_for(training_args, model_args, dataset)
     training_args.gradient_checkpointing = False  # nothing is trained
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
     trainer = PassKGRPOTrainer(
@@ -225,11 +225,6 @@ def build_audit(
         train_dataset=dataset,
         quantization_config=get_quantization_config(model_args),
     )
-    if is_conversational(dataset[0]) and trainer._tokenizer.chat_template is None:
-        raise ValueError(
-            f"model_name_or_path={model_args.model_name_or_path!r} has no chat template; set chat to false, or a "
-            "chat_template_path."
-        )
     audit = Audit(
         trainer,
         dataset,

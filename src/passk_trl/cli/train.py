@@ -18,7 +18,7 @@ from passk_trl.report import write_report
 from passk_trl.rewards import load_rewards
 from passk_trl.sampling import check_reward_columns
 
-from .dry_run import dry_run, model_config
+from .dry_run import dry_run, model_config, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
 from .settings import arguments_of, check_settings
@@ -179,6 +179,7 @@ def build_trainer(
     """The trainer of a recipe, with its monitor."""
     model_config(training_args, model_args)  # before the data, which may take long to load
     given = trainer_arguments(script_args, training_args)
+    tokenizer_for(training_args, model_args, given["train_dataset"])
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
     return PassKGRPOTrainer(
         model=model_args.model_name_or_path,
