@@ -6,12 +6,22 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from passk_trl import PassKGRPOConfig
 
 
 CHARACTERS = "0123456789+-?"
+
+_SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -27,17 +37,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def policy(seed: int = 0, **config: Any) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
-    shape = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-    }
     special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}
-    return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**shape, **config}))
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**_SHAPE, **config}))
+
+
+def checkpoint(directory: Any, architecture: str = "qwen2") -> str:
+    """A tiny policy of an architecture, saved with its tokenizer, as `model_name_or_path` names one."""
+    model: Any = policy()
+    if architecture == "llama":
+        shape = {name: getattr(model.config, name) for name in ("vocab_size", *_SHAPE)}
+        model = LlamaForCausalLM(LlamaConfig(**shape, bos_token_id=None, eos_token_id=1))
+    model.save_pretrained(directory)
+    tokenizer().save_pretrained(directory)
+    return str(directory)
 
 
 def saved_policy(path: Path, **config: Any) -> Path:
@@ -110,3 +122,15 @@ def plain_splits() -> DatasetDict:
     """The same questions in columns of other names, as plain text."""
     rows = [{"question": f"{i}?", "gold": str(i % 10), "level": i} for i in range(32)]
     return DatasetDict({"test": Dataset.from_list(rows)})
+
+
+def math_splits() -> DatasetDict:
+    """The columns of MATH as the hub has it."""
+    row = {"problem": "What is $1+1$?", "level": "Level 1", "type": "Algebra", "solution": r"It is $\boxed{2}$."}
+    return DatasetDict({"train": Dataset.from_list([row] * 2100), "test": Dataset.from_list([row] * 2100)})
+
+
+def gsm8k_splits() -> DatasetDict:
+    """The columns of GSM8K as the hub has it."""
+    row = {"question": "Ann has $1 and gets $1. How much?", "answer": "She has $1 + $1 = $<<1+1=2>>2 then.\n#### 2"}
+    return DatasetDict({"train": Dataset.from_list([row] * 100), "test": Dataset.from_list([row] * 100)})

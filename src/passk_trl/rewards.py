@@ -103,8 +103,8 @@ def load_reward(name: str) -> RewardFunction:
             `"accuracy_reward"` or `"exact_match_reward"` of this module; a name `trl grpo` knows
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`, for which
-            the working directory is importable. Where a name is ours and TRL's, ours is taken, because it also reads
-            bare answers; TRL's own is `"trl.rewards.accuracy_reward"`.
+            the working directory is importable; importing it runs its code. Where a name is ours and TRL's, ours is
+            taken, because it also reads bare answers; TRL's own is `"trl.rewards.accuracy_reward"`.
 
     Returns:
         `Callable`: The reward function.
@@ -150,10 +150,10 @@ def _imported_reward(path: str) -> RewardFunction:
         sys.path.insert(0, os.getcwd())
     try:
         reward = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:  # ValueError: an empty or relative module name
+    except Exception as error:  # the module runs, and may raise anything
         raise ImportError(
-            f"Reward {path!r} cannot be imported ({error}): set reward_funcs to the path module.function of a "
-            f"function in the working directory or an installed package."
+            f"Reward {path!r} cannot be imported ({type(error).__name__}: {error}): set reward_funcs to the path "
+            "module.function of a function in the working directory or an installed package."
         ) from error
     if not callable(reward):
         raise ValueError(f"Reward {path!r} is a {type(reward).__name__}: set reward_funcs to the path of a function.")

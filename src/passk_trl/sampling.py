@@ -337,9 +337,14 @@ def check_probable(trainer: GRPOTrainer) -> None:
 
 
 def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
-    """Raises `ValueError` if a reward function needs a column that the dataset lacks."""
+    """Raises `ValueError` if a reward function needs a column that the probe prompts lack."""
+    check_reward_columns(dict(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)), dataset)
+
+
+def check_reward_columns(functions: dict[str, Any], dataset: Dataset, of: str = "probe prompts") -> None:
+    """Raises `ValueError` if one of the reward functions, by their names, needs a column that the dataset lacks."""
     available = _GIVEN_TO_REWARDS | set(dataset.column_names)
-    for name, function in zip(trainer.reward_func_names, trainer.reward_funcs, strict=True):
+    for name, function in functions.items():
         if isinstance(function, torch.nn.Module):
             continue
         needed = {
@@ -350,7 +355,7 @@ def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
         }
         if missing := sorted(needed - available):
             raise ValueError(
-                f"the reward function '{name}' needs {', '.join(missing)}, which the probe prompts lack; their "
+                f"the reward function '{name}' needs {', '.join(missing)}, which the {of} lack; their "
                 f"columns are {dataset.column_names}: add or rename a column."
             )
 

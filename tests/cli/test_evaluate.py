@@ -205,7 +205,7 @@ def score_nothing(completions, **kwargs):
         ({"num_prompts": 17}, "the split 'probe' has 16 rows, fewer than num_prompts=17; lower num_prompts or set "
                               "another dataset_test_split"),
         ({"dataset_test_split": "dev"}, "has no split 'dev', only train, probe, test; set dataset_test_split"),
-        ({"difficulty_column": "level"}, "the dataset has no column 'level', only ['solution', 'prompt']; set "
+        ({"difficulty_column": "level"}, "the dataset has no column 'level', only ['prompt', 'solution']; set "
                                          "difficulty_column"),
         ({"against": "./nowhere"}, "against='./nowhere' cannot be loaded"),
         ({"confidence": 95}, "confidence=95 is no level"),

@@ -78,7 +78,7 @@ def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
     ("changes", "message"),
     [
         ({"lerning_rate": 0.1}, "lerning_rate"),
-        ({"monitor": {"evry": 2}}, "monitor has an unknown key 'evry'; did you mean 'every'?"),
+        ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
         ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),
     ],
 )

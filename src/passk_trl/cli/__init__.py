@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -17,16 +15,6 @@ def main() -> None:
     }
     told = "; ".join(f"{name}: {what}" for name, what in commands.items())
     parser.add_argument("command", choices=list(commands), help=told)
-    args, rest = parser.parse_known_args()
+    args = parser.parse_args(sys.argv[1:2])  # --help after the command is the command's
     # Imported here, so that `passk-trl --help` does not wait for TRL.
-    import_module(f".{args.command}", __name__).main(rest)
-
-
-@contextmanager
-def mistakes_named(command: str) -> Iterator[None]:
-    """Where a mistake is the user's: it ends the command with one line and status 2."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        print(f"passk-trl {command}: {error}", file=sys.stderr)
-        sys.exit(2)
+    import_module(f".{args.command}", __name__).main(sys.argv[2:])

@@ -5,10 +5,11 @@ from typing import Any
 
 from datasets import Dataset
 from trl import ModelConfig, get_quantization_config
-from trl.data_utils import is_conversational
 
 from passk_trl import PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.rewards import load_rewards
+
+from .dry_run import model_config, tokenizer_for
 
 
 def model_init_kwargs(training_args: PassKGRPOConfig, model_args: ModelConfig) -> dict[str, Any]:
@@ -31,21 +32,15 @@ def load_untrained(
     Raises:
         `ValueError`: if no checkpoint is named, or it has no chat template and the prompts need one.
     """
-    if model_args.model_name_or_path is None:
-        raise ValueError("model_name_or_path is not set; set a hub id or the path of a checkpoint.")
+    model_config(training_args, model_args)
+    tokenizer_for(training_args, model_args, dataset)  # before weights are loaded
     training_args = copy.copy(training_args)  # the caller's may load another checkpoint
     training_args.gradient_checkpointing = False
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
-    trainer = PassKGRPOTrainer(
+    return PassKGRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=load_rewards(reward_funcs),
         args=training_args,
         train_dataset=dataset,
         quantization_config=get_quantization_config(model_args),
     )
-    if is_conversational(dataset[0]) and trainer._tokenizer.chat_template is None:
-        raise ValueError(
-            f"model_name_or_path={model_args.model_name_or_path!r} has no chat template; set chat to false, or a "
-            "chat_template_path."
-        )
-    return trainer

@@ -1,4 +1,4 @@
-"""What the commands that measure a checkpoint have in common: prompts, from any dataset, and their verifiers."""
+"""Prompts, from any dataset, and their verifiers."""
 
 import importlib
 import sys
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from trl import ScriptArguments
 
 
 @dataclass
-class DataArguments(ScriptArguments):
+class PromptArguments(ScriptArguments):
     """
-    Prompts and verifiers.
+    What a prompt is made of, and what verifies its completions.
 
     Args:
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
@@ -23,6 +23,9 @@ class DataArguments(ScriptArguments):
             Column of the prompts, plain or conversational.
         answer_column (`str`, *optional*):
             Column of the gold answers, which verifiers then read as `solution`. If `None`, columns stay as they are.
+        answer_after (`str`, *optional*):
+            What stands right before the answer in the `answer_column`, such as `"####"` in GSM8K; all up to its last
+            occurrence is cut off.
         instruction (`str`, *optional*):
             Text put after every plain prompt, on a line of its own.
         system_prompt (`str`, *optional*):
@@ -30,12 +33,6 @@ class DataArguments(ScriptArguments):
         chat (`bool`, *optional*, defaults to `True`):
             Whether plain prompts become a user's message, in the policy's chat template. Set to `False` for a base
             model.
-        num_prompts (`int`, *optional*):
-            Prompts drawn, at least 8. They carry the error bars. All rows of the split, in their order, if `None`.
-        block_size (`int`, *optional*, defaults to `32`):
-            Prompts between two saves.
-        confidence (`float`, *optional*, defaults to `0.95`):
-            Level of the confidence intervals.
     """
 
     reward_funcs: list[str] = field(
@@ -53,6 +50,13 @@ class DataArguments(ScriptArguments):
             "they are."
         },
     )
+    answer_after: str | None = field(
+        default=None,
+        metadata={
+            "help": "What stands right before the answer in the `answer_column`, such as '####' in GSM8K; all up to "
+            "its last occurrence is cut off."
+        },
+    )
     instruction: str | None = field(
         default=None, metadata={"help": "Text put after every plain prompt, on a line of its own."}
     )
@@ -64,6 +68,22 @@ class DataArguments(ScriptArguments):
             "a base model."
         },
     )
+
+
+@dataclass
+class DataArguments(PromptArguments):
+    """
+    Prompts of a checkpoint that is measured and not trained, besides what [`PromptArguments`] makes of them.
+
+    Args:
+        num_prompts (`int`, *optional*):
+            Prompts drawn, at least 8. They carry the error bars. All rows of the split, in their order, if `None`.
+        block_size (`int`, *optional*, defaults to `32`):
+            Prompts between two saves.
+        confidence (`float`, *optional*, defaults to `0.95`):
+            Level of the confidence intervals.
+    """
+
     num_prompts: int | None = field(
         default=None,
         metadata={
@@ -95,10 +115,13 @@ def load_splits(script_args: ScriptArguments) -> DatasetDict:
     if name is None:
         raise ValueError("dataset_name is not set; set a hub id, a local path or an import path of a function.")
     module, _, function = name.rpartition(".")
-    if module and "/" not in name and not Path(name).exists():
-        sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
-        return getattr(importlib.import_module(module), function)()
-    return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+    try:
+        if module and "/" not in name and not Path(name).exists():
+            sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
+            return getattr(importlib.import_module(module), function)()
+        return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
 
 
 def draw_prompts(script_args: DataArguments, seed: int) -> tuple[Dataset, list[int]]:
@@ -126,12 +149,32 @@ def draw_prompts(script_args: DataArguments, seed: int) -> tuple[Dataset, list[i
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(dataset), generator=generator)[: script_args.num_prompts].tolist()
         dataset = dataset.select(rows)
-    prompts = [_prompt(value, script_args) for value in column_of(dataset, "prompt_column", script_args.prompt_column)]
-    columns = {"prompt": prompts}
+    return with_columns(dataset, script_args), rows
+
+
+def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArguments) -> Dataset | IterableDataset:
+    """
+    The dataset with the columns `prompt` and `solution`, as the arguments say where they come from.
+
+    Raises:
+        `ValueError`: if a column is missing, or a stream's are to be changed.
+    """
+    if isinstance(dataset, IterableDataset):
+        changed = [script_args.answer_column, script_args.instruction, script_args.system_prompt]
+        if script_args.prompt_column != "prompt" or any(changed):
+            raise ValueError("dataset_streaming=True leaves no columns to rename or change; set it to False.")
+        return dataset
+    before = column_of(dataset, "prompt_column", script_args.prompt_column)
+    columns = {"prompt": [_prompt(value, script_args) for value in before]}
     if script_args.answer_column is not None:
-        columns["solution"] = column_of(dataset, "answer_column", script_args.answer_column)
+        answers = column_of(dataset, "answer_column", script_args.answer_column)
+        if (mark := script_args.answer_after) is not None:
+            answers = [answer.rpartition(mark)[2].strip() for answer in answers]
+        columns["solution"] = answers
+    if columns == {"prompt": before}:
+        return dataset
     kept = [name for name in dataset.column_names if name not in columns]
-    return Dataset.from_dict({**{name: dataset[name][:] for name in kept}, **columns}), rows
+    return Dataset.from_dict({**{name: dataset[name][:] for name in kept}, **columns})
 
 
 def column_of(dataset: Dataset, setting: str, name: str) -> list:
@@ -141,7 +184,7 @@ def column_of(dataset: Dataset, setting: str, name: str) -> list:
     return dataset[name][:]
 
 
-def _prompt(value: Any, script_args: DataArguments) -> Any:
+def _prompt(value: Any, script_args: PromptArguments) -> Any:
     if isinstance(value, str):
         value = value if script_args.instruction is None else f"{value}\n{script_args.instruction}"
         if not script_args.chat:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from transformers import AutoConfig
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
 from passk_trl.blocks import RolloutBlocks, digest
@@ -19,11 +19,23 @@ from passk_trl.evaluation import check_ks, evaluate, split_by_success
 from passk_trl.evaluation_report import Evaluated, write_evaluation
 from passk_trl.gradients.ranks import on_first_rank
 from passk_trl.outcomes import reported_ks
+from passk_trl.rewards import load_rewards
+from passk_trl.sampling import check_reward_columns
 
-from . import mistakes_named
 from .checkpoint import load_untrained
 from .data import DataArguments, column_of, draw_prompts
+from .dry_run import dry_run, model_config
+from .recipe import parse_recipe, readable_errors
 
+
+_PROG = "passk-trl evaluate"
+
+_DESCRIPTION = """Evaluates a checkpoint, or two on the same prompts: unbiased pass@k with intervals over the prompts.
+
+  passk-trl evaluate --config recipes/quickstart/config_evaluate.yaml --dry-run
+  passk-trl evaluate --config recipe.yaml --model_name_or_path outputs/pass8 --against outputs/pass1
+
+reward_funcs and dataset_name may be import paths, which run the code they name."""
 
 # Settings of the rollouts that a report leaves out.
 _UNTOLD = {"model", "weights", "prompts", "block_size"}
@@ -104,29 +116,25 @@ def checkpoints_of(
     return [(f"{args.model_name_or_path}{revision}", args) for args, revision in zip(chosen, revisions, strict=True)]
 
 
-def sample(
+def rollouts_of(
     name: str,
     model_args: ModelConfig,
     script_args: EvaluateArguments,
     training_args: PassKGRPOConfig,
     dataset: Dataset,
-) -> tuple[Successes, dict[str, Any]]:
-    """A checkpoint's rollouts, which are kept in a folder of its own: how they fared, and their settings."""
-    with mistakes_named("evaluate"):
-        trainer = load_untrained(script_args.reward_funcs, training_args, model_args, dataset)
-        folder = re.sub(r"[^\w.-]", "-", Path(name).name) + "-" + digest(name.encode())[:6]
-        rollouts = RolloutBlocks(
-            trainer,
-            dataset,
-            Path(training_args.output_dir) / folder,
-            script_args.num_rollouts,
-            script_args.block_size,
-            training_args.success_threshold,
-            training_args.seed,
-            {"model": name, "dataset": script_args.dataset_name, "split": script_args.dataset_test_split},
-        )
-    rollouts.sample()
-    return on_first_rank(rollouts.success), rollouts.settings
+) -> RolloutBlocks:
+    """A checkpoint's rollouts, which are kept in a folder of its own."""
+    folder = re.sub(r"[^\w.-]", "-", Path(name).name) + "-" + digest(name.encode())[:6]
+    return RolloutBlocks(
+        load_untrained(script_args.reward_funcs, training_args, model_args, dataset),
+        dataset,
+        Path(training_args.output_dir) / folder,
+        script_args.num_rollouts,
+        script_args.block_size,
+        training_args.success_threshold,
+        training_args.seed,
+        {"model": name, "dataset": script_args.dataset_name, "split": script_args.dataset_test_split},
+    )
 
 
 def evaluate_rollouts(
@@ -190,22 +198,45 @@ def group_by(labels: list) -> dict[str, list[int]]:
     return groups
 
 
+def _dry_run(
+    script_args: EvaluateArguments,
+    training_args: PassKGRPOConfig,
+    model_args: ModelConfig,
+    dataset: Dataset,
+    processes: int,
+) -> str:
+    rewards = load_rewards(script_args.reward_funcs)
+    check_reward_columns({getattr(each, "__name__", repr(each)): each for each in rewards}, dataset)
+    return dry_run(training_args, model_args, rewards, {"evaluate": dataset}, None, trains=False, processes=processes)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Evaluates as the recipe says, or goes on with an evaluation that was killed, and writes its report."""
-    parser = TrlParser((EvaluateArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl evaluate")
-    with mistakes_named("evaluate"):
-        script_args, training_args, model_args = parser.parse_args_and_config(args)
+    with readable_errors(_PROG, args):
+        script_args, training_args, model_args, processes = parse_recipe(
+            (EvaluateArguments, PassKGRPOConfig, ModelConfig), _PROG, args, _DESCRIPTION
+        )
+        model_config(training_args, model_args)  # before the data, which may take long to load
         dataset, rows = draw_prompts(script_args, training_args.seed)
         column = script_args.difficulty_column
         labels = None if column is None else column_of(dataset, "difficulty_column", column)
         checkpoints = checkpoints_of(script_args, training_args, model_args)
+        if processes is not None:
+            for _, checkpoint in checkpoints:
+                told = _dry_run(script_args, training_args, checkpoint, dataset, processes)
+                print(told if training_args.process_index == 0 else "", end="")
+            return
     successes = []
     for name, checkpoint in checkpoints:
-        success, settings = sample(name, checkpoint, script_args, training_args, dataset)
+        with readable_errors(_PROG, args):
+            rollouts = rollouts_of(name, checkpoint, script_args, training_args, dataset)
+        rollouts.sample()
+        success, settings = on_first_rank(rollouts.success), rollouts.settings
+        del rollouts
         successes.append(success)
         clear_device_cache(garbage_collection=True)  # room for the next checkpoint
     if PartialState().is_main_process:
-        with mistakes_named("evaluate"):
+        with readable_errors(_PROG, args):
             about = {name: value for name, value in settings.items() if name not in _UNTOLD}
             models = [name for name, _ in checkpoints]
             evaluated = evaluate_rollouts(script_args, models, successes, about, labels, rows)

@@ -4,17 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from datasets import DatasetDict
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
 from passk_trl.audit import Audit
 from passk_trl.audit_report import diagnose, write_audit
-from passk_trl.sampling import truncated_sampling, warn_if_truncated
+from passk_trl.rewards import load_rewards
+from passk_trl.sampling import check_reward_columns, truncated_sampling, warn_if_truncated
 
-from . import mistakes_named
 from .checkpoint import load_untrained
 from .data import DataArguments, draw_prompts, text_of
+from .dry_run import dry_run, model_config
+from .recipe import parse_recipe, readable_errors
 
+
+_DESCRIPTION = """Audits a checkpoint before training: would pass@k training lower its pass@1, and from which k on?
+
+  passk-trl probe --config recipes/quickstart/config_probe.yaml --dry-run
+  accelerate launch --num_processes 8 -m passk_trl.cli.probe --config recipe.yaml --num_prompts 2000
+
+reward_funcs and dataset_name may be import paths, which run the code they name."""
 
 # Settings of an audit that its report opens with.
 _TOLD = ("model", "dataset", "reward_funcs", "temperature", "top_p", "max_completion_length", "seed")
@@ -102,6 +111,7 @@ def build_audit(
     script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> tuple[Audit, list[int]]:
     """The audit of a recipe, and which rows of their split its prompts are."""
+    model_config(training_args, model_args)  # before the data, which may take long to load
     dataset, rows = draw_prompts(script_args, training_args.seed)
     trainer = load_untrained(script_args.reward_funcs, training_args, model_args, dataset)
     audit = Audit(
@@ -119,11 +129,29 @@ def build_audit(
     return audit, rows
 
 
+def _dry_run(
+    script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig, processes: int
+) -> str:
+    model_config(training_args, model_args)
+    dataset, _ = draw_prompts(script_args, training_args.seed)
+    rewards = load_rewards(script_args.reward_funcs)
+    check_reward_columns({getattr(each, "__name__", repr(each)): each for each in rewards}, dataset)
+    return dry_run(
+        training_args, model_args, rewards, {"probe": dataset}, script_args, trains=False, processes=processes
+    )
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Audits as the recipe says, or goes on with an audit that was killed, and writes its report."""
-    parser = TrlParser((ProbeArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl probe")
-    with mistakes_named("probe"):
-        script_args, training_args, model_args = parser.parse_args_and_config(args)
+    prog = "passk-trl probe"
+    with readable_errors(prog, args):
+        script_args, training_args, model_args, processes = parse_recipe(
+            (ProbeArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
+        )
+        if processes is not None:
+            told = _dry_run(script_args, training_args, model_args, processes)
+            print(told if training_args.process_index == 0 else "", end="")
+            return
         audit, rows = build_audit(script_args, training_args, model_args)
     warn_if_truncated(audit.trainer)
     measured = audit.run()

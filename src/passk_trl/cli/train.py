@@ -1,47 +1,61 @@
 """`passk-trl train --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.train --config …`."""
 
-import difflib
 import inspect
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.report import write_report
 from passk_trl.rewards import load_rewards
+from passk_trl.sampling import check_reward_columns
 
-from . import mistakes_named
 from .checkpoint import model_init_kwargs
-from .data import load_splits
+from .data import PromptArguments, load_splits, with_columns
+from .dry_run import dry_run, model_config, tokenizer_for
+from .output_dir import check_output_dir, run_settings, write_settings
+from .recipe import parse_recipe, readable_errors
+from .settings import arguments_of, check_settings
+
+
+_MONITOR = ", ".join(
+    f"{name}={parameter.default}"
+    for name, parameter in inspect.signature(ConflictMonitor).parameters.items()
+    if name != "probe_dataset"
+)
+
+_DESCRIPTION = f"""Trains a policy for pass@k, and measures meanwhile from which k on that works against pass@1.
+
+  passk-trl train --config recipes/quickstart/config_pass8.yaml --dry-run
+  accelerate launch -m passk_trl.cli.train --config recipes/quickstart/config_pass8.yaml --learning_rate 5e-4
+
+The block `monitor:` has, with these defaults and to be overridden as in --monitor.every 20:
+{textwrap.fill(_MONITOR, 100, initial_indent="  ", subsequent_indent="  ")}
+
+reward_funcs and dataset_name may be import paths, which run the code they name."""
 
 
 @dataclass
-class TrainArguments(ScriptArguments):
+class TrainArguments(PromptArguments):
     """
-    Arguments of `passk-trl train` besides those of [`PassKGRPOConfig`] and [`~trl.ModelConfig`].
+    Arguments of `passk-trl train` besides those of [`PromptArguments`], [`PassKGRPOConfig`] and [`~trl.ModelConfig`].
 
     Args:
-        reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
-            Reward functions: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import path.
         dataset_probe_split (`str`, *optional*):
             Split whose prompts the monitor probes. If `None`, the split `probe` where there is one, else the test
             split.
         monitor (`dict`, *optional*):
             Arguments of the [`ConflictMonitor`], such as `{every: 20, num_rollouts: 16}`. No monitor if `None`.
+        overwrite_output_dir (`bool`, *optional*, defaults to `False`):
+            Whether `output_dir` may hold a run with another model, dataset or objective, whose files are replaced.
         beside (`list[str]`, *optional*):
             Output directories of other runs to set beside this one in its closing report.
     """
 
-    reward_funcs: list[str] = field(
-        default_factory=lambda: ["accuracy_reward"],
-        metadata={
-            "help": "Reward functions: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted "
-            "import path (e.g., `'my_lib.rewards.custom_reward'`)."
-        },
-    )
     dataset_probe_split: str | None = field(
         default=None,
         metadata={
@@ -56,59 +70,122 @@ class TrainArguments(ScriptArguments):
             "line). No monitor if `None`."
         },
     )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether `output_dir` may hold a run with another model, dataset or objective, whose files are "
+            "replaced."
+        },
+    )
     beside: list[str] | None = field(
         default=None,
         metadata={"help": "Output directories of other runs to set beside this one in its closing report."},
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.monitor, str):
-            self.monitor = json.loads(self.monitor)
-        known = [name for name in inspect.signature(ConflictMonitor).parameters if name != "probe_dataset"]
-        for key in self.monitor or {}:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                meant = f"did you mean '{close[0]}'?" if close else f"set one of {', '.join(known)}."
-                raise ValueError(f"monitor has an unknown key '{key}'; {meant}")
+        monitor: Any = self.monitor
+        if isinstance(monitor, str):
+            try:
+                monitor = json.loads(monitor)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"monitor is {monitor!r}, no JSON: {error}; set monitor.every and so on.") from error
+        if monitor is not None:
+            if not isinstance(monitor, dict):
+                raise ValueError(f"monitor is {monitor!r}; set a block of keys.")
+            hints = arguments_of(ConflictMonitor.__init__, but=["probe_dataset"])
+            self.monitor = check_settings(monitor, hints, "monitor.")
 
 
 def build_trainer(
     script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> PassKGRPOTrainer:
     """The trainer of a recipe, with its monitor."""
-    splits = load_splits(script_args)
-    for wanted in (script_args.dataset_train_split, script_args.dataset_test_split):
-        if wanted not in splits:
-            raise ValueError(
-                f"dataset_name={script_args.dataset_name!r} has no split '{wanted}', only {', '.join(splits)}; set "
-                "dataset_train_split and dataset_test_split."
-            )
-    probe_split = script_args.dataset_probe_split or ("probe" if "probe" in splits else script_args.dataset_test_split)
-    callbacks = []
-    if isinstance(script_args.monitor, dict):
-        callbacks.append(ConflictMonitor(splits[probe_split], **script_args.monitor))
+    model_config(training_args, model_args)  # before the data, which may take long to load
+    given = trainer_arguments(script_args, training_args)
+    tokenizer_for(training_args, model_args, given["train_dataset"])
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
     return PassKGRPOTrainer(
         model=model_args.model_name_or_path,
-        reward_funcs=load_rewards(script_args.reward_funcs),
         args=training_args,
-        train_dataset=splits[script_args.dataset_train_split],
-        eval_dataset=splits[script_args.dataset_test_split] if training_args.eval_strategy != "no" else None,
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
-        callbacks=callbacks,
+        **given,
     )
+
+
+def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfig) -> dict[str, Any]:
+    """
+    What a recipe gives its trainer besides the model and settings: data, reward functions and monitor.
+
+    Raises:
+        `ValueError`: if a split or a column is missing, or the monitor cannot measure the k trained for.
+    """
+    splits = load_splits(script_args)
+    used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
+    if training_args.eval_strategy != "no":
+        used["eval"] = ("dataset_test_split", script_args.dataset_test_split)
+    if script_args.monitor is not None:
+        default = "probe" if "probe" in splits else script_args.dataset_test_split
+        used["probe"] = ("dataset_probe_split", script_args.dataset_probe_split or default)
+    for setting, split in used.values():
+        if split not in splits:
+            raise ValueError(
+                f"dataset_name={script_args.dataset_name!r} has no split '{split}', only {', '.join(splits)}; set "
+                f"{setting}."
+            )
+    data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
+    rewards = load_rewards(script_args.reward_funcs)
+    named = {getattr(each, "__name__", repr(each)): each for each in rewards}
+    for use, dataset in data.items():
+        if dataset.column_names:  # a stream may not know them
+            check_reward_columns(named, dataset, f"{use} prompts")
+    monitors = []
+    if isinstance(script_args.monitor, dict):
+        monitor = ConflictMonitor(data["probe"], **script_args.monitor)
+        monitors.append(monitor)
+        if monitor.num_rollouts <= training_args.pass_at_k:
+            raise ValueError(
+                f"monitor.num_rollouts={monitor.num_rollouts} shows k up to {monitor.num_rollouts - 1} only, not "
+                f"pass_at_k={training_args.pass_at_k}; set it to {training_args.pass_at_k + 1} or more."
+            )
+    return {
+        "train_dataset": data["train"],
+        "eval_dataset": data.get("eval"),
+        "reward_funcs": rewards,
+        "callbacks": monitors,
+    }
+
+
+def _dry_run(
+    script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig, processes: int
+) -> str:
+    model_config(training_args, model_args)
+    given = trainer_arguments(script_args, training_args)
+    monitor = next(iter(given["callbacks"]), None)
+    datasets = {
+        "train on": given["train_dataset"],
+        "evaluate on": given["eval_dataset"],
+        "probe": monitor.probe_dataset if monitor else None,
+    }
+    return dry_run(training_args, model_args, given["reward_funcs"], datasets, monitor, processes=processes)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains as the recipe says, saves model and state, and prints the run's report."""
-    parser = TrlParser((TrainArguments, PassKGRPOConfig, ModelConfig), prog="passk-trl train")
-    with mistakes_named("train"):
-        script_args, training_args, model_args = parser.parse_args_and_config(args)
+    prog = "passk-trl train"
+    with readable_errors(prog, args):
+        script_args, training_args, model_args, processes = parse_recipe(
+            (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
+        )
+        settings = run_settings(script_args, training_args, model_args)
+        check_output_dir(training_args, settings, script_args.overwrite_output_dir)
+        if processes is not None:
+            told = _dry_run(script_args, training_args, model_args, processes)
+            print(told if training_args.process_index == 0 else "", end="")
+            return
         trainer = build_trainer(script_args, training_args, model_args)
     if trainer.accelerator.is_main_process:
-        Path(training_args.output_dir).mkdir(parents=True, exist_ok=True)
-        Path(training_args.output_dir, "training_args.json").write_text(training_args.to_json_string())
+        write_settings(training_args, settings)
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.save_state()

@@ -1,0 +1,186 @@
+"""A dry run: does all that a recipe names load and fit together, and about how much memory will it take?
+
+Nothing is generated and no weight is loaded: parameters are counted on torch's meta device.
+"""
+
+import textwrap
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from trl import ModelConfig, get_peft_config
+from trl.data_utils import is_conversational
+
+from passk_trl import PassKGRPOConfig
+
+from .memory import Engine, engine_of, memory
+
+
+# Prompts tokenized to see how long they are.
+_PROMPTS_READ = 64
+
+
+def model_config(training_args: PassKGRPOConfig, model_args: ModelConfig) -> PretrainedConfig:
+    """
+    The configuration of a recipe's model.
+
+    Raises:
+        `ValueError`: if there is none.
+    """
+    name = model_args.model_name_or_path
+    if not name:
+        raise ValueError("model_name_or_path is not set; set a hub id or the path of a checkpoint.")
+    if (name[0] in "./~" or name.count("/") > 1) and not Path(name).exists():
+        raise ValueError(f"model_name_or_path={name!r} does not exist; set a hub id or the path of a checkpoint.")
+    return _loaded(AutoConfig, training_args, model_args)
+
+
+def tokenizer_for(training_args: PassKGRPOConfig, model_args: ModelConfig, dataset: Dataset) -> Any:
+    """
+    The tokenizer of a recipe's model.
+
+    Raises:
+        `ValueError`: if there is none, or it has no chat template and the dataset has conversations or nothing.
+    """
+    tokenizer = _loaded(AutoTokenizer, training_args, model_args)
+    first = next(iter(dataset), None)
+    if first is None:
+        raise ValueError("the dataset has no rows; set another dataset_name or split.")
+    if is_conversational(first) and tokenizer.chat_template is None:
+        raise ValueError(
+            f"model_name_or_path={model_args.model_name_or_path!r} has no chat template; set chat to false, or save "
+            "one with its tokenizer."
+        )
+    return tokenizer
+
+
+def dry_run(
+    training_args: PassKGRPOConfig,
+    model_args: ModelConfig,
+    reward_funcs: list[Callable],
+    datasets: dict[str, Dataset | None],
+    probe: Any = None,
+    trains: bool = True,
+    processes: int = 0,
+) -> str:
+    """
+    What a run would be, as a table.
+
+    Args:
+        training_args ([`PassKGRPOConfig`]), model_args ([`~trl.ModelConfig`]), reward_funcs (`list[Callable]`):
+            Of the recipe.
+        datasets (`dict`):
+            Prompts by what they are for, those that make the batches first.
+        probe ([`ConflictMonitor`] or `ProbeArguments`, *optional*):
+            What has `num_prompts`, `num_rollouts` and `gram`, if anything is probed.
+        trains (`bool`, *optional*, defaults to `True`):
+            Whether the model is trained.
+        processes (`int`, *optional*, defaults to `0`):
+            For how many processes, those of this launch if 0.
+
+    Raises:
+        `ValueError`: if the model cannot be loaded, or the batch cannot be divided.
+    """
+    config = model_config(training_args, model_args)
+    given = {use: dataset for use, dataset in datasets.items() if dataset is not None}
+    first = next(iter(given.values()))
+    tokenizer = tokenizer_for(training_args, model_args, first)
+    engine = engine_of(training_args, processes)
+    model = _on_meta(config, training_args, model_args)
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    total = sum(each.numel() for each in model.parameters())
+    longest = _longest_prompt(first, tokenizer)
+    part = "" if not trains else f", {'all' if trained == total else _count(trained)} trained"
+    rows = {
+        "model": f"{model_args.model_name_or_path}: {type(config).__name__}, {_count(total)} parameters{part}",
+        "data": ", ".join(f"{_rows(dataset)} to {use}" for use, dataset in given.items())
+        + f"; prompts up to {longest} tokens, completions {training_args.max_completion_length}",
+        "rewards": ", ".join(getattr(function, "__name__", str(function)) for function in reward_funcs),
+        "rollouts": _backend(training_args),
+    }
+    if trains:
+        rows["batch"] = _batch(training_args, engine)
+    if probe is not None:
+        every = f" every {probe.every} steps" if hasattr(probe, "every") else ""
+        rows["probe"] = f"{probe.num_prompts} prompts x {probe.num_rollouts} rollouts{every}"
+    rows["memory"] = _told(memory(training_args, model_args, model, engine, longest, probe, trains), engine)
+    if engine.stage < 3 and engine.processes > 1:
+        divided = Engine("ZeRO-3", engine.processes, 3)
+        rows["or"] = _told(memory(training_args, model_args, model, divided, longest, probe, trains), divided)
+    width = max(map(len, rows))
+    return "".join(f"{name:<{width}}  {told}\n" for name, told in rows.items())
+
+
+def _loaded(kind: Any, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
+    name = model_args.model_name_or_path
+    try:
+        return kind.from_pretrained(
+            name, revision=model_args.model_revision, trust_remote_code=training_args.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        why = textwrap.shorten(str(error), 500)  # a list of all known models may follow
+        what = "config" if kind is AutoConfig else "tokenizer"
+        raise ValueError(f"model_name_or_path={name!r} has no {what} that can be loaded: {why}") from error
+
+
+def _on_meta(config: PretrainedConfig, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=training_args.trust_remote_code)
+        adapter = get_peft_config(model_args)
+        return model if adapter is None else get_peft_model(model, adapter)
+
+
+def _longest_prompt(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> int:
+    prompts = [row["prompt"] for row in islice(dataset, _PROMPTS_READ)]
+    if not isinstance(prompts[0], str):
+        prompts = ["\n".join(str(message["content"]) for message in prompt) for prompt in prompts]
+    return max(len(tokenizer(prompt)["input_ids"]) for prompt in prompts)
+
+
+def _rows(dataset: Dataset) -> str:
+    return f"{len(dataset):,} rows" if hasattr(dataset, "__len__") else "a stream"
+
+
+def _backend(training_args: PassKGRPOConfig) -> str:
+    if not training_args.use_vllm:
+        return "transformers"
+    installed = "" if find_spec("vllm") else ", which is not installed here"
+    share = (
+        f", {training_args.vllm_gpu_memory_utilization} of each GPU" if training_args.vllm_mode == "colocate" else ""
+    )
+    return f"vLLM ({training_args.vllm_mode}{share}){installed}"
+
+
+def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
+    each, steps = training_args.per_device_train_batch_size, training_args.steps_per_generation
+    group = training_args.num_generations
+    completions = each * engine.processes * steps
+    if completions % group:
+        raise ValueError(
+            f"per_device_train_batch_size={each} x {engine.processes} processes x {steps} steps_per_generation is "
+            f"{completions} completions, no multiple of num_generations={group}; change one of them."
+        )
+    updates = training_args.gradient_accumulation_steps
+    return (
+        f"{engine.processes} processes x {each} x {steps} = {completions} completions, {completions // group} prompts "
+        f"x {group}, for {training_args.objective or f'pass@{training_args.pass_at_k}'}; an optimizer step takes "
+        f"{each * engine.processes * updates}"
+    )
+
+
+def _told(needed: dict[str, float], engine: Engine) -> str:
+    parts = ", ".join(f"{what} {size / 2**30:.1f}" for what, size in needed.items())
+    return f"about {sum(needed.values()) / 2**30:.1f} GiB a process ({engine.name}): {parts}"
+
+
+def _count(number: int) -> str:
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return str(number)

@@ -1,0 +1,206 @@
+"""Every mistake in a recipe ends in one line that names file and key, in status 2, and in no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tiny
+from passk_trl.cli import probe, train
+
+
+RECIPE = {
+    "bf16": False,
+    "dataset_name": "tiny.splits",
+    "disable_tqdm": True,
+    "max_completion_length": 4,
+    "max_steps": 1,
+    "num_generations": 8,
+    "pass_at_k": 4,
+    "per_device_train_batch_size": 16,
+    "report_to": "none",
+    "reward_funcs": ["tiny.starts_low"],
+    "save_strategy": "no",
+    "use_cpu": True,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return tiny.checkpoint(tmp_path_factory.mktemp("policy"))
+
+
+def recipe(directory: Path, model: str, **changes) -> str:
+    path = directory / "recipe.yaml"
+    content = {"model_name_or_path": model, "output_dir": str(directory / "run"), **RECIPE, **changes}
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def one_line(capsys, main, *args: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert "Traceback" not in told
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "the recipe cannot be read: No such file or directory."),
+        ("model_name_or_path: [1\n", "the recipe is not YAML: "),
+        (b"\xff\xfe\x00", "the recipe is not YAML: "),
+        ("- 1\n", "the recipe is no mapping of keys to values."),
+        ("", "the recipe is no mapping of keys to values."),
+        ("a: !!python/object/apply:os.system ['true']\n", "the recipe is not YAML: "),
+    ],
+    ids=["missing", "not YAML", "binary", "a list", "empty", "code"],
+)
+def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
+    path = tmp_path / "recipe.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert one_line(capsys, train.main, f"--config={path}").startswith(f"passk-trl train: {path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lerning_rate": 0.1}, "unknown key 'lerning_rate'; did you mean 'learning_rate'?"),
+        ({"xyzzy": 0.1}, "unknown key 'xyzzy'; `--help` lists what there is."),
+        ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
+        ({"num_generations": "eight"}, "num_generations is 'eight'; set a whole number or null."),
+        ({"num_generations": 8.5}, "num_generations is 8.5; set a whole number or null."),
+        ({"use_cpu": [True]}, "use_cpu is [True]; set true or false."),
+        ({"learning_rate": None}, "learning_rate is None; set a number."),
+        ({"reward_funcs": "tiny.starts_low"}, "reward_funcs is 'tiny.starts_low'; set a list."),
+        ({"save_strategy": False}, "save_strategy is False; set text, in quotes."),
+        ({"dtype": "bf16"}, "dtype is 'bf16'; set one of auto, bfloat16, float16, float32."),
+        ({"monitor": {"every": "often"}}, "monitor.every is 'often'; set a whole number."),
+        ({"monitor": [1]}, "monitor is [1]; set a block of keys or text or null."),
+        ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),
+        ({"per_device_train_batch_size": 6}, "generation_batch_size (6) must be divisible by num_generations (8)"),
+        ({"model_name_or_path": None}, "model_name_or_path is not set"),
+        ({"model_name_or_path": "/no/such/model"}, "model_name_or_path='/no/such/model' does not exist"),
+        ({"model_name_or_path": str(Path(__file__).parent)}, "has no config that can be loaded: "),
+        ({"dataset_name": "tiny.nothing"}, "dataset_name='tiny.nothing' cannot be loaded: "),
+        ({"dataset_name": "/no/such/data"}, "dataset_name='/no/such/data' cannot be loaded: "),
+        ({"dataset_train_split": "tran"}, "has no split 'tran', only train, probe, test; set dataset_train_split."),
+        ({"prompt_column": "problem"}, "has no column 'problem', only ['prompt', 'solution']; set prompt_column"),
+        ({"answer_column": "gold"}, "has no column 'gold', only ['prompt', 'solution']; set answer_column"),
+        ({"dataset_name": "tiny.gsm8k_splits", "prompt_column": "question", "reward_funcs": ["accuracy_reward"]},
+         "the reward function 'accuracy_reward' needs solution, which the train prompts lack"),
+        ({"reward_funcs": ["nowhere.reward"]}, "Reward 'nowhere.reward' cannot be imported (ModuleNotFoundError: "),
+        ({"reward_funcs": ["tiny.nothing"]}, "Reward 'tiny.nothing' cannot be imported (AttributeError: "),
+        ({"reward_funcs": ["accuracy"]}, "Unknown reward 'accuracy'"),
+        ({"monitor": {"num_prompts": 8, "num_rollouts": 4}}, "monitor.num_rollouts=4 shows k up to 3 only, not"),
+        ({"monitor": {"num_prompts": 17}}, "probe_dataset has 16 rows, fewer than num_prompts=17"),
+    ],
+    ids=lambda value: f"{value}"[:40] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_wrong_key_or_value(tmp_path, model, changes, message, capsys):
+    path = recipe(tmp_path, model, **changes)
+    told = one_line(capsys, train.main, "--config", path)
+    assert told.startswith(f"passk-trl train: {path}: ")
+    assert message in told
+
+
+def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):
+    (tmp_path / "broken_rewards.py").write_text("def reward(:\n")
+    monkeypatch.chdir(tmp_path)
+    told = one_line(capsys, train.main, "--config", recipe(tmp_path, model, reward_funcs=["broken_rewards.reward"]))
+    assert "Reward 'broken_rewards.reward' cannot be imported (SyntaxError: " in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lerning_rate", "0.1"], "unknown option '--lerning_rate'; did you mean '--learning_rate'?"),
+        (["--lerning-rate=0.1"], "unknown option '--lerning_rate'; did you mean '--learning_rate'?"),
+        (["--learning_rat", "0.1"], "unknown option '--learning_rat'; did you mean '--learning_rate'?"),
+        (["--confg", "x"], "unknown option '--confg'; did you mean '--config'?"),
+        (["recipe.yaml"], "'recipe.yaml' follows no option; a recipe is given as --config recipe.yaml."),
+        (["--num_generations", "eight"], "argument --num_generations: invalid int value: 'eight'."),
+        (["--learning_rate"], "argument --learning_rate: expected one argument."),
+    ],
+)
+def test_a_mistake_on_the_command_line(tmp_path, model, arguments, message, capsys):
+    told = one_line(capsys, train.main, *arguments, "--config", recipe(tmp_path, model))
+    assert told == f"passk-trl train: {message}\n"
+
+
+def test_a_block_is_checked_on_the_command_line_too(tmp_path, model, capsys):
+    told = one_line(capsys, train.main, "--config", recipe(tmp_path, model), "--monitor.evry", "3")
+    assert "unknown key 'monitor.evry'; did you mean 'monitor.every'?" in told
+    assert "monitor is '{every}', no JSON" in one_line(capsys, train.main, "--monitor", "{every}", "--use_cpu", "true")
+
+
+def test_a_dry_run_ends_in_the_same_lines(tmp_path, model, capsys):
+    path = recipe(tmp_path, model, prompt_column="problem")
+    assert "the dataset has no column 'problem'" in one_line(capsys, train.main, "--config", path, "--dry-run")
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["", "dry"])
+def test_a_model_that_cannot_chat(tmp_path, dry, capsys):
+    path = tmp_path / "policy"
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = None
+    tiny.policy().save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    capsys.readouterr()  # a progress bar
+    told = one_line(capsys, train.main, "--config", recipe(tmp_path, str(path)), *dry)
+    assert f"model_name_or_path={str(path)!r} has no chat template; set chat to false" in told
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path, capsys):
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}')
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    told = one_line(capsys, train.main, "--config", recipe(tmp_path, str(folder)))
+    assert "trust_remote_code" in told
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_output_directory_of_another_run(tmp_path, model, capsys):
+    path = recipe(tmp_path, model)
+    train.main(["--config", path])
+    train.main(["--config", path, "--learning_rate", "0.1"])  # the same run again
+    capsys.readouterr()
+    told = one_line(capsys, train.main, "--config", path, "--pass_at_k", "2")
+    assert f"output_dir='{tmp_path / 'run'}' holds a run with pass_at_k=4, not 2; set another output_dir" in told
+    told = one_line(capsys, train.main, "--config", path, "--dataset_name", "tiny.other_splits")
+    assert "holds a run with dataset_name='tiny.splits', not 'tiny.other_splits'" in told
+    train.main(["--config", path, "--pass_at_k", "2", "--overwrite_output_dir"])
+
+
+def test_probe_tells_as_well(tmp_path, model, capsys):
+    path = recipe(tmp_path, model, num_promts=8)
+    told = one_line(capsys, probe.main, "--config", path)
+    assert told == f"passk-trl probe: {path}: unknown key 'num_promts'; did you mean 'num_prompts'?\n"
+
+
+@pytest.mark.parametrize("launcher", [[], ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]])
+def test_every_way_of_launching_tells(tmp_path, model, launcher):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    path = recipe(tmp_path, model, lerning_rate=0.1)
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, "passk_trl.cli.train", "--config", path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    line = f"passk-trl train: {path}: unknown key 'lerning_rate'; did you mean 'learning_rate'?"
+    assert line in done.stderr.splitlines()
+    if launcher:  # it tells, in a traceback of its own, that its processes failed
+        assert "exitcode  : 2" in done.stderr
+    else:
+        assert (done.returncode, done.stderr.count("Traceback")) == (2, 0)

@@ -1,0 +1,110 @@
+"""Recipes: both ways to name one, overrides, blocks, the resolved recipe, and help."""
+
+import json
+import os
+import sys
+
+import pytest
+import yaml
+from trl import ModelConfig
+
+from passk_trl import PassKGRPOConfig
+from passk_trl.cli import main as command
+from passk_trl.cli.recipe import parse_recipe
+from passk_trl.cli.train import TrainArguments, main
+
+
+TYPES = (TrainArguments, PassKGRPOConfig, ModelConfig)
+
+
+def written(directory, **content) -> str:
+    path = directory / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"use_cpu": True, "bf16": False, "output_dir": str(directory), **content}))
+    return str(path)
+
+
+def parse(*args: str):
+    return parse_recipe(TYPES, "passk-trl train", args)
+
+
+def printed(capsys, *args: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*args, "--print-config"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_a_recipe_is_named_in_either_way_and_overridden(tmp_path):
+    path = written(tmp_path, learning_rate=0.5, num_generations=4, reward_funcs=["tiny.starts_low"])
+    for named in (["--config", path], [f"--config={path}"]):
+        script, training, model, processes = parse(*named, "--num_generations", "8", "--dtype=bfloat16")
+        assert (training.learning_rate, training.num_generations, model.dtype) == (0.5, 8, "bfloat16")
+        assert (script.reward_funcs, processes) == (["tiny.starts_low"], None)
+
+
+def test_the_number_of_processes_of_a_dry_run_is_optional(tmp_path):
+    path = written(tmp_path)
+    assert parse("--config", path, "--dry-run")[-1] == 0
+    assert parse("--config", path, "--dry-run", "8")[-1] == 8
+
+
+def test_keys_of_a_block_are_overridden_one_by_one(tmp_path):
+    path = written(tmp_path, monitor={"every": 5, "num_prompts": 9})
+    script = parse("--config", path, "--monitor.every=7", "--monitor.ks", "[1, 2.5]")[0]
+    assert script.monitor == {"every": 7, "num_prompts": 9, "ks": [1, 2.5]}
+    assert parse("--config", path, "--monitor", json.dumps({"every": 3}))[0].monitor == {"every": 3}
+    assert parse("--config", written(tmp_path), "--monitor.every", "2")[0].monitor == {"every": 2}
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "use_cpu: true\nbf16: false\nlearning_rate: 1e-6\nmonitor:\n  max_overhead: 1e-2\nsave_steps: 10\n"
+    )
+    script, training, *_ = parse("--config", str(path))
+    assert (training.learning_rate, script.monitor, training.save_steps) == (1e-6, {"max_overhead": 0.01}, 10)
+
+
+def test_what_trl_takes_as_true_or_false_may_be_so_written(tmp_path):
+    assert parse("--config", written(tmp_path, scale_rewards=False))[1].scale_rewards == "none"
+
+
+def test_environment_variables_are_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("PASSK_TRL_TEST", "before")
+    parse("--config", written(tmp_path, env={"PASSK_TRL_TEST": 3}))
+    assert os.environ["PASSK_TRL_TEST"] == "3"
+
+
+def test_the_printed_recipe_resolves_to_itself(tmp_path, capsys):
+    recipe = {"learning_rate": 1e-5, "monitor": {"every": 5}, "save_strategy": "no", "env": {"PASSK_TRL_TEST": "x"}}
+    path = written(tmp_path, **recipe)
+    told = printed(capsys, "--config", path, "--pass_at_k", "4", "--reward_funcs", "a.b", "c.d")
+    settings = yaml.safe_load(told)
+    assert (settings["pass_at_k"], settings["reward_funcs"]) == (4, ["a.b", "c.d"])  # overrides
+    assert {key: settings[key] for key in recipe} == recipe
+    assert settings["advantage_estimator"] == "weighted_loo"  # defaults of ours
+    assert "weight_decay" not in settings  # and none of TRL's
+    again = tmp_path / "again.yaml"
+    again.write_text(told)
+    assert printed(capsys, f"--config={again}") == told
+    one, other = (parse("--config", name) for name in (str(again), path))
+    assert one[0].monitor == other[0].monitor
+    assert one[1].to_dict() == other[1].to_dict() | {"pass_at_k": 4}
+
+
+def test_help_opens_with_examples_and_our_options(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["passk-trl", "train", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    order = [
+        "usage: passk-trl train",
+        "accelerate launch -m passk_trl.cli.train",
+        "--dry-run [PROCESSES]",
+        "--monitor STR",
+    ]
+    order += ["--pass_at_k", "options of trl.GRPOConfig", "--learning_rate FLOAT", "--model_name_or_path"]
+    places = [told.index(each) for each in order]
+    assert places == sorted(places)
+    assert "import paths, which run" in told
