@@ -1,4 +1,4 @@
-"""The page's comparison: its script runs on both worlds, and prints what the page shows where it must, to the digit."""
+"""The page's comparison: its script runs on both worlds and prints what the page shows, to the digit where it must."""
 
 from pathlib import Path
 

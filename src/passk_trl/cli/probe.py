@@ -13,6 +13,7 @@ from trl.data_utils import is_conversational
 from passk_trl import PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.audit import Audit
 from passk_trl.audit_report import diagnose, write_audit
+from passk_trl.records import text_of
 from passk_trl.rewards import load_rewards
 from passk_trl.sampling import truncated_sampling, warn_if_truncated
 
@@ -195,11 +196,6 @@ def _prompt(value: Any, script_args: ProbeArguments) -> Any:
     if script_args.system_prompt is None:
         return value
     return [{"role": "system", "content": script_args.system_prompt}, *value]
-
-
-def text_of(prompt: str | list[dict[str, Any]]) -> str:
-    """What a reader is shown of a prompt."""
-    return prompt if isinstance(prompt, str) else "\n\n".join(str(message["content"]) for message in prompt)
 
 
 def build_audit(
