@@ -105,7 +105,7 @@ def test_pass_at_k_over_training_has_the_probes_with_intervals(run):
 def test_agreement_is_set_against_success_with_weights_as_size(run):
     figure = draw_agreement(run)
     assert [axes.get_title()[:8] for axes in figure.axes] == ["step 10,", "step 40,"]
-    agreeing, opposing = figure.axes[0].collections
+    agreeing, opposing, _ = figure.axes[0].collections
     report = run.probes[10].report
     assert opposing.get_offsets().tolist() == [[1 / 8, value] for value in report.agreement[12:].tolist()]
     assert len(agreeing.get_offsets()) == 12

@@ -41,7 +41,9 @@ def in_conflict(tmp_path_factory):
     directory = tmp_path_factory.mktemp("in_conflict")
     records = [record(step, opposed=step >= 40, text=HOSTILE) for step in range(0, 401, 20)]
     write_probes(directory, records)
-    write_state(directory, {step: {1: 0.6 - step / 2000, 4: 0.7 + step / 2000} for step in range(0, 401, 20)})
+    write_state(
+        directory, {step: {1: 0.6 - step / 2000, 4: 0.7 + step / 2000} for step in range(0, 401, 20)}, 400, 500
+    )
     write_arguments(directory, 4)
     write_report(directory)
     return directory / "report.html"
@@ -68,6 +70,8 @@ def test_the_page_says_what_became_of_the_conflict(in_conflict):
     page = in_conflict.read_text()
     run = read_run(in_conflict.parent)
     assert "works against pass@1. The measured pass@k gradient turns against pass@1&#39;s from k = " in page
+    assert "It was in conflict at 19 of 21 probes, first at step 40." in page
+    assert "The trainer state is of step 400 of 500." in page
     assert "Step 40, the first probe with pass@4 in conflict" in page
     assert "Step 400, the latest probe" in page
     mean, margin = run.probes[40].pass_at(1)

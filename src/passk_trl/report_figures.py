@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
@@ -17,10 +19,18 @@ from .run import Run
 # Okabe & Ito's palette.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
 
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
 
 # Narrow, so that the letters are readable where a phone shows a figure over the width of its screen.
 _SIZE = (4.8, 3.8)
+
+# Label, colour and mark of prompts with positive, negative and no agreement.
+_AGREEMENT = (("agrees with pass@1", _BLUE, "o"), ("opposes it", _ORANGE, "v"), ("all or none correct", _GREY, "s"))
 
 _LINES = ("-", "--", "-.", ":")
 
@@ -56,7 +66,8 @@ def draw_heat_map(run: Run) -> Figure:
 
     at_conflict = [(record.step, k) for record in records for k in record.report.conflict_ks]
     if at_conflict:
-        axes.scatter(*zip(*at_conflict, strict=True), color="black", marker=".", s=9, label="conflict, significant")
+        dots: dict[str, Any] = {"s": 12, "color": "black", "edgecolors": "white", "linewidths": 0.7}
+        axes.scatter(*zip(*at_conflict, strict=True), **dots, label="conflict, significant")
     onsets = [math.nan if record.report.onset is None else record.report.onset for record in records]
     seen = [withStroke(linewidth=4, foreground="white")]
     axes.plot(steps, onsets, color="black", marker="D", markersize=4, path_effects=seen, label="onset")
@@ -67,7 +78,7 @@ def draw_heat_map(run: Run) -> Figure:
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, handlelength=3)
     return figure
 
 
@@ -90,9 +101,16 @@ def draw_training(run: Run, others: Sequence[Run] = ()) -> Figure:
         told = [(record.step, *record.pass_at(k)) for record in records if k <= int(record.report.num_samples.min())]
         if told:
             steps, means, margins = zip(*told, strict=True)
-            style = {"color": colour, "marker": mark, "markerfacecolor": "white", "linestyle": ":", "capsize": 2}
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": mark,
+                "markerfacecolor": "white",
+                "linestyle": ":",
+                "capsize": 2,
+            }
             axes.errorbar(steps, means, yerr=margins, markersize=4, **style, label=f"pass@{k}, probe prompts")
-    axes.set(ylabel="pass@k")
+    axes.set(ylabel="pass@k", title="")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     return figure
 
@@ -104,10 +122,8 @@ def draw_agreement(run: Run) -> Figure:
     figure = Figure(figsize=(_SIZE[0], 1 + 2.6 * len(chosen)), layout="constrained")
     for axes, record in zip(np.atleast_1d(figure.subplots(len(chosen))), chosen, strict=True):
         _draw_agreement_of(axes, record, weighed_k(record.report, run.training_k))
-    handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8)
-    for handle in legend.legend_handles:
-        handle.set_sizes([30])  # or a legend's mark would be as large as its first prompt's weight
+    marks = [Line2D([], [], linestyle="none", color=c, marker=m, label=label) for label, c, m in _AGREEMENT]
+    figure.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 
@@ -118,7 +134,7 @@ def draw_forecast(run: Run) -> Figure:
     axes = figure.subplots()
     axes.axhline(0, color=_GREY, linewidth=0.8)
     came = [(each.step, each.outcome) for each in run.foretold if each.outcome is not None]
-    style = {"color": _ORANGE, "marker": "s", "markersize": 4, "linestyle": "none", "capsize": 2}
+    style: dict[str, Any] = {"color": _ORANGE, "marker": "s", "markersize": 4, "linestyle": "none", "capsize": 2}
     axes.errorbar(
         [(step + outcome.step) / 2 for step, outcome in came],
         [outcome.change for _, outcome in came],
@@ -131,6 +147,7 @@ def draw_forecast(run: Run) -> Figure:
     style = {"color": _BLUE, "marker": "o", "markersize": 4, "capsize": 3}
     axes.errorbar(steps, changes, yerr=margins, **style, label="forecast, of the step before the probe")
     axes.set(xlabel="step", ylabel="change of pass@1 per step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=1, fontsize=8)
     return figure
 
@@ -139,8 +156,8 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
     chosen = sorted(run.chosen_probes, key=lambda record: record.step)
     for record, colour, line, mark in zip(chosen, (_BLUE, _ORANGE), ("-", "--"), ("o", "s"), strict=False):
         report = record.report
-        style = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3, "capsize": 2}
-        points = (report.ks, report.cosine)
+        style: dict[str, Any] = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3, "capsize": 2}
+        points = (report.ks, report.cosine.clamp(-1, 1))  # the estimate can lie beyond
         axes.errorbar(*points, yerr=report.cosine_margin, label=f"step {record.step}", **style)
         if report.onset is not None:
             axes.plot(report.onset, 0, marker="D", color=colour, markersize=6)
@@ -156,7 +173,7 @@ def _draw_evaluated(axes: Axes, runs: Sequence[Run]) -> None:
         steps = sorted(run.evaluated)
         for k, colour, mark in _pass1_and_passk(runs[0]) if steps else ():
             values = [run.evaluated[step].get(k, math.nan) for step in steps]
-            style = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3}
+            style: dict[str, Any] = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3}
             axes.plot(steps, values, **style, label=f"pass@{k}, trained for {run.name}")
     axes.set(xlabel="step", ylabel="held-out prompts", ylim=(0, 1.02))
     axes.set_title("pass@k over training", fontsize=9)
@@ -171,12 +188,10 @@ def _draw_agreement_of(axes: Axes, record: ProbeRecord, k: float) -> None:
     report = record.report
     weights_N = report.weights[report.ks.tolist().index(k)].clamp(min=0)
     sizes_N = 8 + 120 * weights_N / max(float(weights_N.max()), 1e-9)
-    for chosen_N, colour, mark, label in (
-        (report.agreement >= 0, _BLUE, "o", "agrees with pass@1"),
-        (report.agreement < 0, _ORANGE, "v", "opposes it"),
-    ):
+    groups = (report.agreement > 0, report.agreement < 0, report.agreement == 0)
+    for chosen_N, (_, colour, mark) in zip(groups, _AGREEMENT, strict=True):
         points = (report.success_rate[chosen_N], report.agreement[chosen_N])
-        axes.scatter(*points, s=sizes_N[chosen_N], color=colour, marker=mark, alpha=0.6, linewidths=0, label=label)
+        axes.scatter(*points, s=sizes_N[chosen_N], color=colour, marker=mark, alpha=0.6, linewidths=0)
     axes.axhline(0, color=_GREY, linewidth=0.8)
     axes.set(xlabel="success rate", ylabel="agreement", xlim=(-0.05, 1.05))
     axes.set_title(f"step {record.step}, area: weight at k = {k:g} (largest {float(weights_N.max()):.2g})", fontsize=9)

@@ -15,7 +15,7 @@ from .report_figures import draw_agreement, draw_curve, draw_forecast, draw_heat
 from .run import Run
 
 
-_CURVE_HEAD = ("k", "⟨∇J_k, ∇J_1⟩", "interval", "cosine", "")
+_CURVE_HEAD = ("k", "", "⟨∇J_k, ∇J_1⟩", "interval", "cosine")
 _PROBE_HEAD = ("step", "onset k", "in conflict", "pass@1", "forecast pass@1 per step", "came per step")
 
 # Title, alternative text and caption of each figure.
@@ -32,7 +32,7 @@ _TOLD = {
         "The curve over k",
         "Cosine of the pass@k and pass@1 gradients against k with error bars; the tables over k have the numbers.",
         "The cosine with its interval, at the first probe at which what is trained for is in conflict and at the "
-        "latest, where these differ.",
+        "latest, where these differ. An estimate beyond ±1 is drawn there.",
     ),
     "training": (
         "pass@k over training",
@@ -146,7 +146,13 @@ def _verdict(run: Run) -> str:
         return "No probe was recorded, so nothing is known of the conflict; train with a ConflictMonitor."
     latest = run.latest_probe
     state = "works against pass@1" if run.in_conflict(latest) else "is not significantly in conflict with pass@1"
-    return f"At step {latest.step}, training for {run.name} {state}. {_onset(latest)}"
+    flagged = [step for step, record in run.probes.items() if run.in_conflict(record)]
+    told = (
+        f" It was in conflict at {len(flagged)} of {len(run.probes)} probes, first at step {flagged[0]}."
+        if flagged
+        else ""
+    )
+    return f"At step {latest.step}, training for {run.name} {state}. {_onset(latest)}{told}"
 
 
 def _onset(record: ProbeRecord) -> str:
@@ -213,10 +219,10 @@ def _curve_rows(record: ProbeRecord) -> list[list[str]]:
     return [
         [
             f"{k:g}",
+            "conflict" * bool(conflict),
             f"{inner:.3g}",
             f"{low:.3g} .. {high:.3g}",
             "–" if cosine.isnan() else f"{cosine:.2f} ± {margin:.2f}",
-            "conflict" * bool(conflict),
         ]
         for k, inner, low, high, cosine, margin, conflict in zip(
             *columns, report.cosine, report.cosine_margin, report.conflict, strict=True
