@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-vllm lint format benchmarks clean
+.PHONY: help install quickstart test test-slow test-browser test-vllm lint format benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,11 @@ test: install  ## run the tests
 
 test-slow: install  ## run the tests that take a minute or more
 	$(BIN)/python -m pytest -m slow
+
+test-browser: install  ## open the report in a real browser; installs Debian's chromium where there is none
+	@test -x /usr/bin/chromium || { apt-get update -qq && apt-get install -y -qq chromium; }
+	@$(PIP) --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser
 
 test-vllm: $(VLLM_STAMP)  ## run a real vLLM, on the CPU, in an environment of its own (3.8 GB)
 	PATH=$(CURDIR)/$(VLLM_BIN):$$PATH $(VLLM_BIN)/python -m pytest -m vllm tests/test_vllm.py

@@ -18,7 +18,7 @@ from passk_trl.displacement import Displacement
 from passk_trl.engine import put_to_rest
 from passk_trl.gradients import ScoredRollouts, gradient_rows, gram_matrix
 from passk_trl.gradients.ranks import gather_list
-from passk_trl.monitor import read_records
+from passk_trl.records import read_records
 from ranks import run_ranks
 
 

@@ -17,8 +17,8 @@ import tiny
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.estimators import passk_advantages, unbiased_prompt_weight
 from passk_trl.interference import ObjectiveReport, measure_interference, measure_objectives
-from passk_trl.monitor import read_records
 from passk_trl.objectives import Objective, decision, objective_from
+from passk_trl.records import read_records
 from test_estimators import ZOO, as_fraction
 from test_interference import PHI, SUCCESS, dot, exact_prompt_states
 

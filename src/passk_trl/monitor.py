@@ -29,6 +29,7 @@ from .interference import InterferenceReport, ObjectiveReport, measure_interfere
 from .objectives import Objective, objective_from
 from .outcomes import reported_ks
 from .probe_sets import draw_stratified, overlap, stratum_weights
+from .records import cut, in_conflict_at, most_negative, read_records, text_of, weighed_k
 from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
 
 
@@ -43,9 +44,13 @@ _FEWEST_PROMPTS = 8
 
 @dataclass(frozen=True)
 class Probe:
-    """What one probe found, the same on all ranks: the rows probed, their Gram matrix, the reports, the forecast."""
+    """
+    What one probe found, the same on all ranks: the rows probed, the text of those that interfere most, the Gram
+    matrix, the reports, the forecast.
+    """
 
     rows: list[int]
+    texts: list[tuple[int, str]]
     gram: GramMatrix
     report: InterferenceReport
     objectives: dict[str, ObjectiveReport]
@@ -79,8 +84,9 @@ class ConflictMonitor(TrainerCallback):
     - `conflict/probe_seconds`, `conflict/overhead`: seconds this probe took, and the fraction of the time since
       training began that all probes took.
 
-    Each report is appended to `<output_dir>/conflict.jsonl` as it is made, one JSON object a line; a run that is
-    resumed continues the file.
+    Each report is appended to `<output_dir>/conflict.jsonl` as it is made, one JSON object a line, with the text of
+    the prompts that interfere most; a run that is resumed continues the file. Trackers that take images get the cosine
+    over k and step and the prompts' agreement as figures, at each probe.
 
     Args:
         probe_dataset ([`~datasets.Dataset`], *optional*):
@@ -347,8 +353,10 @@ class ConflictMonitor(TrainerCallback):
             }
             | ({"objectives": [each.to_dict() for each in probe.objectives.values()]} if self.objectives else {})
             | ({"forecast": probe.forecast.to_dict()} if probe.forecast else {})
+            | ({"texts": probe.texts} if probe.texts else {})
         )
         self._log(probe, seconds)
+        self._log_figures(state.global_step)
         self._announce(probe.report, state.global_step, self._of_training_objective(probe.objectives))
 
     def _measure(self, seed: int) -> "Probe":
@@ -369,7 +377,15 @@ class ConflictMonitor(TrainerCallback):
         step_forecast = None
         if gram.step_MN is not None:
             step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, self.confidence, weights)
-        return Probe(rows, gram, report, {each.name: each for each in objectives}, step_forecast)
+        by_name = {each.name: each for each in objectives}
+        return Probe(rows, self._texts(rows, report), gram, report, by_name, step_forecast)
+
+    def _texts(self, rows: list[int], report: InterferenceReport) -> list[tuple[int, str]]:
+        """The prompts that interfere most, for the reader of the report, who may not have the dataset."""
+        if self.probe_dataset is None:
+            return []
+        worst = [rows[i] for i in most_negative(report, weighed_k(report, self.training_k))]
+        return [(row, cut(text_of(self.probe_dataset[row]["prompt"]))) for row in worst]
 
     def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
         if self._batch is not None:
@@ -462,6 +478,20 @@ class ConflictMonitor(TrainerCallback):
             # an earlier probe since the last log: TRL would average the two.
             self.trainer._metrics["train"][name] = [value]
 
+    def _log_figures(self, step: int) -> None:
+        if not self.trainer.accelerator.is_main_process:
+            return
+        began = time.perf_counter()
+        try:
+            from .trackers import log_figures  # here, so that importing the monitor does not wait for matplotlib
+
+            log_figures(self.trainer, step)
+        except Exception:  # a tracker that fails must not end the training
+            if "figures" not in self._failures:
+                logger.exception("step %d: the figures could not be logged; training goes on.", step)
+            self._failures.add("figures")
+        self._probe_seconds += time.perf_counter() - began
+
     def _of_training_objective(self, objectives: dict[str, ObjectiveReport]) -> ObjectiveReport | None:
         return objectives.get(self.training_objective) if self.training_objective else None
 
@@ -530,29 +560,6 @@ class ConflictMonitor(TrainerCallback):
         self._was_in_conflict = bool(records) and (
             trained_for.conflict if trained_for else in_conflict_at(self.reports[-1], self.training_k)
         )
-
-
-def in_conflict_at(report: InterferenceReport, k: int) -> bool:
-    """Whether k was measured and found in conflict: an earlier run may have measured other k."""
-    return k in report.ks.tolist() and report.in_conflict(k)
-
-
-def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """
-    The records of a `conflict.jsonl`, in order. A last line that a crash left unfinished is passed over.
-
-    Raises:
-        `ValueError`: if another line is not JSON.
-    """
-    lines = Path(path).read_text().splitlines()
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number}, is not JSON: {error}; delete the line.") from error
-    return records
 
 
 def _check_rows(probe_dataset: Dataset, num_prompts: int) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from passk_trl.cli.train import main
-from passk_trl.monitor import read_records
+from passk_trl.records import read_records
 
 
 RECIPE = {

@@ -12,6 +12,7 @@ def main() -> None:
         "train": "train a policy for pass@k, under the monitor",
         "probe": "audit a checkpoint: would pass@k training lower its pass@1, and from which k?",
         "evaluate": "pass@k of a checkpoint with its intervals, or of two side by side",
+        "report": "one HTML page and figures on a run that is over or still going",
     }
     told = "; ".join(f"{name}: {what}" for name, what in commands.items())
     parser.add_argument("command", choices=list(commands), help=told)

@@ -193,8 +193,3 @@ def _prompt(value: Any, script_args: PromptArguments) -> Any:
     if script_args.system_prompt is None:
         return value
     return [{"role": "system", "content": script_args.system_prompt}, *value]
-
-
-def text_of(prompt: str | list[dict[str, Any]]) -> str:
-    """What a reader is shown of a prompt."""
-    return prompt if isinstance(prompt, str) else "\n\n".join(str(message["content"]) for message in prompt)

@@ -9,11 +9,12 @@ from trl import ModelConfig
 from passk_trl import PassKGRPOConfig
 from passk_trl.audit import Audit
 from passk_trl.audit_report import diagnose, write_audit
+from passk_trl.records import text_of
 from passk_trl.rewards import load_rewards
 from passk_trl.sampling import check_reward_columns, truncated_sampling, warn_if_truncated
 
 from .checkpoint import load_untrained
-from .data import DataArguments, draw_prompts, text_of
+from .data import DataArguments, draw_prompts
 from .dry_run import dry_run, model_config
 from .recipe import parse_recipe, readable_errors
 

@@ -1,0 +1,87 @@
+"""What a probe leaves on disk, and what is made of a file that is not whole."""
+
+import json
+import logging
+
+import torch
+
+from passk_trl.estimators import pass_at_k
+from passk_trl.interference import measure_interference
+from passk_trl.records import (
+    ProbeRecord,
+    cut,
+    in_conflict_at,
+    most_negative,
+    read_lines,
+    read_records,
+    text_of,
+    weighed_k,
+)
+from runs import interference, record
+
+
+def test_what_is_no_record_is_skipped_and_named(tmp_path, caplog):
+    path = tmp_path / "conflict.jsonl"
+    half = json.dumps(record(2, opposed=True))[:200]
+    without_report = json.dumps({"step": 3})
+    whole = [json.dumps(record(step, opposed=True)) for step in (0, 4)]
+    path.write_bytes("\n".join([whole[0], half, without_report, "7", whole[1], ""]).encode() + b"\xff\x00\n")
+    records, corrupt = read_lines(path)
+    assert [each["step"] for each in records] == [0, 4]
+    assert corrupt == [2, 3, 4, 6]
+    with caplog.at_level(logging.WARNING):
+        assert read_records(path) == records
+    assert "skipped what is no record, on line 2, 3, 4, 6" in caplog.text
+
+
+def test_a_last_line_that_is_being_written_is_no_corruption(tmp_path):
+    path = tmp_path / "conflict.jsonl"
+    path.write_text(json.dumps(record(0, opposed=True)) + "\n" + json.dumps(record(2, opposed=True))[:300])
+    records, corrupt = read_lines(path)
+    assert ([each["step"] for each in records], corrupt) == ([0], [])
+
+
+def test_a_record_is_read_as_it_was_written():
+    content = record(10, opposed=True)
+    read = ProbeRecord.from_dict(json.loads(json.dumps(content)))
+    assert read.report.to_dict() == content["report"]
+    assert read.forecast.to_dict() == content["forecast"]
+    assert (read.step, read.training_k, read.rows[3]) == (10, 4, 30)
+    assert read.texts[120] == "What is 2 + 2? (12)"
+    of_an_earlier_version = ProbeRecord.from_dict({"step": 0, "report": content["report"]})
+    assert (of_an_earlier_version.texts, of_an_earlier_version.forecast) == ({}, None)
+
+
+def test_pass_at_k_of_the_probe_prompts_has_the_interval_of_a_mean():
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    values = torch.as_tensor([float(pass_at_k(8, correct, 4)) for correct in [7] * 12 + [1] * 4])
+    mean, margin = probe.pass_at(4)
+    assert abs(mean - values.mean()) < 1e-6
+    assert abs(margin - 2.1314 * values.std() / 4) < 1e-4  # t with 15 degrees of freedom at 95%
+
+
+def test_the_prompts_that_interfere_most_are_those_of_the_most_negative_weight_times_agreement():
+    agreement = torch.tensor([1.0, -3.0, 2.0, -1.0], dtype=torch.float64)
+    vector = agreement.sign()
+    report = measure_interference(vector[:, None] * vector * 1.0, [4, 4, 4, 1], 8)
+    expected = (report.weights[3] * report.agreement).argsort().tolist()
+    worst = most_negative(report, 4, count=2)
+    assert worst == [i for i in expected[:2] if report.agreement[i] < 0]
+    assert most_negative(interference(opposed=False), 4) == []
+
+
+def test_conflict_is_asked_of_measured_k_only():
+    report = interference(opposed=True)
+    assert in_conflict_at(report, 4)
+    assert not in_conflict_at(report, 64)
+    assert [weighed_k(report, k) for k in (1, 2, 64)] == [4, 2, 7]
+
+
+def test_a_prompt_is_shown_as_text():
+    assert text_of("plain") == "plain"
+    assert text_of([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]) == (
+        "Be brief.\n\n2+2?"
+    )
+    assert text_of([{"role": "assistant", "tool_calls": []}]) == "None"
+    assert cut("abcdef", 3) == "abc…"
+    assert cut("abc", 3) == "abc"
