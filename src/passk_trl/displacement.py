@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from .gradients.ranks import num_ranks
@@ -21,6 +22,9 @@ class Displacement:
     """
 
     def __init__(self, model: nn.Module):
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # its root stays whole after a forward pass
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._before = {name: _share(p).to("cpu", copy=True) for name, p in self._parameters.items()}
 

@@ -18,9 +18,9 @@ def put_to_rest(trainer: GRPOTrainer) -> None:
         engine.optimizer.empty_partition_cache()  # the engine's own collects garbage too, for a third of a second
         remove_hooks(engine)
         add_hooks(engine)
-    elif isinstance(engine, FSDPModule):
+    elif isinstance(engine, FSDPModule) and (state := engine._get_fsdp_state())._is_root:  # once it ran
         # What FSDP2 does at the end of a backward pass, and does not if that fails.
-        engine._get_fsdp_state()._root_post_backward_final_callback()
+        state._root_post_backward_final_callback()
 
 
 @contextmanager

@@ -298,8 +298,13 @@ class ConflictMonitor(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.forecast and (state.global_step + 1) % self.every == 0:
-            put_to_rest(self.trainer)
-            self._displacement = Displacement(self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped))
+            try:
+                with failing_together():
+                    model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+                    self._displacement = Displacement(model)
+            except Exception as error:
+                self._displacement = None
+                self._tell(error, "step %d: its forecast is skipped; training goes on.", state.global_step + 1)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -325,9 +330,7 @@ class ConflictMonitor(TrainerCallback):
             with undisturbed(self.trainer, seed):
                 probe = self._measure(seed)
         except Exception as error:  # must not end the training it watches; all ranks come here together
-            if type(error).__name__ not in self._failures and self.trainer.accelerator.is_main_process:
-                logger.exception("step %d: the probe failed and is skipped; training goes on.", state.global_step)
-            self._failures.add(type(error).__name__)
+            self._tell(error, "step %d: the probe failed and is skipped; training goes on.", state.global_step)
             return
         finally:
             clear_device_cache()  # what the probe took is training's again
@@ -358,6 +361,12 @@ class ConflictMonitor(TrainerCallback):
         self._log(probe, seconds)
         self._log_figures(state.global_step)
         self._announce(probe.report, state.global_step, self._of_training_objective(probe.objectives))
+
+    def _tell(self, error: Exception, message: str, step: int) -> None:
+        """A failure in the log, with its traceback, once for each kind."""
+        if type(error).__name__ not in self._failures and self.trainer.accelerator.is_main_process:
+            logger.exception(message, step)
+        self._failures.add(type(error).__name__)
 
     def _measure(self, seed: int) -> "Probe":
         rollouts, rows = self._rollouts(seed)
