@@ -522,7 +522,7 @@ def test_low_precision_gram_is_taken_as_it_is():
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
 @pytest.mark.parametrize("degrees", [1, 2, 3, 8, 63, 500, 3001])
-def teststudent_t_is_that_of_scipy(confidence, degrees):
+def test_student_t_is_that_of_scipy(confidence, degrees):
     expected = scipy.stats.t.ppf((1 + confidence) / 2, degrees)
     assert student_t(confidence, degrees) == pytest.approx(expected, rel=1e-9)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from .gradients.ranks import num_ranks
+from .gradients.ranks import failing_together, num_ranks
 
 
 class Displacement:
@@ -29,20 +29,28 @@ class Displacement:
         self._before = {name: _share(p).to("cpu", copy=True) for name, p in self._parameters.items()}
 
     def of(self, name: str) -> Tensor:
-        """How far a parameter went, whole, in float32, on its device. All ranks must ask together."""
+        """
+        How far a parameter went, whole, in float32, on its device. All ranks must ask together.
+
+        Raises:
+            `torch.OutOfMemoryError`: on all ranks, if one has no room for it.
+        """
         parameter = self._parameters[name]
-        share = _share(parameter)
-        moved = share.float() - self._before[name].to(share.device).float()
-        if isinstance(parameter, DTensor):
-            return DTensor.from_local(
-                moved, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
-            ).full_tensor()
         shape = getattr(parameter, "ds_shape", parameter.shape)
-        if num_ranks() > 1:
-            parts = [torch.empty_like(moved) for _ in range(num_ranks())]
-            dist.all_gather(parts, moved)
-            moved = torch.cat(parts)
-        return moved[: shape.numel()].view(shape)
+        with failing_together():
+            before, after = (share.to(parameter.device).float() for share in (self._before[name], _share(parameter)))
+            moved = after - before
+            is_fsdp2 = isinstance(parameter, DTensor)
+            parts = [torch.empty_like(moved) for _ in range(0 if is_fsdp2 else num_ranks())]
+        if is_fsdp2:
+            return DTensor.from_local(
+                moved, parameter.device_mesh, parameter.placements, shape=shape, stride=parameter.stride()
+            ).full_tensor()
+        if num_ranks() == 1:
+            return moved.view(shape)
+        dist.all_gather(parts, moved)
+        with failing_together():
+            return torch.cat(parts)[: shape.numel()].view(shape)
 
 
 def _share(parameter: nn.Parameter) -> Tensor:

@@ -75,8 +75,8 @@ class ConflictMonitor(TrainerCallback):
     - `conflict/onset_k`: the k from which it is negative, where there is one.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
     - `conflict/forecast_pass@{k}`: by how much the optimiser's step just taken raises pass@k, to first order:
-      ⟨∇J_k, Δθ⟩, with Δθ as the weights went, momentum, clipping and weight decay included. Below 0 at k = 1, the
-      step costs pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
+      ⟨∇J_k, Δθ⟩, with Δθ as the measured parameters went, momentum, clipping and weight decay included. Below 0 at
+      k = 1, the step costs pass@1. Not without a `probe_dataset`, whose absence leaves only rollouts that Δθ has seen.
     - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
     - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes pass@1's.
     - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
@@ -217,6 +217,7 @@ class ConflictMonitor(TrainerCallback):
         self.steps: list[int] = []  # the step of each report
         self._trainer: GRPOTrainer | None = None
         self._batch: TrainingBatch | None = None
+        self._due = False  # whether this step ends with a probe
         self._displacement: Displacement | None = None  # since the beginning of this step
         self._was_in_conflict = False
         self._failures: set[str] = set()  # kinds of failure that were logged
@@ -297,7 +298,9 @@ class ConflictMonitor(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.forecast and (state.global_step + 1) % self.every == 0:
+        self._due = (state.global_step + 1) % self.every == 0 and self._affordable()
+        if self.forecast and self._due:
+            began = time.perf_counter()
             try:
                 with failing_together():
                     model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
@@ -305,11 +308,12 @@ class ConflictMonitor(TrainerCallback):
             except Exception as error:
                 self._displacement = None
                 self._tell(error, "step %d: its forecast is skipped; training goes on.", state.global_step + 1)
+            self._probe_seconds += time.perf_counter() - began
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if state.global_step % self.every == 0 and self._affordable():
+        if self._due:
             self._probe(state)
         self._displacement = None
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -169,7 +170,7 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
 
 
 def _draw_evaluated(axes: Axes, runs: Sequence[Run]) -> None:
-    for run, line in zip(runs, _LINES, strict=False):
+    for run, line in zip(runs, cycle(_LINES), strict=False):
         steps = sorted(run.evaluated)
         for k, colour, mark in _pass1_and_passk(runs[0]) if steps else ():
             values = [run.evaluated[step].get(k, math.nan) for step in steps]

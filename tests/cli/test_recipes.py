@@ -10,7 +10,7 @@ from trl import ModelConfig
 
 import tiny
 from passk_trl import PassKGRPOConfig
-from passk_trl.cli import probe, train
+from passk_trl.cli import evaluate, probe, train
 from passk_trl.cli.recipe import parse_recipe
 
 
@@ -36,7 +36,7 @@ def resolved(command, path: Path, capsys) -> str:
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 13
+    assert len(RECIPES) == 14
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
@@ -51,7 +51,9 @@ def test_every_recipe_passes_a_dry_run(path, checkpoints, tmp_path, capsys):
         "output_dir": str(tmp_path),
         "use_cpu": "true",
     }
-    command = probe if path.stem == "config_probe" else train
+    command = {"config_probe": probe, "config_evaluate": evaluate}.get(path.stem, train)
+    if "against" in recipe:
+        changes["against"] = changes["model_name_or_path"]
     command.main(
         ["--config", str(path), "--dry-run", "8", *(x for key in changes for x in (f"--{key}", changes[key]))]
     )

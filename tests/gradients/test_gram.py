@@ -20,7 +20,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from passk_trl.gradients import ScoredRollouts, gram_matrix
+from passk_trl.gradients import ScoredRollouts, gradient_rows, gram_matrix
 
 
 VOCABULARY = 50
@@ -247,6 +247,21 @@ def test_hooks_do_not_stay_behind_a_failure():
         gram_matrix(model, data, 0)
     handle.remove()
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_sketched_step_is_unbiased_for_its_product_with_each_gradient():
+    model, data = qwen(), rollouts()
+    generator = torch.Generator().manual_seed(3)
+    moved = {name: torch.randn(p.shape, generator=generator) for name, p in model.named_parameters()}
+    exact_N = gram_matrix(model, data, pad_token_id=0, step=moved.__getitem__).step_MN[0]
+    rows = gradient_rows(model, data, pad_token_id=0).rows
+    expected_N = sum(kept[:, 0].double() @ moved[name].double().flatten() for name, kept in rows.items())
+    assert (exact_N - expected_N).norm() < 1e-5 * expected_N.norm()
+    draws = [gram_matrix(model, data, 0, store="sketch", seed=seed, step=moved.__getitem__) for seed in range(30)]
+    estimates_SN = torch.cat([draw.step_MN for draw in draws])
+    errors_N = estimates_SN.std(dim=0) / len(estimates_SN) ** 0.5
+    assert ((estimates_SN.mean(dim=0) - exact_N).abs() < 4.5 * errors_N).all()
+    assert draws[0].gram_MNN.shape[1:] == (data.num_prompts, data.num_prompts)
 
 
 def test_one_backward_pass_for_each_batch_of_prompts():

@@ -252,13 +252,12 @@ def _add_step(kept: Store, layers: list[Layer], step: Callable[[str], Tensor], r
     """Adds a step of the weights as if it were one prompt's gradient, in the rows given: one or none."""
     for name in dict.fromkeys(name for layer in layers for name in layer.parameters.values()):
         moved = step(name)
-        if not rows:
-            continue
-        if flat or moved.dim() == 1:
-            kept.add_vector(name, rows, moved.reshape(1, -1))
-        else:
-            each_row = torch.arange(moved.size(0), device=moved.device)
-            kept.add_selected(name, moved.shape, rows, each_row[None], moved[None])
+        with failing_together():
+            if rows and (flat or moved.dim() == 1):
+                kept.add_vector(name, rows, moved.reshape(1, -1))
+            elif rows:
+                each_row = torch.arange(moved.size(0), device=moved.device)
+                kept.add_selected(name, moved.shape, rows, each_row[None], moved[None])
 
 
 def _default_batch_size(rollouts: ScoredRollouts) -> int:

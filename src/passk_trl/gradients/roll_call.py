@@ -25,7 +25,7 @@ class RollCall:
     the gathering itself. Without a sharded model (FSDP2, ZeRO-3) nothing is said.
 
     Args:
-        model (`torch.torch.nn.Module`):
+        model (`torch.nn.Module`):
             The policy, unwrapped from any engine.
     """
 
