@@ -40,9 +40,9 @@ class Displacement:
         with failing_together():
             before, after = (share.to(parameter.device).float() for share in (self._before[name], _share(parameter)))
             moved = after - before
-            is_fsdp2 = isinstance(parameter, DTensor)
-            parts = [torch.empty_like(moved) for _ in range(0 if is_fsdp2 else num_ranks())]
-        if is_fsdp2:
+            sharded_evenly = not isinstance(parameter, DTensor)
+            parts = [torch.empty_like(moved) for _ in range(num_ranks() if sharded_evenly else 0)]
+        if isinstance(parameter, DTensor):
             return DTensor.from_local(
                 moved, parameter.device_mesh, parameter.placements, shape=shape, stride=parameter.stride()
             ).full_tensor()

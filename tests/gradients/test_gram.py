@@ -260,7 +260,8 @@ def test_a_sketched_step_is_unbiased_for_its_product_with_each_gradient():
     draws = [gram_matrix(model, data, 0, store="sketch", seed=seed, step=moved.__getitem__) for seed in range(30)]
     estimates_SN = torch.cat([draw.step_MN for draw in draws])
     errors_N = estimates_SN.std(dim=0) / len(estimates_SN) ** 0.5
-    assert ((estimates_SN.mean(dim=0) - exact_N).abs() < 4.5 * errors_N).all()
+    assert ((estimates_SN.mean(dim=0) - exact_N).abs() <= 4.5 * errors_N).all()
+    assert (errors_N > 0).sum() >= 3
     assert draws[0].gram_MNN.shape[1:] == (data.num_prompts, data.num_prompts)
 
 
