@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from trl import ScriptArguments
+
+from passk_trl.rewards import load_rewards
+from passk_trl.sampling import check_reward_columns
 
 
 @dataclass
@@ -175,6 +179,21 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
         return dataset
     kept = [name for name in dataset.column_names if name not in columns]
     return Dataset.from_dict({**{name: dataset[name][:] for name in kept}, **columns})
+
+
+def checked_rewards(script_args: PromptArguments, data: dict[str, Dataset]) -> list[Callable]:
+    """
+    The reward functions, whose columns each dataset has. `data` is by what the prompts are for.
+
+    Raises:
+        `ValueError`: if a reward function cannot be loaded or lacks a column.
+    """
+    rewards = load_rewards(script_args.reward_funcs)
+    named = {getattr(each, "__name__", repr(each)): each for each in rewards}
+    for use, dataset in data.items():
+        if dataset.column_names:  # a stream may not know them
+            check_reward_columns(named, dataset, f"{use} prompts")
+    return rewards
 
 
 def column_of(dataset: Dataset, setting: str, name: str) -> list:

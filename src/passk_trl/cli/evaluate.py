@@ -19,11 +19,9 @@ from passk_trl.evaluation import check_ks, evaluate, split_by_success
 from passk_trl.evaluation_report import Evaluated, write_evaluation
 from passk_trl.gradients.ranks import on_first_rank
 from passk_trl.outcomes import reported_ks
-from passk_trl.rewards import load_rewards
-from passk_trl.sampling import check_reward_columns
 
 from .checkpoint import load_untrained
-from .data import DataArguments, column_of, draw_prompts
+from .data import DataArguments, checked_rewards, column_of, draw_prompts
 from .dry_run import dry_run, model_config
 from .recipe import parse_recipe, readable_errors
 
@@ -205,8 +203,7 @@ def _dry_run(
     dataset: Dataset,
     processes: int,
 ) -> str:
-    rewards = load_rewards(script_args.reward_funcs)
-    check_reward_columns({getattr(each, "__name__", repr(each)): each for each in rewards}, dataset)
+    rewards = checked_rewards(script_args, {"evaluate": dataset})
     return dry_run(training_args, model_args, rewards, {"evaluate": dataset}, None, trains=False, processes=processes)
 
 

@@ -10,11 +10,10 @@ from passk_trl import PassKGRPOConfig
 from passk_trl.audit import Audit
 from passk_trl.audit_report import diagnose, write_audit
 from passk_trl.records import text_of
-from passk_trl.rewards import load_rewards
-from passk_trl.sampling import check_reward_columns, truncated_sampling, warn_if_truncated
+from passk_trl.sampling import truncated_sampling, warn_if_truncated
 
 from .checkpoint import load_untrained
-from .data import DataArguments, draw_prompts
+from .data import DataArguments, checked_rewards, draw_prompts
 from .dry_run import dry_run, model_config
 from .recipe import parse_recipe, readable_errors
 
@@ -135,8 +134,7 @@ def _dry_run(
 ) -> str:
     model_config(training_args, model_args)
     dataset, _ = draw_prompts(script_args, training_args.seed)
-    rewards = load_rewards(script_args.reward_funcs)
-    check_reward_columns({getattr(each, "__name__", repr(each)): each for each in rewards}, dataset)
+    rewards = checked_rewards(script_args, {"probe": dataset})
     return dry_run(
         training_args, model_args, rewards, {"probe": dataset}, script_args, trains=False, processes=processes
     )

@@ -11,11 +11,9 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.report import write_report
-from passk_trl.rewards import load_rewards
-from passk_trl.sampling import check_reward_columns
 
 from .checkpoint import model_init_kwargs
-from .data import PromptArguments, load_splits, with_columns
+from .data import PromptArguments, checked_rewards, load_splits, with_columns
 from .dry_run import dry_run, model_config, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
@@ -134,11 +132,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
                 f"{setting}."
             )
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
-    rewards = load_rewards(script_args.reward_funcs)
-    named = {getattr(each, "__name__", repr(each)): each for each in rewards}
-    for use, dataset in data.items():
-        if dataset.column_names:  # a stream may not know them
-            check_reward_columns(named, dataset, f"{use} prompts")
+    rewards = checked_rewards(script_args, data)
     monitors = []
     if isinstance(script_args.monitor, dict):
         monitor = ConflictMonitor(data["probe"], **script_args.monitor)

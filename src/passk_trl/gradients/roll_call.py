@@ -25,7 +25,7 @@ class RollCall:
     the gathering itself. Without a sharded model (FSDP2, ZeRO-3) nothing is said.
 
     Args:
-        model (`torch.nn.Module`):
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             The policy, unwrapped from any engine.
     """
 
