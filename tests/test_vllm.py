@@ -80,7 +80,7 @@ def check(calls: list[Call], probes: list[int]) -> None:
     of_probes = [call.step for call in calls if call.num_rollouts == PROBE["num_rollouts"]]
     of_training = [call.step for call in calls if call.num_rollouts != PROBE["num_rollouts"]]
     assert (of_probes, of_training) == (probes, [0, 1, 2, 3])
-    assert is_in_step(calls), calls
+    assert is_in_step(calls), "\n".join(map(str, calls))  # a text is not cut short
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
