@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from .causal_lm import CausalLM
 from .layers import Coverage, Layer, find_layers, shape, tapped
 from .ranks import failing_together, is_last_rank, largest
+from .roll_call import RollCall
 from .rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
 from .store import ExactStore, SketchStore, Store
 
@@ -122,7 +124,7 @@ def gram_matrix(
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
             Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. Halved on all ranks
-            when memory runs out on one; after that the rollouts of one prompt are.
+            that share a pass when memory runs out on one; after that the rollouts of one prompt are.
         autocast (`Callable`, *optional*):
             Makes the context the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
@@ -216,22 +218,48 @@ def _gradients(
         # A step is one row more, the last of the last rank's.
         num_rows = rollouts.num_prompts + (1 if step is not None and is_last_rank() else 0)
         kept = ExactStore(num_rows) if store == "exact" else SketchStore(num_rows, seed)
-        pending = longest_first(rollouts)
-        parts = 1  # that a prompt's rollouts are divided into, each of which takes a pass
-        most_rollouts = largest(rollouts.num_rollouts, device)
-        # Where the model is sharded, a forward pass takes all ranks: one that is done keeps the others company, with a
-        # batch that adds zero.
-        while largest(len(pending), device) > 0:
+        take = partial(one_batch, causal_lm, layers, kept)
+        _take_passes(
+            take, kept, causal_lm.roll_call, rollouts, pad_token_id, device, batch_size, on_batch, put_to_rest
+        )
+        if step is not None:
+            _add_step(kept, layers, step, list(range(rollouts.num_prompts, num_rows)), flat=method == "parameters")
+    return kept, coverage, store
+
+
+def _take_passes(
+    take: Callable[[PaddedBatch], None],
+    kept: Store,
+    roll_call: RollCall,
+    rollouts: ScoredRollouts,
+    pad_token_id: int,
+    device: torch.device,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None,
+    put_to_rest: Callable[[], None],
+) -> None:
+    """
+    Takes all prompts through the model, in batches that are halved where memory runs out.
+
+    Where the model is sharded, a pass takes all ranks: one that is done keeps the others company, with a batch that
+    adds zero. Else each rank goes alone, with one pass at least, and they meet when all are done.
+    """
+    sharded = roll_call.is_needed
+    each_pass, all_passes = (failing_together, nullcontext) if sharded else (nullcontext, failing_together)
+    pending = longest_first(rollouts)
+    left = largest(len(pending), device)
+    most_rollouts = largest(rollouts.num_rollouts, device)
+    parts = 1  # that a prompt's rollouts are divided into, each of which takes a pass
+    with all_passes():
+        while left > 0:
             prompts = pending[:batch_size]
             try:
                 for part in range(parts):
-                    which = slice(part, None, parts)
-                    with failing_together(), causal_lm.roll_call.taken():
+                    with each_pass(), roll_call.taken():
                         if prompts and part < rollouts.num_rollouts:
-                            batch = padded(rollouts, prompts, pad_token_id, device, which)
+                            take(padded(rollouts, prompts, pad_token_id, device, slice(part, None, parts)))
                         else:
-                            batch = no_rollouts(pad_token_id, device)
-                        one_batch(causal_lm, layers, batch, kept)
+                            take(no_rollouts(pad_token_id, device))
             except torch.OutOfMemoryError:
                 if batch_size == 1 and parts >= most_rollouts:
                     raise
@@ -241,11 +269,9 @@ def _gradients(
                 batch_size, parts = (batch_size // 2, parts) if batch_size > 1 else (1, 2 * parts)
                 continue
             pending = pending[batch_size:]
+            left = largest(len(pending), device) if sharded else len(pending)
             if on_batch is not None:
                 on_batch(len(prompts))
-        if step is not None:
-            _add_step(kept, layers, step, list(range(rollouts.num_prompts, num_rows)), flat=method == "parameters")
-    return kept, coverage, store
 
 
 def _add_step(kept: Store, layers: list[Layer], step: Callable[[str], Tensor], rows: list[int], flat: bool) -> None:
@@ -265,7 +291,7 @@ def _default_batch_size(rollouts: ScoredRollouts) -> int:
     return max(1, _TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
 
 
-def _through_activations(causal_lm: CausalLM, layers: list[Layer], batch: PaddedBatch, store: Store) -> None:
+def _through_activations(causal_lm: CausalLM, layers: list[Layer], store: Store, batch: PaddedBatch) -> None:
     below_head = [layer for layer in layers if layer.module is not causal_lm.head_module]
     head_layer = next((layer for layer in layers if layer.module is causal_lm.head_module), None)
 
@@ -326,7 +352,7 @@ def _blocks(batch: PaddedBatch, vocabulary: int) -> Iterator[tuple[slice, slice]
             yield slice(first, first + prompts), slice(start, start + tokens)
 
 
-def _through_parameters(causal_lm: CausalLM, layers: list[Layer], batch: PaddedBatch, store: Store) -> None:
+def _through_parameters(causal_lm: CausalLM, layers: list[Layer], store: Store, batch: PaddedBatch) -> None:
     # Tied parameters share a name, so that each is asked for once.
     parameters = {name: getattr(layer.module, own) for layer in layers for own, name in layer.parameters.items()}
     loss = (causal_lm.log_probs(batch) * batch.token_weights_BK).sum()

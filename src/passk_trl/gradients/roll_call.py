@@ -36,6 +36,11 @@ class RollCall:
         modules = model.modules() if several else ()
         self._fsdp2: list[Any] = [module for module in modules if isinstance(module, FSDPModule)]
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the model is sharded, so that ranks take each pass together."""
+        return bool(self._zero3 or self._fsdp2)
+
     def __call__(self, present: bool = True) -> None:
         """
         To be called by all ranks, before what only all can do.
@@ -43,7 +48,7 @@ class RollCall:
         Raises:
             `AnotherRankFailed`: if a rank is not present, on those that are.
         """
-        if not self._zero3 and not self._fsdp2:
+        if not self.is_needed:
             return
         missing = torch.tensor(int(not present))
         dist.all_reduce(missing, op=dist.ReduceOp.MAX, group=_cpu_group())

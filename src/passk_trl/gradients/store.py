@@ -161,6 +161,10 @@ class SketchStore:
     def _projection(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
         """`(size, M·rank)` of ±1/√rank in the dtype and on the device of `like`. Large, so made anew at each use."""
         generator = torch.Generator(like.device).manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
-        shape = (size, self.num_sketches * rank)
-        signs = torch.randint(0, 2, shape, generator=generator, device=like.device, dtype=torch.int8)
-        return signs.to(like.dtype).mul_(2).sub_(1).div_(rank**0.5)
+        columns = self.num_sketches * rank
+        # Bit by bit, of whole words: PyTorch draws one number of one bit as slowly as one of 32.
+        drawn = (size, -(-columns // 32))
+        words = torch.randint(-(2**31), 2**31, drawn, generator=generator, device=like.device, dtype=torch.int32)
+        each_bit = torch.arange(8, dtype=torch.uint8, device=like.device)
+        bits = (words.view(torch.uint8).unsqueeze(-1) >> each_bit).bitwise_and_(1).flatten(1)[:, :columns]
+        return bits.to(like.dtype).mul_(2).sub_(1).div_(rank**0.5)
