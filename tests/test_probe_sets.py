@@ -31,7 +31,7 @@ def test_what_is_held_out_is_not_trained_on_even_where_rows_repeat():
     assert len(train) == 100 - sum(prompt in set(probe["prompt"]) for prompt in prompts)
     assert hold_out(Dataset.from_dict({"prompt": prompts}), 8, seed=1)[1]["prompt"] == probe["prompt"]
     assert hold_out(Dataset.from_dict({"prompt": prompts}), 8, seed=2)[1]["prompt"] != probe["prompt"]
-    with pytest.raises(ValueError, match="num_prompts=30 cannot be held out of 30 different prompts"):
+    with pytest.raises(ValueError, match="30 prompts cannot be held out of 30 different ones"):
         hold_out(Dataset.from_dict({"prompt": prompts}), 30)
 
 

@@ -114,8 +114,9 @@ def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: 
 
 
 def splits() -> DatasetDict:
-    """What a recipe's `dataset_name: tiny.splits` loads."""
-    return DatasetDict({"train": questions(32), "probe": questions(16), "test": questions(8)})
+    """What a recipe's `dataset_name: tiny.splits` loads. What is trained on is in no other split."""
+    rows = questions(48)
+    return DatasetDict({"train": rows.select(range(16, 48)), "probe": questions(16), "test": questions(8)})
 
 
 def plain_splits() -> DatasetDict:
@@ -126,11 +127,16 @@ def plain_splits() -> DatasetDict:
 
 def math_splits() -> DatasetDict:
     """The columns of MATH as the hub has it."""
-    row = {"problem": "What is $1+1$?", "level": "Level 1", "type": "Algebra", "solution": r"It is $\boxed{2}$."}
-    return DatasetDict({"train": Dataset.from_list([row] * 2100), "test": Dataset.from_list([row] * 2100)})
+    row = {"level": "Level 1", "type": "Algebra", "solution": r"It is $\boxed{2}$."}
+    return _halves([{"problem": f"What is $1+1$, for the {i}th time?", **row} for i in range(4200)])
 
 
 def gsm8k_splits() -> DatasetDict:
     """The columns of GSM8K as the hub has it."""
-    row = {"question": "Ann has $1 and gets $1. How much?", "answer": "She has $1 + $1 = $<<1+1=2>>2 then.\n#### 2"}
-    return DatasetDict({"train": Dataset.from_list([row] * 100), "test": Dataset.from_list([row] * 100)})
+    answer = "She has $1 + $1 = $<<1+1=2>>2 then.\n#### 2"
+    return _halves([{"question": f"Ann has $1 and gets $1. How much? ({i})", "answer": answer} for i in range(200)])
+
+
+def _halves(rows: list[dict]) -> DatasetDict:
+    half = len(rows) // 2
+    return DatasetDict({"train": Dataset.from_list(rows[:half]), "test": Dataset.from_list(rows[half:])})

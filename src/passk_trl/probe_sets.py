@@ -50,8 +50,8 @@ def hold_out(dataset: Dataset, num_prompts: int, seed: int = 0) -> tuple[Dataset
     different = list(first_row.values())
     if not 0 < num_prompts < len(different):
         raise ValueError(
-            f"num_prompts={num_prompts} cannot be held out of {len(different)} different prompts; set a number from 1 "
-            f"to {len(different) - 1}, or give a dataset of its own."
+            f"{num_prompts} prompts cannot be held out of {len(different)} different ones; set a number from 1 to "
+            f"{len(different) - 1}, or give them a dataset of their own."
         )
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
     held_out = dataset.select(sorted(different[i] for i in order[:num_prompts]))

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import concatenate_datasets
 from transformers import AutoModelForCausalLM
+from trl import ModelConfig
 
 import tiny
-from passk_trl.cli.train import main
+from passk_trl import PassKGRPOConfig
+from passk_trl.cli.recipe import parse_recipe
+from passk_trl.cli.train import TrainArguments, main, trainer_arguments
+from passk_trl.probe_sets import overlap
 from passk_trl.records import read_records
 
 
@@ -72,6 +77,33 @@ def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
     assert "trained for pass@4" in told
     assert "trained for pass@1" in told
     assert f"(no run in {absent} to set beside it)" in told
+
+
+def arguments_of(tmp_path, model, **changes) -> dict:
+    script_args, training_args, _, _ = parse_recipe(
+        (TrainArguments, PassKGRPOConfig, ModelConfig), "train", ["--config", recipe(tmp_path, model, **changes)]
+    )
+    return trainer_arguments(script_args, training_args)
+
+
+def test_prompts_are_held_out_of_training_for_the_monitor(tmp_path, model):
+    held_out = arguments_of(tmp_path, model, hold_out_prompts=10)
+    trained_on, [monitor] = held_out["train_dataset"], held_out["callbacks"]
+    assert (len(trained_on), len(monitor.probe_dataset)) == (22, 10)
+    assert overlap(monitor.probe_dataset, trained_on) == []
+    again = arguments_of(tmp_path, model, hold_out_prompts=10)
+    assert again["callbacks"][0].probe_dataset["prompt"] == monitor.probe_dataset["prompt"]
+
+
+def test_no_prompt_is_probed_that_is_trained_on(tmp_path, model, monkeypatch, caplog):
+    splits = tiny.splits()
+    splits["probe"] = concatenate_datasets([splits["train"].select(range(3)), splits["probe"]])
+    monkeypatch.setattr(tiny, "splits", lambda: splits)
+    given = arguments_of(tmp_path, model)
+    assert given["callbacks"][0].probe_dataset["prompt"] == splits["probe"]["prompt"][3:]
+    assert "3 of 19 prompts to probe are trained on too and left out" in caplog.text
+    with pytest.raises(ValueError, match="set hold_out_prompts"):
+        arguments_of(tmp_path, model, dataset_probe_split="train")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import inspect
 import json
+import logging
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets import Dataset, IterableDataset
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
+from passk_trl.probe_sets import hold_out, overlap
 from passk_trl.report import write_report
 
 from .checkpoint import model_init_kwargs
@@ -19,6 +22,8 @@ from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
 from .settings import arguments_of, check_settings
 
+
+logger = logging.getLogger(__name__)
 
 _MONITOR = ", ".join(
     f"{name}={parameter.default}"
@@ -44,8 +49,10 @@ class TrainArguments(PromptArguments):
 
     Args:
         dataset_probe_split (`str`, *optional*):
-            Split whose prompts the monitor probes. If `None`, the split `probe` where there is one, else the test
-            split.
+            Split whose prompts the monitor probes, but for those that are trained on too. If `None`, the split
+            `probe` where there is one, else the test split.
+        hold_out_prompts (`int`, *optional*):
+            Prompts to hold out of the training split, by what they say, for the monitor to probe instead.
         monitor (`dict`, *optional*):
             Arguments of the [`ConflictMonitor`], such as `{every: 20, num_rollouts: 16}`. No monitor if `None`.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
@@ -57,8 +64,14 @@ class TrainArguments(PromptArguments):
     dataset_probe_split: str | None = field(
         default=None,
         metadata={
-            "help": "Split whose prompts the monitor probes. If `None`, the split `probe` where there is one, else "
-            "the test split."
+            "help": "Split whose prompts the monitor probes, but for those that are trained on too. If `None`, the "
+            "split `probe` where there is one, else the test split."
+        },
+    )
+    hold_out_prompts: int | None = field(
+        default=None,
+        metadata={
+            "help": "Prompts to hold out of the training split, by what they say, for the monitor to probe instead."
         },
     )
     monitor: dict | str | None = field(
@@ -116,13 +129,14 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     What a recipe gives its trainer besides the model and settings: data, reward functions and monitor.
 
     Raises:
-        `ValueError`: if a split or a column is missing, or the monitor cannot measure the k trained for.
+        `ValueError`: if a split or a column is missing, or the monitor has no prompts or too few rollouts for the k
+        trained for.
     """
     splits = load_splits(script_args)
     used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
     if training_args.eval_strategy != "no":
         used["eval"] = ("dataset_test_split", script_args.dataset_test_split)
-    if script_args.monitor is not None:
+    if script_args.monitor is not None and script_args.hold_out_prompts is None:
         default = "probe" if "probe" in splits else script_args.dataset_test_split
         used["probe"] = ("dataset_probe_split", script_args.dataset_probe_split or default)
     for setting, split in used.values():
@@ -132,6 +146,8 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
                 f"{setting}."
             )
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
+    if script_args.monitor is not None:
+        data["train"], data["probe"] = _apart(data, script_args, training_args.seed)
     rewards = checked_rewards(script_args, data)
     monitors = []
     if isinstance(script_args.monitor, dict):
@@ -148,6 +164,23 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
         "reward_funcs": rewards,
         "callbacks": monitors,
     }
+
+
+def _apart(data: dict[str, Dataset], script_args: TrainArguments, seed: int) -> tuple[Dataset, Dataset]:
+    """The prompts to train on and those to probe, of which none is trained on, by what they say."""
+    if isinstance(data["train"], IterableDataset):
+        if script_args.hold_out_prompts is not None:
+            raise ValueError("dataset_streaming=True leaves no prompts to hold out; set it to False.")
+        return data["train"], data["probe"]
+    if script_args.hold_out_prompts is not None:
+        return hold_out(data["train"], script_args.hold_out_prompts, seed)
+    trained_on = set(overlap(data["probe"], data["train"]))
+    if not trained_on:
+        return data["train"], data["probe"]
+    if len(trained_on) == len(data["probe"]):
+        raise ValueError("all prompts to probe are trained on too; set hold_out_prompts, or another split.")
+    logger.warning("%d of %d prompts to probe are trained on too and left out.", len(trained_on), len(data["probe"]))
+    return data["train"], data["probe"].select([row for row in range(len(data["probe"])) if row not in trained_on])
 
 
 def _dry_run(
