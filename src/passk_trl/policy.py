@@ -11,12 +11,15 @@ import hashlib
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import transformers
+from datasets import Dataset
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -56,6 +59,32 @@ MATRIX_LEARNING_RATE, LEARNING_RATE = 1e-2, 4e-3  # of Muon for the layers' matr
 # How often a demonstration of each rule is wrong by ten, as when a carry or a borrow is forgotten. More slips in the
 # sum move the onset of the conflict to larger k (the prompts then share something to learn), fewer to smaller k.
 SLIPS = {"sum": 0.04, "difference": 0.5}
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """
+    What a start policy is shown.
+
+    Attributes:
+        name (`str`): of the task, and of the folder in the cache.
+        questions (`Callable`): from a number and a seed to rows, with the rule that each demonstration follows.
+        slips (`dict[str, float]`): how often one of each rule is wrong by ten.
+    """
+
+    name: str
+    questions: Callable[[int, int], Dataset]
+    slips: dict[str, float]
+
+
+AMBIGUOUS = Demonstrations("ambiguous-arithmetic", tasks.ambiguous_arithmetic, SLIPS)
+PLAIN = Demonstrations("plain-arithmetic", tasks.plain_arithmetic, SLIPS)
+# One strategy is known well, and the others are met.
+ONE_STRATEGY = Demonstrations(
+    "many-strategies",
+    partial(tasks.many_strategies, shares={"sum": 0.7, "difference": 0.1, "first": 0.1, "second": 0.1}),
+    {"sum": 0.3, "difference": 0.5, "first": 0.2, "second": 0.2},
+)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -103,11 +132,13 @@ def demonstration(row: dict, slip: bool = False) -> str:
     Returns:
         `str`: Such as `"Difference \boxed{34}"`, without the token that ends the turn.
     """
-    forgotten = {"sum": -10, "difference": 10}[row["rule"]] if slip else 0
+    forgotten = (-10 if row["rule"] == "sum" else 10) if slip else 0
     return rf"{row['rule'].capitalize()} \boxed{{{row['answer'] + forgotten}}}"
 
 
-def build_policy(path: str | os.PathLike, seed: int = 0, progress: bool = True) -> Path:
+def build_policy(
+    path: str | os.PathLike, seed: int = 0, progress: bool = True, shown: Demonstrations = AMBIGUOUS
+) -> Path:
     """
     Train the policy from scratch and save model, tokenizer and generation config, ready for `from_pretrained`.
 
@@ -121,6 +152,8 @@ def build_policy(path: str | os.PathLike, seed: int = 0, progress: bool = True) 
             Seed of the initial weights and of the corpus.
         progress (`bool`, *optional*, defaults to `True`):
             Whether to show a progress bar.
+        shown ([`Demonstrations`], *optional*):
+            What it learns from; those of `ambiguous_arithmetic` by default.
 
     Returns:
         `Path`: `path`.
@@ -142,13 +175,18 @@ def build_policy(path: str | os.PathLike, seed: int = 0, progress: bool = True) 
             pad_token_id=None,  # a padding row in the embedding would get no gradient, unlike in real Qwen models
         )
         model = Qwen2ForCausalLM(config)
-        _train(model, _corpus(tokenizer, seed), progress)
+        _train(model, _corpus(tokenizer, seed, shown), progress)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     _save(model, tokenizer, path)
     return path
 
 
-def cached_policy(seed: int = 0, cache_dir: str | os.PathLike | None = None, progress: bool = True) -> Path:
+def cached_policy(
+    seed: int = 0,
+    cache_dir: str | os.PathLike | None = None,
+    progress: bool = True,
+    shown: Demonstrations = AMBIGUOUS,
+) -> Path:
     """
     Path of the policy, built on first use. The folder's name carries a hash of the code, seed and library versions, so
     that a stale policy is never picked up.
@@ -160,14 +198,16 @@ def cached_policy(seed: int = 0, cache_dir: str | os.PathLike | None = None, pro
             Folder of the cache. Defaults to `$XDG_CACHE_HOME/passk-trl`, else `~/.cache/passk-trl`.
         progress (`bool`, *optional*, defaults to `True`):
             Whether to show a progress bar while building.
+        shown ([`Demonstrations`], *optional*):
+            As in [`build_policy`].
 
     Returns:
         `Path`: Folder to pass to `from_pretrained` or as a trainer's `model`.
     """
     if cache_dir is None:
         cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passk-trl"
-    path = Path(cache_dir) / f"ambiguous-arithmetic-{_fingerprint(seed)}"
-    return path if path.is_dir() else build_policy(path, seed, progress)
+    path = Path(cache_dir) / f"{shown.name}-{_fingerprint(seed)}"
+    return path if path.is_dir() else build_policy(path, seed, progress, shown)
 
 
 @contextmanager
@@ -188,14 +228,14 @@ def _fingerprint(seed: int) -> str:
     return hashlib.sha256(sources + versions.encode()).hexdigest()[:12]
 
 
-def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int) -> list[tuple[list[int], list[int]]]:
+def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int, shown: Demonstrations) -> list[tuple[list[int], list[int]]]:
     rng = random.Random(f"policy {seed}")
     # A fresh draw per epoch gives each question its hidden rule anew: the policy learns the odds, not the rule.
-    rows = [row for _ in range(EPOCHS) for row in tasks.ambiguous_arithmetic(QUESTIONS, rng.getrandbits(32))]
+    rows = [row for _ in range(EPOCHS) for row in shown.questions(QUESTIONS, rng.getrandbits(32))]
     prompts = tokenizer.apply_chat_template(
         [row["prompt"] for row in rows], add_generation_prompt=True, tokenize=False
     )
-    completions = [demonstration(row, rng.random() < SLIPS[row["rule"]]) + tokenizer.eos_token for row in rows]
+    completions = [demonstration(row, rng.random() < shown.slips[row["rule"]]) + tokenizer.eos_token for row in rows]
     return list(zip(tokenizer(prompts)["input_ids"], tokenizer(completions)["input_ids"], strict=True))
 
 

@@ -173,17 +173,23 @@ class TrainingBatch:
             raise ValueError(
                 "no training batch was generated yet; give a probe_dataset to probe before the first step."
             )
-        n = self._trainer.num_generations
-        prompts = gather_list(_unpadded(self._batch["prompt_ids"], self._batch["prompt_mask"]))[::n]
-        completions = gather_list(_unpadded(self._batch["completion_ids"], self._batch["completion_mask"]))
-        rewards_PGF = self._rewards.view(-1, n, self._rewards.size(1)).cpu()
+        rewards_PGF = self._rewards.view(-1, self._trainer.num_generations, self._rewards.size(1)).cpu()
         success_PG = success_of(self._trainer, rewards_PGF, success_threshold)
         scored = (~success_PG.isnan().any(dim=1)).nonzero().flatten().tolist()
         order = torch.randperm(len(scored), generator=torch.Generator().manual_seed(seed)).tolist()
-        chosen = [scored[i] for i in order[:num_prompts]]
-        mine = chosen[self._trainer.accelerator.process_index :: num_ranks()]
-        groups = [completions[i * n : (i + 1) * n] for i in mine]
-        return ScoredRollouts([prompts[i] for i in mine], groups, success_PG[mine]), mine
+        return batch_rollouts(self._trainer, self._batch, success_PG, [scored[i] for i in order[:num_prompts]])
+
+
+def batch_rollouts(
+    trainer: GRPOTrainer, batch: dict[str, Any], success_PG: Tensor, groups: list[int]
+) -> tuple[ScoredRollouts, list[int]]:
+    """This rank's share of these groups of a training batch, whose rows the ranks have between them; and which."""
+    n = success_PG.size(1)
+    prompts = gather_list(_unpadded(batch["prompt_ids"], batch["prompt_mask"]))[::n]
+    completions = gather_list(_unpadded(batch["completion_ids"], batch["completion_mask"]))
+    mine = groups[trainer.accelerator.process_index :: num_ranks()]
+    completions_of = [completions[i * n : (i + 1) * n] for i in mine]
+    return ScoredRollouts([prompts[i] for i in mine], completions_of, success_PG[mine]), mine
 
 
 def success_of(trainer: GRPOTrainer, rewards_NGF: Tensor, threshold: float | None) -> Tensor:

@@ -5,11 +5,15 @@ majority), some for the difference (hard minority), in the same words, so a poli
 away from the other: the prompts interfere, and pass@k training, which upweights the rarely solved minority by
 k(1 - p)^(k - 1), trades pass@1 away (arXiv 2602.21189, section 3).
 
+`plain_arithmetic` asks in words that tell, so that prompts differ in difficulty alone. In `many_strategies` one of
+four rules applies, about as often each and in the same words: a policy that knows one needs the others for pass@k.
+
 A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` with the columns `prompt`
 (conversational), `solution` (what the verifier parses) and whatever else describes the question.
 """
 
 import random
+from collections.abc import Callable
 from itertools import product
 
 from datasets import Dataset, DatasetDict
@@ -18,6 +22,10 @@ from datasets import Dataset, DatasetDict
 NUMBERS = range(10, 80)  # the larger number comes first, so that the difference is never negative
 
 RULES = {"sum": lambda a, b: a + b, "difference": lambda a, b: a - b}
+STRATEGIES = {**RULES, "first": lambda a, b: a, "second": lambda a, b: b}
+
+# How often each applies in `many_strategies`.
+STRATEGY_SHARES = {"sum": 0.31, "difference": 0.23, "first": 0.23, "second": 0.23}
 
 # Each wording and how it leans: -1 towards the sum, +1 towards the difference. The lean only shifts the odds.
 WORDINGS = {
@@ -98,18 +106,59 @@ def ambiguous_arithmetic(
             f"minority_share {minority_share} and cue {cue} give a share outside 0 to 1; set minority_share between 0 "
             "and 1 and cue between -1 and 1 such that minority_share * (1 + cue) is at most 1."
         )
-    questions = list(product(split_pairs(split), WORDINGS))
-    if not 1 <= num_prompts <= len(questions):
-        raise ValueError(
-            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions; set "
-            f"num_prompts between 1 and {len(questions)}."
-        )
-    rng = random.Random(f"ambiguous_arithmetic {split} {seed}")
-    rows = []
-    for pair, wording in rng.sample(questions, num_prompts):
-        minority = rng.random() < minority_share * (1 + cue * WORDINGS[wording])
-        rows.append(_row(pair, wording, "difference" if minority else "sum"))
-    return Dataset.from_list(rows)
+
+    def rule_of(wording: str, rng: random.Random) -> str:
+        return "difference" if rng.random() < minority_share * (1 + cue * WORDINGS[wording]) else "sum"
+
+    return _questions(f"ambiguous_arithmetic {split} {seed}", num_prompts, split, rule_of)
+
+
+def plain_arithmetic(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
+    """
+    The questions of [`ambiguous_arithmetic`] whose wording tells what is asked for: the difference where it leans to
+    it, else the sum.
+
+    Args:
+        num_prompts (`int`), seed (`int`), split (`str`):
+            As for [`ambiguous_arithmetic`].
+
+    Returns:
+        [`~datasets.Dataset`]: the same columns.
+
+    Raises:
+        ValueError: As there.
+    """
+
+    def rule_of(wording: str, rng: random.Random) -> str:
+        return "difference" if WORDINGS[wording] > 0 else "sum"
+
+    return _questions(f"plain_arithmetic {split} {seed}", num_prompts, split, rule_of)
+
+
+def many_strategies(
+    num_prompts: int, seed: int = 0, split: str = "train", shares: dict[str, float] | None = None
+) -> Dataset:
+    """
+    Questions to which one of four rules applies, whatever the wording: sum, difference, the first number, the second.
+
+    Args:
+        num_prompts (`int`), seed (`int`), split (`str`):
+            As for [`ambiguous_arithmetic`].
+        shares (`dict[str, float]`, *optional*):
+            How often each rule applies, in the proportions of `STRATEGY_SHARES` if `None`.
+
+    Returns:
+        [`~datasets.Dataset`]: the same columns.
+
+    Raises:
+        ValueError: As there.
+    """
+    names, weights = zip(*(shares or STRATEGY_SHARES).items(), strict=True)
+
+    def rule_of(wording: str, rng: random.Random) -> str:
+        return rng.choices(names, weights)[0]
+
+    return _questions(f"many_strategies {split} {seed}", num_prompts, split, rule_of)
 
 
 def quickstart() -> DatasetDict:
@@ -124,9 +173,21 @@ def quickstart() -> DatasetDict:
     return DatasetDict({split: ambiguous_arithmetic(size, split=split) for split, size in sizes.items()})
 
 
+def _questions(stream: str, num_prompts: int, split: str, rule_of: Callable[[str, random.Random], str]) -> Dataset:
+    questions = list(product(split_pairs(split), WORDINGS))
+    if not 1 <= num_prompts <= len(questions):
+        raise ValueError(
+            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions; set "
+            f"num_prompts between 1 and {len(questions)}."
+        )
+    rng = random.Random(stream)
+    drawn = rng.sample(questions, num_prompts)
+    return Dataset.from_list([_row(pair, wording, rule_of(wording, rng)) for pair, wording in drawn])
+
+
 def _row(pair: tuple[int, int], wording: str, rule: str) -> dict:
     a, b = pair
-    answer = RULES[rule](a, b)
+    answer = STRATEGIES[rule](a, b)
     return {
         "prompt": [{"role": "user", "content": wording.format(a=a, b=b)}],
         "solution": rf"\boxed{{{answer}}}",

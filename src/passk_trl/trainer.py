@@ -14,6 +14,9 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 from trl import GRPOTrainer
 
 from .config import PassKGRPOConfig
+from .control import Controller, Situation
+from .control.batch_gram import batch_gram
+from .control.controller import check_controllable
 from .estimators import passk_advantages
 from .monitor import ConflictMonitor
 from .objectives import objective_from
@@ -87,6 +90,7 @@ class PassKGRPOTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, *more_args, **kwargs)
         self._binary_rewards = True  # until a reward other than 0 and 1 is seen
         self._eval_rewards: list[Tensor] = []  # [P, G] of each batch of an evaluation
+        self._controller: Controller | None = None
         for callback in self.callback_handler.callbacks:
             self._bind(callback)
 
@@ -94,9 +98,12 @@ class PassKGRPOTrainer(GRPOTrainer):
         super().add_callback(callback)
         self._bind(callback)
 
-    def _bind(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+    def _bind(self, callback: Any) -> None:
         if isinstance(callback, ConflictMonitor):
             callback.bind(self)
+        if isinstance(callback, Controller):
+            check_controllable(self.args, callback, self._controller)
+            self._controller = callback
 
     # The seam: the first override keeps the rewards that TRL gathers over all processes (whole groups, contiguous),
     # the second replaces the advantages that TRL made of them.
@@ -120,7 +127,11 @@ class PassKGRPOTrainer(GRPOTrainer):
         if self.args.advantage_estimator == "grpo":
             advantages_PG = self.accelerator.gather(output["advantages"]).view_as(rewards_PG)
         else:
-            advantages_PG = self._passk_advantages(rewards_PGF, rewards_PG)
+            advantages_PG = (
+                self._passk_advantages(rewards_PGF, rewards_PG)
+                if self._controller is None
+                else self._controlled_advantages(self._controller, rewards_PG, output)
+            )
             first = self.accelerator.process_index * len(inputs)
             output["advantages"] = advantages_PG.flatten()[first : first + len(inputs)].to(output["advantages"])
             _replace_last(self._logs["advantages"], advantages_PG.flatten().tolist())
@@ -144,6 +155,26 @@ class PassKGRPOTrainer(GRPOTrainer):
             advantages_PG = torch.einsum("fpg,f->pg", per_reward_FPG, self.reward_weights)
         else:
             advantages_PG = advantages_of(rewards_PG)
+        return self._scaled(advantages_PG)
+
+    def _controlled_advantages(self, controller: Controller, rewards_PG: Tensor, batch: dict[str, Any]) -> Tensor:
+        monitor = next((each for each in self.callback_handler.callbacks if isinstance(each, ConflictMonitor)), None)
+        if controller.needs_reports and monitor is None:
+            raise ValueError(f"{type(controller).__name__} acts on probes; add a ConflictMonitor to the callbacks.")
+        decision = controller.decide(
+            Situation(
+                k=self.args.pass_at_k,
+                progress=min(1.0, self.state.global_step / max(1, self.state.max_steps)),
+                rewards_PG=rewards_PG,
+                reports=monitor.reports if monitor is not None else (),
+                gram=functools.partial(batch_gram, self, batch, rewards_PG),
+            )
+        )
+        for name, value in decision.figures.items():
+            self._metrics["train"][f"control/{name}"].append(value)
+        return self._scaled(decision.advantages_PG)
+
+    def _scaled(self, advantages_PG: Tensor) -> Tensor:
         if self.scale_rewards == "batch":
             advantages_PG = advantages_PG / (advantages_PG.square().mean().sqrt() + 1e-4)
         return advantages_PG

@@ -81,7 +81,8 @@ def test_gold_answers_of_gsm8k_are_cut_from_their_solutions(checkpoints):
     assert row["solution"] == "2"
     assert [message["role"] for message in row["prompt"]] == ["user"]
     assert row["prompt"][0]["content"] == (
-        "Ann has $1 and gets $1. How much? (0)\nPlease reason step by step, and put your final answer within \\boxed{}."
+        "Ann has $1 and gets $1. How much? (0)\n"
+        "Please reason step by step, and put your final answer within \\boxed{}."
     )
     assert given["callbacks"][0].probe_dataset[0]["solution"] == "2"
 

@@ -12,6 +12,8 @@ from datasets import Dataset, IterableDataset
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
+from passk_trl.control import CONTROLLERS
+from passk_trl.control.controller import check_controllable
 from passk_trl.probe_sets import hold_out, overlap
 from passk_trl.report import write_report
 
@@ -39,6 +41,9 @@ _DESCRIPTION = f"""Trains a policy for pass@k, and measures meanwhile from which
 The block `monitor:` has, with these defaults and to be overridden as in --monitor.every 20:
 {textwrap.fill(_MONITOR, 100, initial_indent="  ", subsequent_indent="  ")}
 
+The block `mitigation:` has `controller`, one of {", ".join(CONTROLLERS)},
+and the arguments of that one; without it, plain pass@k is trained.
+
 reward_funcs and dataset_name may be import paths, which run the code they name."""
 
 
@@ -55,6 +60,9 @@ class TrainArguments(PromptArguments):
             Prompts to hold out of the training split, by what they say, for the monitor to probe instead.
         monitor (`dict`, *optional*):
             Arguments of the [`ConflictMonitor`], such as `{every: 20, num_rollouts: 16}`. No monitor if `None`.
+        mitigation (`dict`, *optional*):
+            A controller of [`passk_trl.control`] by its name, with its arguments, such as `{controller: governor}`.
+            Plain pass@k if `None`.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
             Whether `output_dir` may hold a run with another model, dataset or objective, whose files are replaced.
         beside (`list[str]`, *optional*):
@@ -81,6 +89,13 @@ class TrainArguments(PromptArguments):
             "line). No monitor if `None`."
         },
     )
+    mitigation: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "A controller that keeps pass@1 from falling, by its name, with its arguments, such as "
+            "{controller: governor} (JSON on the command line). Plain pass@k if `None`."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False,
         metadata={
@@ -94,17 +109,33 @@ class TrainArguments(PromptArguments):
     )
 
     def __post_init__(self) -> None:
-        monitor: Any = self.monitor
-        if isinstance(monitor, str):
-            try:
-                monitor = json.loads(monitor)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"monitor is {monitor!r}, no JSON: {error}; set monitor.every and so on.") from error
+        monitor, mitigation = (_block(name, getattr(self, name)) for name in ("monitor", "mitigation"))
         if monitor is not None:
-            if not isinstance(monitor, dict):
-                raise ValueError(f"monitor is {monitor!r}; set a block of keys.")
             hints = arguments_of(ConflictMonitor.__init__, but=["probe_dataset"])
             self.monitor = check_settings(monitor, hints, "monitor.")
+        if mitigation is not None:
+            self.mitigation = _check_mitigation(mitigation, self.monitor is not None)
+
+
+def _block(name: str, value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is {value!r}, no JSON: {error}; set --{name}.key value for each key.") from error
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}; set a block of keys.")
+    return value
+
+
+def _check_mitigation(block: dict[str, Any], monitored: bool) -> dict[str, Any]:
+    name = block.get("controller")
+    if name not in CONTROLLERS:
+        raise ValueError(f"mitigation.controller is {name!r}; set one of {', '.join(CONTROLLERS)}.")
+    if CONTROLLERS[name].needs_reports and not monitored:
+        raise ValueError(f"mitigation.controller is {name!r}, which acts on probes; set a monitor block too.")
+    hints = arguments_of(CONTROLLERS[name].__init__)
+    return check_settings(block, {"controller": str, **hints}, "mitigation.")
 
 
 def build_trainer(
@@ -158,11 +189,16 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
                 f"monitor.num_rollouts={monitor.num_rollouts} shows k up to {monitor.num_rollouts - 1} only, not "
                 f"pass_at_k={training_args.pass_at_k}; set it to {training_args.pass_at_k + 1} or more."
             )
+    controllers = []
+    if isinstance(script_args.mitigation, dict):
+        arguments = {key: value for key, value in script_args.mitigation.items() if key != "controller"}
+        controllers.append(CONTROLLERS[script_args.mitigation["controller"]](**arguments))
+        check_controllable(training_args, controllers[0])
     return {
         "train_dataset": data["train"],
         "eval_dataset": data.get("eval"),
         "reward_funcs": rewards,
-        "callbacks": monitors,
+        "callbacks": [*monitors, *controllers],
     }
 
 
@@ -188,7 +224,7 @@ def _dry_run(
 ) -> str:
     model_config(training_args, model_args)
     given = trainer_arguments(script_args, training_args)
-    monitor = next(iter(given["callbacks"]), None)
+    monitor = next((each for each in given["callbacks"] if isinstance(each, ConflictMonitor)), None)
     datasets = {
         "train on": given["train_dataset"],
         "evaluate on": given["eval_dataset"],

@@ -1,0 +1,35 @@
+"""Pass@k without losing pass@1: controllers, which decide batch by batch what the trainer ascends."""
+
+from .aggregated import Aggregated
+from .baselines import Annealed, FixedMix
+from .controller import Controller, Decision, Situation
+from .governor import Governor
+from .guard import Guard
+from .interference_weights import InterferenceWeights
+from .mix import Mix
+
+
+__all__ = [
+    "CONTROLLERS",
+    "Aggregated",
+    "Annealed",
+    "Controller",
+    "Decision",
+    "FixedMix",
+    "Governor",
+    "Guard",
+    "InterferenceWeights",
+    "Mix",
+    "Situation",
+]
+
+# By the name that a recipe's `mitigation:` block calls them.
+CONTROLLERS: dict[str, type[Controller]] = {
+    "governor": Governor,
+    "mix": Mix,
+    "interference_weights": InterferenceWeights,
+    "guard": Guard,
+    "fixed_mix": FixedMix,
+    "annealed": Annealed,
+    "aggregated": Aggregated,
+}

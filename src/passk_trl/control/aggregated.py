@@ -1,0 +1,54 @@
+"""Aggregated: combines the two gradients as a multi-objective aggregator of TorchJD does."""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .controller import Controller, Decision, Situation, mixed_advantages
+from .mix import measured
+
+
+class Aggregated(Controller):
+    """
+    Combines pass@1's and pass@k's gradients by an aggregator of TorchJD that works on their Gram matrix, which the
+    latest probes tell.
+
+    Args:
+        aggregator (`str`, *optional*, defaults to `"UPGrad"`):
+            One that TorchJD has a weighting of, such as `"UPGrad"`, `"PCGrad"`, `"MGDA"` or `"DualProj"`.
+        probes (`int`, *optional*, defaults to `4`):
+            How many of the latest probes are averaged.
+    """
+
+    needs_reports = True
+
+    def __init__(self, aggregator: str = "UPGrad", probes: int = 4):
+        try:
+            aggregation: Any = importlib.import_module("torchjd.aggregation")
+        except ImportError as error:
+            raise ImportError("the controller 'aggregated' needs TorchJD; pip install torchjd.") from error
+        if not hasattr(aggregation, f"{aggregator}Weighting"):
+            known = sorted(name.removesuffix("Weighting") for name in dir(aggregation) if name.endswith("Weighting"))
+            raise ValueError(f"aggregator={aggregator!r} is unknown; set one of {', '.join(filter(None, known))}.")
+        self.weighting = getattr(aggregation, f"{aggregator}Weighting")()
+        self.probes = probes
+
+    def decide(self, now: Situation) -> Decision:
+        if not now.reports:
+            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0))
+        pass1, passk = self.weighting(gram_of_two(now, self.probes)).tolist()
+        share = pass1 / max(pass1 + passk, 1e-12)
+        mean_weight = measured(now.reports[-self.probes :], now.k)[2]
+        return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
+
+
+def gram_of_two(now: Situation, probes: int) -> Tensor:
+    """Gram matrix of ∇J_1 and ∇J_k/ω̄, float64 `(2, 2)`. Unbiased estimates may not be one; the nearest is taken."""
+    reports = now.reports[-probes:]
+    inner, norm, mean_weight = measured(reports, now.k)
+    of_passk = [float(report.norm_squared[report.ks.tolist().index(now.k)]) for report in reports]
+    crossed, passk = inner / mean_weight, sum(of_passk) / len(of_passk) / mean_weight**2
+    values, vectors = torch.linalg.eigh(torch.tensor([[norm, crossed], [crossed, passk]], dtype=torch.float64))
+    return (vectors * values.clamp(min=0)) @ vectors.T

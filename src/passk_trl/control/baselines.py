@@ -1,0 +1,42 @@
+"""What users do without measuring: a fixed share of pass@1, and a k that falls over training."""
+
+from passk_trl.estimators import passk_advantages
+
+from .controller import Controller, Decision, Situation, mixed_advantages
+
+
+class FixedMix(Controller):
+    """
+    A fixed share of pass@1's gradient in pass@k's, each weight vector taken by its mean.
+
+    Args:
+        share (`float`, *optional*, defaults to `0.3`):
+            λ, from 0 (pass@k) to 1 (pass@1).
+    """
+
+    def __init__(self, share: float = 0.3):
+        if not 0 <= share <= 1:
+            raise ValueError(f"share={share} is no share; set a number from 0 to 1.")
+        self.share = share
+
+    def decide(self, now: Situation) -> Decision:
+        return Decision(mixed_advantages(now.rewards_PG, now.k, self.share), {"share": self.share})
+
+
+class Annealed(Controller):
+    """
+    A k that goes from the k trained for to `end` over training, in equal factors.
+
+    Args:
+        end (`int`, *optional*, defaults to `1`):
+            The last k.
+    """
+
+    def __init__(self, end: int = 1):
+        if end < 1:
+            raise ValueError(f"end={end} is no number of attempts; set at least 1.")
+        self.end = end
+
+    def decide(self, now: Situation) -> Decision:
+        k = round(now.k ** (1 - now.progress) * self.end**now.progress)
+        return Decision(passk_advantages(now.rewards_PG, k), {"k": k})

@@ -1,0 +1,49 @@
+"""The Gram matrix of a batch of training, from the rollouts it has."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from passk_trl.engine import at_rest_afterwards
+from passk_trl.gradients import gram_matrix
+from passk_trl.gradients.ranks import gather_list
+from passk_trl.sampling import batch_rollouts
+
+
+def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) -> Tensor:
+    """
+    Inner products of the prompts' pass@1 gradients, float64 `(P, P)`, the same on all ranks.
+
+    Rows are 0 where all rollouts of a prompt fared alike, as its gradient is, or one could not be scored.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            The trainer, which has generated the batch and not yet trained on it.
+        batch (`dict`):
+            What its generation returned, of this rank.
+        rewards_PG (`torch.Tensor`):
+            Rewards of all ranks' rollouts, 0 or 1.
+
+    Raises:
+        `ValueError`: if a reward is neither 0 nor 1.
+    """
+    gram_PP = torch.zeros(len(rewards_PG), len(rewards_PG), dtype=torch.float64)
+    mixed = (rewards_PG.min(dim=1).values < rewards_PG.max(dim=1).values).nonzero().flatten().tolist()  # not NaN
+    if not mixed:
+        return gram_PP
+    rollouts, mine = batch_rollouts(trainer, batch, rewards_PG, mixed)
+    with at_rest_afterwards(trainer):
+        measured = gram_matrix(
+            trainer.accelerator.unwrap_model(trainer.model_wrapped),
+            rollouts,
+            pad_token_id=trainer._tokenizer.pad_token_id,
+            temperature=trainer.temperature,
+            store="auto",
+            seed=trainer.state.global_step,
+            autocast=trainer.accelerator.autocast,
+        )
+    rows = torch.tensor(gather_list(mine))
+    gram_PP[rows.unsqueeze(1), rows] = measured.gram_NN
+    return gram_PP

@@ -1,0 +1,25 @@
+import pytest
+import torch
+from worlds import report, rewards, situation
+
+from passk_trl.control import Aggregated
+from passk_trl.control.aggregated import gram_of_two
+
+
+@pytest.mark.parametrize("aggregator", ["UPGrad", "PCGrad", "MGDA"])
+def test_an_aggregator_of_torchjd_gives_pass1_a_share_in_a_conflict(aggregator):
+    batch = rewards([1, 8, 15])
+    conflicting, free = (
+        Aggregated(aggregator, probes=1).decide(situation(batch, [report(c)])).figures["share"] for c in (True, False)
+    )
+    assert 0 < conflicting <= 1
+    assert 0 <= free <= 1
+    gram = gram_of_two(situation(batch, [report(True)]), probes=1)
+    assert gram[0, 1] < 0
+    against_both = gram @ torch.tensor([conflicting, 1 - conflicting]).double()
+    assert (against_both > -1e-3 * gram.diagonal()).all()  # none of these three steps against either
+
+
+def test_an_aggregator_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"aggregator='UpGrad' is unknown; set one of .*UPGrad"):
+        Aggregated("UpGrad")

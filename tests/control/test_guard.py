@@ -1,0 +1,40 @@
+import pytest
+from worlds import rewards, situation
+
+from passk_trl.control import Guard
+
+
+def shares(guard: Guard, num_correct: int, batches: int) -> list[float]:
+    return [guard.decide(situation(rewards([num_correct] * 4))).figures["share"] for _ in range(batches)]
+
+
+def test_pass1_that_falls_raises_its_share_and_pass1_to_spare_lowers_it():
+    guard = Guard(horizon=4)
+    steady = shares(guard, 8, 8)
+    assert steady == [0.3] * 8  # it holds what it began with
+    falling = shares(guard, 4, 6)
+    assert falling == sorted(falling)
+    assert falling[-1] > falling[0] > 0.3
+    rising = shares(guard, 16, 20)
+    assert rising[-1] < max(rising)
+    assert all(0 <= share <= 1 for share in falling + rising)
+
+
+def test_a_floor_of_its_own():
+    assert shares(Guard(floor=0.9, horizon=1), 8, 1)[0] > 0.3
+    assert shares(Guard(floor=0.1, horizon=1), 8, 1)[0] < 0.3
+
+
+def test_what_it_remembers_makes_another_go_on_alike():
+    first = Guard(horizon=3)
+    shares(first, 8, 5)
+    second = Guard(horizon=3)
+    for name, value in first.state()["attributes"].items():
+        setattr(second, name, value)
+    assert shares(first, 6, 5) == shares(second, 6, 5)
+
+
+@pytest.mark.parametrize("arguments", [{"horizon": 0}, {"start": 1.5}])
+def test_senseless_arguments_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Guard(**arguments)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from worlds import rewards, situation
+
+from passk_trl.control import InterferenceWeights
+from passk_trl.control.interference_weights import agreement_with_others, nearest_weights
+from passk_trl.estimators import passk_advantages
+
+
+def vectors(low: float, size: int = 6) -> st.SearchStrategy:
+    return st.lists(st.floats(low, 3, allow_subnormal=False), min_size=size, max_size=size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(vectors(0.0), vectors(-3.0))
+def test_the_nearest_weights_are_what_a_solver_of_quadratic_programmes_finds(wanted, agreement):
+    wanted, agreement = torch.tensor(wanted).double(), torch.tensor(agreement).double()
+    found = nearest_weights(wanted, agreement)
+    assert (found >= 0).all()
+    if agreement.max() <= 1e-6:  # nothing to make up with
+        return
+    if wanted @ agreement >= 0:
+        assert torch.equal(found, wanted)
+        return
+    assert found @ agreement >= -1e-8
+    solved = minimize(
+        lambda w: ((w - wanted.numpy()) ** 2).sum(),
+        wanted.numpy(),
+        jac=lambda w: 2 * (w - wanted.numpy()),
+        bounds=[(0, None)] * 6,
+        constraints={"type": "ineq", "fun": lambda w: w @ agreement.numpy()},
+        method="SLSQP",
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
+    distance = float(((found - wanted) ** 2).sum())
+    assert distance <= solved.fun + 1e-6
+
+
+def test_agreement_leaves_a_prompts_own_term_out():
+    gram = torch.tensor([[100.0, 1.0, 2.0], [1.0, 100.0, -3.0], [2.0, -3.0, 100.0]])
+    assert agreement_with_others(gram).tolist() == [1.5, -1.0, -0.5]
+
+
+def test_prompts_that_oppose_lose_weight_in_training():
+    batch = rewards([14, 13, 12, 1])
+    gradients = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    decision = InterferenceWeights().decide(situation(batch, gram=lambda: (gradients @ gradients.T).double()))
+    weights = (decision.advantages_PG / passk_advantages(batch.double(), 1))[:, 0]
+    assert (weights[:3] > 0).all()  # pass@8 gave all weight to the one that opposes
+    assert weights @ torch.tensor([1 / 3, 1 / 3, 1 / 3, -1], dtype=torch.float64) == pytest.approx(0, abs=1e-9)
+    assert decision.figures["moved"] > 0
+
+
+def test_without_conflict_the_weights_are_those_of_passk():
+    batch = rewards([14, 8, 1])
+    gradients = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2]])
+    decision = InterferenceWeights().decide(situation(batch, gram=lambda: (gradients @ gradients.T).double()))
+    assert decision.figures["moved"] == 0

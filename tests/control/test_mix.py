@@ -1,0 +1,51 @@
+import pytest
+import torch
+from worlds import report, rewards, situation
+
+from passk_trl.control import Mix
+from passk_trl.control.mix import smallest_share
+from passk_trl.estimators import passk_advantages
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3])
+@pytest.mark.parametrize("inner", [-2.0, -0.1, 0.05])
+def test_the_smallest_share_meets_the_margin_exactly(inner, margin):
+    norm = 0.7
+    share = smallest_share(inner, norm, margin)
+    reached = (1 - share) * inner + share * norm
+    if inner >= margin * norm:
+        assert share == 0
+    else:
+        assert 0 < share < 1
+        assert reached == pytest.approx(margin * norm)
+
+
+def test_without_a_gradient_to_hold_nothing_is_mixed():
+    assert smallest_share(-1.0, 0.0) == 0
+    assert smallest_share(-1.0, -0.1) == 0
+
+
+def test_it_removes_the_conflict_that_was_measured():
+    conflicting = report(True)
+    batch = rewards([1, 8, 15])
+    decision = Mix(probes=1).decide(situation(batch, [conflicting]))
+    share, mean_weight = decision.figures["share"], float(conflicting.mean_weight[-1])
+    inner = float(conflicting.inner_product[-1]) / mean_weight
+    assert (1 - share) * inner + share * conflicting.pass1_norm_squared == pytest.approx(0, abs=1e-12)
+    expected = (1 - share) * passk_advantages(batch, 8) / mean_weight + share * passk_advantages(batch, 1)
+    torch.testing.assert_close(decision.advantages_PG, expected)
+
+
+def test_without_conflict_or_probe_it_trains_for_passk_alone():
+    batch = rewards([1, 8, 15])
+    for reports in ([], [report(False)]):
+        decision = Mix().decide(situation(batch, reports))
+        assert decision.figures["share"] == 0
+        ratio = decision.advantages_PG / passk_advantages(batch, 8)
+        torch.testing.assert_close(ratio[~ratio.isnan()], ratio[0, 0].expand(int((~ratio.isnan()).sum())))
+
+
+@pytest.mark.parametrize("arguments", [{"margin": 1.0}, {"margin": -0.1}, {"probes": 0}])
+def test_senseless_arguments_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Mix(**arguments)
