@@ -209,7 +209,7 @@ def _one_section(title: str, lines: list[str]) -> str:
         return f"**{title}:**\n\n{_arguments(lines)}"
     text = dedent("\n".join(lines)).strip()
     if title == "Raises":
-        items = [f"{'- ' if _EXCEPTION.match(line) else '  '}{line}" for line in text.split("\n")]
+        items = [f"{'- ' if _EXCEPTION.match(line) else '  '}{line.strip()}" for line in text.split("\n")]
         return f"**{title}:**\n\n" + "\n".join(items)
     return f"**{title}:** {text}" if title != "Example" else f"**{title}:**\n\n{text}"
 
