@@ -18,7 +18,7 @@ from passk_trl.tasks import ambiguous_arithmetic
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md")),
-    *sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/README.md")]),
+    *sorted({*ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")} - {*make_api.FOLDER.iterdir()}),
 ]
 SOURCES = "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.py")))
 
