@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-browser test-vllm lint format benchmarks clean
+.PHONY: help install quickstart test test-slow test-browser test-vllm lint format api benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ lint: install  ## check style and types
 format: install  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api: install  ## write the API reference, docs/api, from the docstrings
+	$(BIN)/python docs/make_api.py
 
 benchmarks: install  ## run every benchmark
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -1,19 +1,34 @@
 """What the documentation says is so: its Python runs, its links lead somewhere, its error messages are ours."""
 
+import doctest
 import functools
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import datasets
 import pytest
 
+import make_api
 import passk_trl
 from passk_trl.tasks import ambiguous_arithmetic
 
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md")),
+    *sorted({*ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")} - {*make_api.FOLDER.iterdir()}),
+]
 SOURCES = "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.py")))
+
+
+# Modules that are no page of the reference: those of the classes that the package itself exports, and the works.
+INSIDE = {
+    *("config", "monitor", "trainer"),
+    *("audit_report", "blocks", "displacement", "engine", "evaluation_report", "outcomes", "policy", "report"),
+    *("report_figures", "report_page", "resampling", "sampling", "tasks", "trackers"),
+}
 
 
 def python_of(page: Path) -> str:
@@ -38,11 +53,46 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, policy_path):
 
 def test_the_pages_links_lead_somewhere():
     broken = []
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.name}: {target}")
+    for page in [*PAGES, *make_api.FOLDER.glob("*.md")]:
+        for target, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", page.read_text()):
+            leads_to = page.parent / target
+            if "://" not in target and not (leads_to.exists() and (not anchor or anchor in anchors_of(leads_to))):
+                broken.append(f"{page.name}: {target}#{anchor}")
     assert broken == []
+
+
+@functools.cache
+def anchors_of(page: Path) -> list[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    alike = [plain[:i].count(anchor) for i, anchor in enumerate(plain)]
+    return [f"{anchor}-{number}" if number else anchor for anchor, number in zip(plain, alike, strict=True)]
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    committed = {path.name: path.read_text() for path in make_api.FOLDER.iterdir()}
+    made = make_api.reference()
+    stale = [name for name in committed.keys() | made.keys() if committed.get(name) != made.get(name)]
+    assert stale == [], "run `make api`"
+
+
+def test_the_reference_leaves_no_module_out():
+    named = {name.split(".")[0] for names in make_api.PAGES.values() for name in names}
+    modules = {module.name for module in pkgutil.iter_modules(passk_trl.__path__)}
+    assert modules - named == INSIDE
+    assert {*passk_trl.__all__} - named == {"__version__"}
+
+
+def test_the_examples_of_the_reference_run():
+    run = doctest.DocTestRunner()
+    for page in make_api.FOLDER.glob("*.md"):
+        for example in re.findall(r"```python\n(>>> .*?)```", page.read_text(), flags=re.DOTALL):
+            known = vars(importlib.import_module(f"passk_trl.{page.stem.replace('-', '_')}"))
+            run.run(doctest.DocTestParser().get_doctest(example, {**known}, page.name, None, 0))
+    results = run.summarize(verbose=False)
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 def test_the_messages_of_the_troubleshooting_page_are_ours():

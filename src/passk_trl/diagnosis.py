@@ -26,9 +26,11 @@ __all__ = [
     "verdict",
 ]
 
-# The thresholds of the paper's section 5: easy prompts succeed more often than δ1, hard ones less often than δ2.
 DELTAS_1 = (0.80, 0.85, 0.90)
+"""The thresholds δ1 of the paper's section 5: easy prompts succeed more often."""
+
 DELTAS_2 = (0.05, 0.10, 0.15)
+"""The thresholds δ2 of the paper's section 5: hard prompts succeed less often."""
 
 # Fewer prompts than this leave no pair when one is left out for the error bar.
 _FEWEST_PROMPTS = 3

@@ -388,7 +388,10 @@ _ESTIMATORS = {
     "grpo": _Estimator(_grpo, unbiased=False, spare_rollouts=1, largest_k=1),
 }
 ESTIMATORS = tuple(_ESTIMATORS)
+"""The names of all estimators, which [`passk_advantages`] explains."""
+
 UNBIASED_ESTIMATORS = tuple(name for name, chosen in _ESTIMATORS.items() if chosen.unbiased)
+"""The names of the unbiased ones among them."""
 
 
 # The mathematics they share --------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ from .estimators import unbiased_prompt_weight
 from .interference import student_t
 
 
+__all__ = ["Forecast", "forecast"]
+
+
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """

@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 OBJECTIVES = "pass@k, max@k, majority@k (odd k), maxrl, maxrl@k, power:a (a > 0), risk:b (b not 0) and grpo"
+"""The names that [`objective_from`] takes, for messages."""
 
 
 @dataclass(frozen=True)

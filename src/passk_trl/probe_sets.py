@@ -10,6 +10,9 @@ from datasets import Dataset
 from torch import Tensor
 
 
+__all__ = ["bands", "draw_stratified", "hold_out", "overlap", "prompt_text", "stratum_weights"]
+
+
 def prompt_text(prompt: str | Sequence[dict[str, Any]]) -> str:
     """What a prompt says, whatever its whitespace, letter case and system message: the same for two that are one."""
     if isinstance(prompt, str):

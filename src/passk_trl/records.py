@@ -15,6 +15,8 @@ from .forecast import Forecast
 from .interference import InterferenceReport, ObjectiveReport, student_t
 
 
+__all__ = ["ProbeRecord", "read_lines", "read_records"]
+
 logger = logging.getLogger(__name__)
 
 # The prompts whose text a record has: those that take most from the inner product at the k trained for.

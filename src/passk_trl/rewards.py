@@ -20,6 +20,8 @@ from typing import Any
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
 
+__all__ = ["accuracy_reward", "exact_match_reward", "load_reward", "load_rewards"]
+
 RewardFunction = Callable[..., list[float | None]]
 Completion = str | list[dict[str, Any]]
 

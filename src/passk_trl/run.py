@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from .records import ProbeRecord, in_conflict_at, read_lines, weighed_k
 
 
+__all__ = ["Foretold", "Outcome", "Run", "read_run"]
+
 _EVALUATED = re.compile(r"eval_passk/pass@(\d+)")
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from worlds import report, rewards, situation
 
 from passk_trl.control import Aggregated
 from passk_trl.control.aggregated import gram_of_two
+from situations import report, rewards, situation
 
 
 @pytest.mark.parametrize("aggregator", ["UPGrad", "PCGrad", "MGDA"])

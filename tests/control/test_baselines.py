@@ -1,10 +1,10 @@
 import pytest
 import torch
-from worlds import rewards, situation
 
 from passk_trl.control import Annealed, FixedMix
 from passk_trl.control.controller import batch_weights
 from passk_trl.estimators import passk_advantages
+from situations import rewards, situation
 
 
 def test_a_fixed_mix_compares_like_with_like():

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from worlds import report, rewards, situation
 
 from passk_trl.control import Governor
 from passk_trl.control.governor import largest_free_k
 from passk_trl.estimators import passk_advantages
+from situations import report, rewards, situation
 
 
 def test_the_largest_k_that_is_free_of_conflict():

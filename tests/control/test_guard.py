@@ -1,7 +1,7 @@
 import pytest
-from worlds import rewards, situation
 
 from passk_trl.control import Guard
+from situations import rewards, situation
 
 
 def shares(guard: Guard, num_correct: int, batches: int) -> list[float]:

@@ -3,11 +3,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from worlds import rewards, situation
 
 from passk_trl.control import InterferenceWeights
 from passk_trl.control.interference_weights import agreement_with_others, nearest_weights
 from passk_trl.estimators import passk_advantages
+from situations import rewards, situation
 
 
 def vectors(low: float, size: int = 6) -> st.SearchStrategy:

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from worlds import report, rewards, situation
 
 from passk_trl.control import Mix
 from passk_trl.control.mix import smallest_share
 from passk_trl.estimators import passk_advantages
+from situations import report, rewards, situation
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.3])
