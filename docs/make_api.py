@@ -34,6 +34,7 @@ PAGES = {
     "Forecast": ["forecast"],
     "Gradients": ["gradients"],
     "Rewards": ["rewards"],
+    "Control": ["control"],
     "Probe sets": ["probe_sets"],
     "Audit": ["audit"],
     "Diagnosis": ["diagnosis"],
