@@ -1,4 +1,6 @@
-"""The quickstart policy's success, exactly: a sum over the completions that can be right, of either rule."""
+"""The small policies' success, exactly: a sum over the completions that can be right, one for each rule they name."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,10 +13,15 @@ from passk_trl.policy import demonstration
 RULES = ("sum", "difference")  # of which the row's solution is one; the verifier reads the boxed answer alone
 
 
-def success(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> Tensor:
-    """Success probability p of each of N rows of [`passk_trl.tasks.ambiguous_arithmetic`], `(N,)`, differentiable."""
-    prompts = [prompt_ids(tokenizer, row) for row in rows for _ in RULES]
-    texts = [demonstration({**row, "rule": rule}) + tokenizer.eos_token for row in rows for rule in RULES]
+def success(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    rules: Sequence[str] = RULES,
+) -> Tensor:
+    """Success probability p of each of N rows of a task of [`passk_trl.tasks`], `(N,)`, differentiable."""
+    prompts = [prompt_ids(tokenizer, row) for row in rows for _ in rules]
+    texts = [demonstration({**row, "rule": rule}) + tokenizer.eos_token for row in rows for rule in rules]
     completions = [tokenizer(text)["input_ids"] for text in texts]
     ids = [torch.tensor(prompt + completion) for prompt, completion in zip(prompts, completions, strict=True)]
     inputs = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
@@ -23,7 +30,7 @@ def success(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: li
     starts = torch.tensor([[len(prompt)] for prompt in prompts])
     ends = torch.tensor([[len(each)] for each in ids])
     of_completion = (position >= starts) & (position < ends)
-    return (log_probs * of_completion).sum(-1).exp().view(len(rows), len(RULES)).sum(-1)
+    return (log_probs * of_completion).sum(-1).exp().view(len(rows), len(rules)).sum(-1)
 
 
 def success_gradients(

@@ -1,0 +1,189 @@
+"""Pass@8 without losing pass@1? Every way to train, on three tasks, over seeds, at the same number of steps.
+
+    python benchmarks/mitigation/run.py                        all of it, about two hours on two CPU cores
+    python benchmarks/mitigation/run.py --seeds 1 --methods pass@8 governor
+
+Each run trains the package's small policy of a task with 16 prompts x 16 rollouts a step, and its success on 256
+held-out questions is summed up exactly, not sampled. A run that is in results.jsonl is not run again, so the command can
+be stopped and started. At the end results.md and a figure of each task are made of all that is there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.jsonl"
+STEPS, LEARNING_RATE, EVALUATE_EVERY, K = 60, 1e-4, 10, 8
+TASKS = ("ambiguous", "plain", "strategies")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train: settings beside those that all share, maybe a controller, maybe a probe every so many steps."""
+
+    config: dict[str, Any] = field(default_factory=lambda: {"pass_at_k": K})
+    controller: Callable[[], Any] | None = None
+    probe_every: int | None = None
+
+
+def methods() -> dict[str, Method]:
+    from passk_trl import control
+
+    passk = {"pass_at_k": K}
+    return {
+        "pass@8": Method(),
+        "pass@1": Method({"pass_at_k": 1}),
+        "GRPO": Method({"advantage_estimator": "grpo"}),
+        "PKPO sloo_minus_one": Method({**passk, "advantage_estimator": "loo_minus_one"}),
+        "Pass@k Training": Method({**passk, "advantage_estimator": "analytic"}),
+        "MaxRL": Method({"objective": "maxrl"}),
+        "fixed mix 0.3": Method(passk, lambda: control.FixedMix(0.3)),
+        "fixed mix 0.6": Method(passk, lambda: control.FixedMix(0.6)),
+        "annealed k": Method(passk, lambda: control.Annealed()),
+        "governor": Method(passk, lambda: control.Governor(), 5),
+        "mix": Method(passk, lambda: control.Mix(), 5),
+        "interference weights": Method(passk, lambda: control.InterferenceWeights()),
+        "guard": Method(passk, lambda: control.Guard()),
+        "UPGrad": Method(passk, lambda: control.Aggregated("UPGrad"), 5),
+    }
+
+
+def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
+    """One run: exact pass@1 and pass@8 over training, and what was decided."""
+    import torch
+    from transformers import AutoTokenizer, TrainerCallback
+
+    from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer, policy, tasks
+    from passk_trl.rewards import accuracy_reward
+
+    sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
+    from exact_success import success
+
+    torch.set_num_threads(1)
+    shown, questions, rules, length = {
+        "ambiguous": (policy.AMBIGUOUS, tasks.ambiguous_arithmetic, tasks.RULES, 10),
+        "plain": (policy.PLAIN, tasks.plain_arithmetic, tasks.RULES, 10),
+        "strategies": (policy.ONE_STRATEGY, tasks.many_strategies, tasks.STRATEGIES, 16),
+    }[task]
+    start = policy.cached_policy(progress=False, shown=shown)
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    test = list(questions(256, split="test"))
+    curve: list[list[float]] = []
+
+    def evaluate(model: Any) -> None:
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            p = success(model, tokenizer, test, list(rules)).double()
+        curve.append([float(p.mean()), float((1 - (1 - p) ** K).mean())])
+        model.train(was_training)
+
+    class Evaluate(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+            if state.global_step % EVALUATE_EVERY == 0:
+                evaluate(model)
+
+    way = methods()[method]
+    callbacks: list[Any] = [Evaluate()]
+    if way.probe_every is not None:
+        probe = {"num_prompts": 48, "num_rollouts": 16, "ks": range(1, K + 1), "at_start": True, "forecast": False}
+        callbacks.append(ConflictMonitor(questions(1000, split="probe"), every=way.probe_every, **probe))
+    if way.controller is not None:
+        callbacks.append(way.controller())
+    with tempfile.TemporaryDirectory() as output_dir:
+        arguments = PassKGRPOConfig(
+            output_dir,
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_steps=EVALUATE_EVERY,
+            per_device_train_batch_size=256,
+            num_generations=16,
+            max_completion_length=length,
+            gradient_checkpointing=False,
+            max_steps=steps,
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            seed=seed,
+            **way.config,
+        )
+        trainer = PassKGRPOTrainer(
+            str(start), accuracy_reward, arguments, questions(2000, split="train"), callbacks=callbacks
+        )
+        evaluate(trainer.model)
+        began = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - began
+    decided = {
+        name: [entry[name] for entry in trainer.state.log_history if name in entry]
+        for name in ("control/k", "control/share", "control/moved")
+    }
+    return {
+        **{"task": task, "method": method, "seed": seed, "steps": steps, "commit": commit(), "seconds": seconds},
+        "pass1": [pass1 for pass1, _ in curve],
+        "passk": [passk for _, passk in curve],
+        "decided": {name: values for name, values in decided.items() if values},
+    }
+
+
+def commit() -> str:
+    described = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(described, cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def done() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", choices=list(methods()), default=list(methods()))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
+    parser.add_argument("--one", nargs=3, metavar=("TASK", "METHOD", "SEED"), help="a single run, printed as JSON")
+    options = parser.parse_args()
+    if options.one:
+        task, method, seed = options.one
+        print(json.dumps(train(task, method, int(seed), options.steps)))
+        return
+    known = {(run["task"], run["method"], run["seed"], run["steps"]) for run in done()}
+    wanted = [(t, m, s) for s in range(options.seeds) for t in options.tasks for m in options.methods]
+    missing = [run for run in wanted if (*run, options.steps) not in known]
+
+    def run_one(run: tuple[str, str, int]) -> None:
+        task, method, seed = run
+        command = [sys.executable, __file__, "--one", task, method, str(seed), "--steps", str(options.steps)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            print(f"{task}, {method}, seed {seed} failed:\n{ended.stderr[-2000:]}", file=sys.stderr)
+            return
+        result = ended.stdout.splitlines()[-1]
+        with RESULTS.open("a") as file:
+            file.write(result + "\n")
+        found = json.loads(result)
+        ends = ", ".join(f"{name} {found[name][0]:.3f} → {found[name][-1]:.3f}" for name in ("pass1", "passk"))
+        print(f"{task}, {method}, seed {seed}: {ends}, {found['seconds']:.0f} s", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run_one, missing))
+    from summary import write_summary
+
+    print(write_summary([run for run in done() if run["steps"] == options.steps], FOLDER))
+
+
+if __name__ == "__main__":
+    main()
