@@ -1,19 +1,35 @@
 """What the documentation says is so: its Python runs, its links lead somewhere, its error messages are ours."""
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
 
 import datasets
 import pytest
+import trl
+from trl import ModelConfig
+from trl.scripts.vllm_serve import ScriptArguments as ServerArguments
 
 import passk_trl
+from passk_trl.cli.evaluate import EvaluateArguments
+from passk_trl.cli.probe import ProbeArguments
+from passk_trl.cli.train import TrainArguments
 from passk_trl.tasks import ambiguous_arithmetic
 
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.py")))
+SOURCES_OF_TRL = "".join(path.read_text() for path in (Path(trl.__file__).parent / "generation").glob("*.py"))
+
+_TRAINER = (passk_trl.PassKGRPOConfig, ModelConfig)
+COMMANDS = {
+    r"passk[-_]trl(?: |\.cli\.)train": (TrainArguments, *_TRAINER),
+    r"passk[-_]trl(?: |\.cli\.)probe": (ProbeArguments, *_TRAINER),
+    r"passk[-_]trl(?: |\.cli\.)evaluate": (EvaluateArguments, *_TRAINER),
+    r"trl vllm-serve": (ServerArguments,),
+}
 
 
 def python_of(page: Path) -> str:
@@ -45,9 +61,26 @@ def test_the_pages_links_lead_somewhere():
     assert broken == []
 
 
-def test_the_messages_of_the_troubleshooting_page_are_ours():
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_options_of_the_commands_are_there(command):
+    known = {"config", "dry-run", "print-config", "help"}
+    known |= {field.name for each in COMMANDS[command] for field in dataclasses.fields(each)}
+    pages = [*PAGES, ROOT / "recipes" / "README.md"]
+    text = "\n".join(page.read_text().replace("\\\n", " ") for page in pages)
+    lines = [line.partition("#")[0] for line in text.splitlines()]
+    given = [option for line in lines for after in re.split(command, line)[1:] for option in options_in(after)]
+    assert given
+    assert set(given) <= known
+
+
+def options_in(arguments: str) -> list[str]:
+    """The options of a command, to the end of its line or of the code that it stands in."""
+    return re.findall(r"--([\w-]+)", re.split(r"[`;]", arguments)[0])
+
+
+def test_the_messages_of_the_troubleshooting_page_are_ours_or_of_trl():
     headings = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), flags=re.MULTILINE)
-    joined = re.sub(r'"\s*\n\s*f?"', "", SOURCES)
+    joined = re.sub(r'"\s*\n\s*f?"', "", SOURCES + SOURCES_OF_TRL)
     assert len(headings) > 8
     for heading in headings:
         constant = max(re.split(r"\d+(?:\.\d+)?", heading), key=len)  # between the numbers
