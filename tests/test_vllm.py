@@ -157,7 +157,7 @@ def command_everywhere(name: str, engine: str, url: str | None, **options: Any) 
 
 @pytest.fixture(params=["colocate", "server"])
 def url(request) -> str | None:
-    """That of the vLLM server, `None` for a vLLM in the process itself."""
+    """That of the vLLM server, which starts with weights of another seed; `None` for a vLLM in the process itself."""
     return None if request.param == "colocate" else request.getfixturevalue("server")[1]
 
 
@@ -165,7 +165,7 @@ def test_the_train_command(url, tmp_path):
     """With the recipe's evaluations, before the first step and after the last."""
     [[calls]] = command_everywhere(
         *("train", "single", url),
-        model_name_or_path=saved_policy(tmp_path / "policy", tie_word_embeddings=url is None),
+        model_name_or_path=saved_policy(tmp_path / "policy", seed=1, tie_word_embeddings=url is None),
         output_dir=tmp_path / "run",
         pass_at_k=4,
         per_device_train_batch_size=32,
@@ -182,7 +182,7 @@ def test_the_train_command(url, tmp_path):
 def test_the_probe_command(engine, url, tmp_path):
     ranks = command_everywhere(
         *("probe", engine, url),
-        model_name_or_path=saved_policy(tmp_path / "policy", tie_word_embeddings=url is None),
+        model_name_or_path=saved_policy(tmp_path / "policy", seed=1, tie_word_embeddings=url is None),
         output_dir=tmp_path / "audit",
         dataset_probe_split="test",
         num_prompts=8,
