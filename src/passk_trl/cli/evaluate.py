@@ -20,7 +20,7 @@ from passk_trl.evaluation_report import Evaluated, write_evaluation
 from passk_trl.gradients.ranks import on_first_rank
 from passk_trl.outcomes import reported_ks
 
-from .checkpoint import load_untrained
+from .checkpoint import leave_server, load_untrained
 from .data import DataArguments, checked_rewards, column_of, draw_prompts
 from .dry_run import dry_run, model_config
 from .recipe import parse_recipe, readable_errors
@@ -229,6 +229,7 @@ def main(args: Sequence[str] | None = None) -> None:
             rollouts = rollouts_of(name, checkpoint, script_args, training_args, dataset)
         rollouts.sample()
         success, settings = on_first_rank(rollouts.success), rollouts.settings
+        leave_server(rollouts.trainer)
         del rollouts
         successes.append(success)
         clear_device_cache(garbage_collection=True)  # room for the next checkpoint
