@@ -17,6 +17,7 @@ import tiny
 from passk_trl import PassKGRPOConfig
 from passk_trl.cli.recipe import parse_recipe
 from passk_trl.cli.train import TrainArguments, main, trainer_arguments
+from passk_trl.control import CONTROLLERS
 from passk_trl.probe_sets import overlap
 from passk_trl.records import read_records
 
@@ -106,9 +107,28 @@ def test_no_prompt_is_probed_that_is_trained_on(tmp_path, model, monkeypatch, ca
         arguments_of(tmp_path, model, dataset_probe_split="train")
 
 
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_block_turns_a_controller_on(name, tmp_path, model):
+    [_, controller] = arguments_of(tmp_path, model, mitigation={"controller": name})["callbacks"]
+    assert type(controller) is CONTROLLERS[name]
+
+
+def test_a_controller_takes_arguments_from_recipe_and_command_line(tmp_path, model):
+    command = ["--config", recipe(tmp_path, model, mitigation={"controller": "mix"}), "--mitigation.margin", "0.25"]
+    types = (TrainArguments, PassKGRPOConfig, ModelConfig)
+    [_, mix] = trainer_arguments(*parse_recipe(types, "train", command)[:2])["callbacks"]
+    assert mix.margin == 0.25
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"mitigation": {"controller": "govenor"}}, "mitigation.controller is 'govenor'; set one of governor, mix"),
+        ({"mitigation": {"margin": 0.1}}, "mitigation.controller is None; set one of"),
+        ({"mitigation": {"controller": "mix", "margn": 1}}, "unknown key 'mitigation.margn'; did you mean"),
+        ({"mitigation": {"controller": "mix", "margin": 2}}, "margin=2 is no fraction below 1"),
+        ({"mitigation": {"controller": "governor"}, "monitor": None}, "which acts on probes; set a monitor block too"),
+        ({"mitigation": {"controller": "guard"}, "pass_at_k": 1, "objective": "maxrl"}, "leaves Guard nothing to"),
         ({"lerning_rate": 0.1}, "lerning_rate"),
         ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
         ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),
