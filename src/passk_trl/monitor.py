@@ -31,6 +31,7 @@ from .outcomes import reported_ks
 from .probe_sets import draw_stratified, overlap, stratum_weights
 from .records import cut, in_conflict_at, most_negative, read_records, text_of, weighed_k
 from .sampling import TrainingBatch, check_columns, check_probable, sample_rollouts, undisturbed, warn_if_truncated
+from .trackers import log_figures
 
 
 logger = logging.getLogger(__name__)
@@ -496,8 +497,6 @@ class ConflictMonitor(TrainerCallback):
             return
         began = time.perf_counter()
         try:
-            from .trackers import log_figures  # here, so that importing the monitor does not wait for matplotlib
-
             log_figures(self.trainer, step)
         except Exception:  # a tracker that fails must not end the training
             if "figures" not in self._failures:

@@ -1,16 +1,17 @@
 """Figures for the trackers of `report_to` that take images: TensorBoard, W&B and Trackio."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from transformers import Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
-from .report_figures import draw_agreement, draw_heat_map
 from .run import read_run
 
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LogImage = Callable[[str, np.ndarray, int], None]
 
@@ -29,6 +30,8 @@ def log_figures(trainer: Trainer, step: int) -> None:
     image_logs = [log for callback in trainer.callback_handler.callbacks if (log := _image_log(callback)) is not None]
     if not image_logs:
         return
+    from .report_figures import draw_agreement, draw_heat_map  # matplotlib takes a second, which few runs need to wait
+
     run = read_run(trainer.args.output_dir)
     for name, draw in {"conflict/cosine_over_k": draw_heat_map, "conflict/agreement": draw_agreement}.items():
         pixels_HWC = _pixels(draw(run))
@@ -50,7 +53,9 @@ def _image_log(callback: TrainerCallback) -> _LogImage | None:
     return lambda name, pixels, step: tracker.log({name: tracker.Image(pixels), "train/global_step": step})
 
 
-def _pixels(figure: Figure) -> np.ndarray:
+def _pixels(figure: "Figure") -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     figure.set_dpi(_DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
