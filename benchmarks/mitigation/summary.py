@@ -24,8 +24,8 @@ def write_summary(runs: list[Run], folder: Path) -> str:
     parts = [
         "# Pass@8 without losing pass@1: every way to train, on three tasks",
         f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {', '.join(map(str, seeds))}, commit "
-        f"{', '.join(commits)}. Exact success on 256 held-out questions; ± is a 95% interval over seeds. Kept: the gain "
-        f"in pass@8 as a share of plain {PLAIN}'s. Time: of training, over plain {PLAIN}'s, probes included.",
+        f"{', '.join(commits)}. Exact success on 256 held-out questions; ± is a 95% interval over seeds. Kept: the "
+        f"gain in pass@8 as a share of plain {PLAIN}'s. Time: of training, over plain {PLAIN}'s, probes included.",
         "![Where each method ends, and how it gets there](mitigation.png)",
     ]
     for task in TOLD:
@@ -54,7 +54,8 @@ def _table(runs: list[Run]) -> str:
         pass1, passk = ([_change(run, name) for run in own] for name in ("pass1", "passk"))
         ratio = mean(run["seconds"] for run in own) / seconds
         lines.append(
-            f"| {method} | {len(own)} | {_interval(pass1)} | {_interval(passk)} | {mean(passk) / gain:.0%} | {ratio:.2f} |"
+            f"| {method} | {len(own)} | {_interval(pass1)} | {_interval(passk)} | {mean(passk) / gain:.0%} | "
+            f"{ratio:.2f} |"
         )
     return "\n".join(lines)
 
