@@ -49,7 +49,8 @@ class PassKGRPOTrainer(GRPOTrainer):
     In evaluation each row of the dataset counts once: the rows that a distributed sampler repeats to fill its last
     batch, which TRL's averages count twice, are left out (not those of an iterable dataset, whose end is not known).
 
-    A [`ConflictMonitor`] among the `callbacks` is bound to the trainer.
+    A [`ConflictMonitor`] among the `callbacks` is bound to the trainer, and a [`passk_trl.control`] controller decides
+    the advantages, from what the first such monitor found. What it decided is logged as `control/*`.
 
     Args:
         model, reward_funcs, …:
@@ -90,20 +91,21 @@ class PassKGRPOTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, *more_args, **kwargs)
         self._binary_rewards = True  # until a reward other than 0 and 1 is seen
         self._eval_rewards: list[Tensor] = []  # [P, G] of each batch of an evaluation
-        self._controller: Controller | None = None
         for callback in self.callback_handler.callbacks:
             self._bind(callback)
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         super().add_callback(callback)
-        self._bind(callback)
+        self._bind(self.callback_handler.callbacks[-1])  # an instance, also of a class
 
     def _bind(self, callback: Any) -> None:
         if isinstance(callback, ConflictMonitor):
             callback.bind(self)
         if isinstance(callback, Controller):
-            check_controllable(self.args, callback, self._controller)
-            self._controller = callback
+            check_controllable(self.args, self._callbacks_of(Controller))
+
+    def _callbacks_of(self, kind: type) -> list[Any]:
+        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, kind)]
 
     # The seam: the first override keeps the rewards that TRL gathers over all processes (whole groups, contiguous),
     # the second replaces the advantages that TRL made of them.
@@ -127,10 +129,11 @@ class PassKGRPOTrainer(GRPOTrainer):
         if self.args.advantage_estimator == "grpo":
             advantages_PG = self.accelerator.gather(output["advantages"]).view_as(rewards_PG)
         else:
+            controllers = self._callbacks_of(Controller)
             advantages_PG = (
-                self._passk_advantages(rewards_PGF, rewards_PG)
-                if self._controller is None
-                else self._controlled_advantages(self._controller, rewards_PG, output)
+                self._controlled_advantages(controllers[0], rewards_PG, output)
+                if controllers
+                else self._passk_advantages(rewards_PGF, rewards_PG)
             )
             first = self.accelerator.process_index * len(inputs)
             output["advantages"] = advantages_PG.flatten()[first : first + len(inputs)].to(output["advantages"])
@@ -158,15 +161,15 @@ class PassKGRPOTrainer(GRPOTrainer):
         return self._scaled(advantages_PG)
 
     def _controlled_advantages(self, controller: Controller, rewards_PG: Tensor, batch: dict[str, Any]) -> Tensor:
-        monitor = next((each for each in self.callback_handler.callbacks if isinstance(each, ConflictMonitor)), None)
-        if controller.needs_reports and monitor is None:
+        monitors = self._callbacks_of(ConflictMonitor)
+        if controller.needs_reports and not monitors:
             raise ValueError(f"{type(controller).__name__} acts on probes; add a ConflictMonitor to the callbacks.")
         decision = controller.decide(
             Situation(
                 k=self.args.pass_at_k,
                 progress=min(1.0, self.state.global_step / max(1, self.state.max_steps)),
                 rewards_PG=rewards_PG,
-                reports=monitor.reports if monitor is not None else (),
+                reports=monitors[0].reports if monitors else (),
                 gram=functools.partial(batch_gram, self, batch, rewards_PG),
             )
         )

@@ -2,17 +2,33 @@ import pytest
 import torch
 
 from passk_trl.control import Annealed, FixedMix
-from passk_trl.control.controller import batch_weights
-from passk_trl.estimators import passk_advantages
+from passk_trl.control.controller import mean_prompt_weight
+from passk_trl.estimators import passk_advantages, prompt_weight
 from situations import rewards, situation
 
 
 def test_a_fixed_mix_compares_like_with_like():
     batch = rewards([1, 8, 15])
-    mean_weight = batch_weights(batch, 8).mean()
+    mean_weight = mean_prompt_weight(batch, 8)
     expected = 0.7 * passk_advantages(batch, 8) / mean_weight + 0.3 * passk_advantages(batch, 1)
     torch.testing.assert_close(FixedMix(0.3).decide(situation(batch)).advantages_PG, expected.to(batch))
     torch.testing.assert_close(FixedMix(1.0).decide(situation(batch)).advantages_PG, passk_advantages(batch, 1))
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.7])
+def test_the_mean_prompt_weight_is_unbiased(k, p):
+    """By enumeration: of a prompt with 8 rollouts that is solved with probability p."""
+    counts = torch.arange(9)
+    chances = torch.distributions.Binomial(8, torch.tensor(p).double()).log_prob(counts.double()).exp()
+    means = [mean_prompt_weight((torch.arange(8) < c).double()[None], k) for c in counts]
+    assert chances @ torch.tensor(means).double() == pytest.approx(prompt_weight(p, k))
+
+
+def test_prompts_that_were_hardly_scored_are_left_out_of_the_mean():
+    batch = rewards([4, 4])
+    batch[1, 2:] = torch.nan
+    assert mean_prompt_weight(batch, 8) == mean_prompt_weight(batch[:1], 8)
 
 
 def test_k_falls_in_equal_factors():

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from passk_trl.control import Guard
 from situations import rewards, situation
@@ -18,6 +19,14 @@ def test_pass1_that_falls_raises_its_share_and_pass1_to_spare_lowers_it():
     rising = shares(guard, 16, 20)
     assert rising[-1] < max(rising)
     assert all(0 <= share <= 1 for share in falling + rising)
+
+
+def test_a_batch_that_could_not_be_scored_changes_nothing():
+    guard = Guard(horizon=1)
+    shares(guard, 8, 2)
+    before = guard.state()
+    assert guard.decide(situation(torch.full((4, 16), torch.nan))).advantages_PG.eq(0).all()
+    assert guard.state() == before
 
 
 def test_a_floor_of_its_own():

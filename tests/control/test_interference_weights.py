@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from passk_trl.control import InterferenceWeights
-from passk_trl.control.interference_weights import agreement_with_others, nearest_weights
+from passk_trl.control.interference_weights import agreement_with_others, gradient_weights, nearest_weights
 from passk_trl.estimators import passk_advantages
 from situations import rewards, situation
 
@@ -52,6 +52,25 @@ def test_prompts_that_oppose_lose_weight_in_training():
     assert (weights[:3] > 0).all()  # pass@8 gave all weight to the one that opposes
     assert weights @ torch.tensor([1 / 3, 1 / 3, 1 / 3, -1], dtype=torch.float64) == pytest.approx(0, abs=1e-9)
     assert decision.figures["moved"] > 0
+
+
+def test_a_batch_of_one_prompt_or_without_memory_is_weighed_as_passk_does():
+    batch = rewards([2])
+    expected = passk_advantages(batch.double(), 8, "loo")
+
+    def no_memory():
+        raise torch.OutOfMemoryError
+
+    for gram in (lambda: torch.ones(1, 1), no_memory):
+        torch.testing.assert_close(InterferenceWeights().decide(situation(batch, gram=gram)).advantages_PG, expected)
+
+
+def test_each_prompt_has_the_attempts_that_its_scored_rollouts_allow():
+    batch = rewards([2, 1])
+    batch[1, 2:] = torch.nan  # two scored, one right
+    weights = gradient_weights(batch, 8)
+    assert weights[0] == gradient_weights(batch[:1], 8)[0]
+    assert weights[1] == 1  # of a single attempt
 
 
 def test_without_conflict_the_weights_are_those_of_passk():

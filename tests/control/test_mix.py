@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from passk_trl.control import Mix
+from passk_trl.control import Aggregated, Mix
 from passk_trl.control.mix import smallest_share
 from passk_trl.estimators import passk_advantages
+from passk_trl.interference import measure_interference
 from situations import report, rewards, situation
 
 
@@ -43,6 +44,21 @@ def test_without_conflict_or_probe_it_trains_for_passk_alone():
         assert decision.figures["share"] == 0
         ratio = decision.advantages_PG / passk_advantages(batch, 8)
         torch.testing.assert_close(ratio[~ratio.isnan()], ratio[0, 0].expand(int((~ratio.isnan()).sum())))
+
+
+@pytest.mark.parametrize("controller", [Mix(probes=1), Aggregated(probes=1)])
+def test_probes_whose_prompts_are_all_solved_do_not_blow_the_gradient_up(controller):
+    solved = measure_interference(torch.eye(10) + 1, torch.full((10,), 15), 16, range(1, 9))
+    assert solved.mean_weight[-1] == 0
+    batch = rewards([1, 8, 15])
+    decision = controller.decide(situation(batch, [solved]))
+    assert decision.figures["share"] == 0
+    assert decision.advantages_PG.abs().max() < 10
+
+
+def test_a_k_that_was_not_measured_is_refused():
+    with pytest.raises(ValueError, match="did not measure pass_at_k=9"):
+        Mix().decide(situation(rewards([1, 8]), [report(True)], k=9))
 
 
 @pytest.mark.parametrize("arguments", [{"margin": 1.0}, {"margin": -0.1}, {"probes": 0}])

@@ -12,7 +12,7 @@ from passk_trl import PassKGRPOConfig
 _FILE = "training_args.json"
 
 # What makes a run another run.
-_IDENTITY = ("model_name_or_path", "dataset_name", "dataset_config", "pass_at_k", "objective")
+_IDENTITY = ("model_name_or_path", "dataset_name", "dataset_config", "pass_at_k", "objective", "mitigation")
 
 
 def run_settings(

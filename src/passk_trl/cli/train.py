@@ -177,7 +177,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
                 f"{setting}."
             )
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
-    if script_args.monitor is not None:
+    if script_args.monitor is not None or script_args.hold_out_prompts is not None:
         data["train"], data["probe"] = _apart(data, script_args, training_args.seed)
     rewards = checked_rewards(script_args, data)
     monitors = []
@@ -193,7 +193,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     if isinstance(script_args.mitigation, dict):
         arguments = {key: value for key, value in script_args.mitigation.items() if key != "controller"}
         controllers.append(CONTROLLERS[script_args.mitigation["controller"]](**arguments))
-        check_controllable(training_args, controllers[0])
+        check_controllable(training_args, controllers)
     return {
         "train_dataset": data["train"],
         "eval_dataset": data.get("eval"),
@@ -204,6 +204,8 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
 
 def _apart(data: dict[str, Dataset], script_args: TrainArguments, seed: int) -> tuple[Dataset, Dataset]:
     """The prompts to train on and those to probe, of which none is trained on, by what they say."""
+    if script_args.hold_out_prompts is not None and script_args.dataset_probe_split is not None:
+        raise ValueError("dataset_probe_split and hold_out_prompts both name the prompts to probe; set one.")
     if isinstance(data["train"], IterableDataset):
         if script_args.hold_out_prompts is not None:
             raise ValueError("dataset_streaming=True leaves no prompts to hold out; set it to False.")
@@ -240,7 +242,7 @@ def main(args: Sequence[str] | None = None) -> None:
         script_args, training_args, model_args, processes = parse_recipe(
             (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
-        settings = run_settings(script_args, training_args, model_args)
+        settings = run_settings(script_args, training_args, model_args) | {"mitigation": script_args.mitigation}
         check_output_dir(training_args, settings, script_args.overwrite_output_dir)
         if processes is not None:
             told = _dry_run(script_args, training_args, model_args, processes)

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import SOLVED, Controller, Decision, Situation, mixed_advantages
 from .mix import measured
+
+
+# Those whose weights follow from the Gram matrix alone, without chance or memory: the same on all ranks.
+AGGREGATORS = ("UPGrad", "DualProj", "MGDA", "PCGrad", "AlignedMTL")
 
 
 class Aggregated(Controller):
@@ -17,7 +21,7 @@ class Aggregated(Controller):
 
     Args:
         aggregator (`str`, *optional*, defaults to `"UPGrad"`):
-            One that TorchJD has a weighting of, such as `"UPGrad"`, `"PCGrad"`, `"MGDA"` or `"DualProj"`.
+            `"UPGrad"`, `"DualProj"`, `"MGDA"`, `"PCGrad"` or `"AlignedMTL"`.
         probes (`int`, *optional*, defaults to `4`):
             How many of the latest probes are averaged.
     """
@@ -28,19 +32,18 @@ class Aggregated(Controller):
         try:
             aggregation: Any = importlib.import_module("torchjd.aggregation")
         except ImportError as error:
-            raise ImportError("the controller 'aggregated' needs TorchJD; pip install torchjd.") from error
-        if not hasattr(aggregation, f"{aggregator}Weighting"):
-            known = sorted(name.removesuffix("Weighting") for name in dir(aggregation) if name.endswith("Weighting"))
-            raise ValueError(f"aggregator={aggregator!r} is unknown; set one of {', '.join(filter(None, known))}.")
+            raise ImportError("'aggregated' needs TorchJD; pip install 'torchjd[quadprog_projector]'.") from error
+        if aggregator not in AGGREGATORS:
+            raise ValueError(f"aggregator={aggregator!r} is unknown; set one of {', '.join(AGGREGATORS)}.")
         self.weighting = getattr(aggregation, f"{aggregator}Weighting")()
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        if not now.reports:
-            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0))
+        mean_weight = measured(now.reports[-self.probes :], now.k)[2] if now.reports else 0.0
+        if mean_weight < SOLVED:
+            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0), {"share": 0.0})
         pass1, passk = self.weighting(gram_of_two(now, self.probes)).tolist()
         share = pass1 / max(pass1 + passk, 1e-12)
-        mean_weight = measured(now.reports[-self.probes :], now.k)[2]
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
 
 

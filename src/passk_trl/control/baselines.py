@@ -29,7 +29,7 @@ class Annealed(Controller):
 
     Args:
         end (`int`, *optional*, defaults to `1`):
-            The last k.
+            The k that training comes to; at most the size of a group.
     """
 
     def __init__(self, end: int = 1):
@@ -38,5 +38,5 @@ class Annealed(Controller):
         self.end = end
 
     def decide(self, now: Situation) -> Decision:
-        k = round(now.k ** (1 - now.progress) * self.end**now.progress)
+        k = min(round(now.k ** (1 - now.progress) * self.end**now.progress), now.rewards_PG.size(1))
         return Decision(passk_advantages(now.rewards_PG, k), {"k": k})

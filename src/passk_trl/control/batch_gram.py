@@ -1,22 +1,25 @@
 """The Gram matrix of a batch of training, from the rollouts it has."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from passk_trl.engine import at_rest_afterwards
+from passk_trl.engine import at_rest_afterwards, put_to_rest
 from passk_trl.gradients import gram_matrix
 from passk_trl.gradients.ranks import gather_list
-from passk_trl.sampling import batch_rollouts
+from passk_trl.outcomes import are_binary
+from passk_trl.sampling import batch_rollouts, check_probable
 
 
 def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) -> Tensor:
     """
     Inner products of the prompts' pass@1 gradients, float64 `(P, P)`, the same on all ranks.
 
-    Rows are 0 where all rollouts of a prompt fared alike, as its gradient is, or one could not be scored.
+    Rows are 0 where all rollouts of a prompt fared alike, as its gradient is, or one could not be scored, or its
+    gradient is not finite.
 
     Args:
         trainer ([`~trl.GRPOTrainer`]):
@@ -27,8 +30,12 @@ def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) 
             Rewards of all ranks' rollouts, 0 or 1.
 
     Raises:
-        `ValueError`: if a reward is neither 0 nor 1.
+        `ValueError`: if a reward is neither 0 nor 1, or the trainer generates in a way that cannot be measured.
+        `torch.OutOfMemoryError`: on all ranks, if a single rollout is too much for one.
     """
+    check_probable(trainer)
+    if not are_binary(rewards_PG):
+        raise ValueError("rewards are neither 0 nor 1; set success_threshold to the one from which a rollout counts.")
     gram_PP = torch.zeros(len(rewards_PG), len(rewards_PG), dtype=torch.float64)
     mixed = (rewards_PG.min(dim=1).values < rewards_PG.max(dim=1).values).nonzero().flatten().tolist()  # not NaN
     if not mixed:
@@ -43,7 +50,9 @@ def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) 
             store="auto",
             seed=trainer.state.global_step,
             autocast=trainer.accelerator.autocast,
+            put_to_rest=partial(put_to_rest, trainer),
         )
-    rows = torch.tensor(gather_list(mine))
-    gram_PP[rows.unsqueeze(1), rows] = measured.gram_NN
+    rows, finite = torch.tensor(gather_list(mine)), measured.gram_NN.diagonal().isfinite()
+    kept = rows[finite]
+    gram_PP[kept.unsqueeze(1), kept] = measured.gram_NN[finite][:, finite]
     return gram_PP

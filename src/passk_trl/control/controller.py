@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from passk_trl.estimators import passk_advantages, unbiased_prompt_weight
+from passk_trl.estimators import max_at_k, passk_advantages
 from passk_trl.interference import InterferenceReport
+
+
+# A mean prompt weight below this is that of prompts that are solved; dividing by it would blow noise up.
+SOLVED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Decision:
     What is trained next.
 
     Attributes:
-        advantages_PG (`torch.Tensor`): of the batch's rollouts, float64.
+        advantages_PG (`torch.Tensor`): of the batch's rollouts, in any floating dtype.
         figures (`dict[str, float]`): what was decided, logged as `control/{name}`.
     """
 
@@ -73,7 +76,9 @@ class Controller(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Takes up what the checkpoint has that training resumes from."""
-        if state.global_step > 0 and (kept := state.stateful_callbacks.get(type(self).__name__)):
+        # A checkpoint of a run without this controller knows nothing of it; the next will ask for its place.
+        kept = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        if state.global_step > 0:
             for name, value in kept["attributes"].items():
                 setattr(self, name, value)
 
@@ -90,32 +95,37 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
         share (`float`):
             λ, from 0 (pass@k) to 1 (pass@1).
         mean_weight (`float`, *optional*):
-            ω̄, the mean of the prompts' pass@k weights, by which λ compares like with like; the batch's own if `None`.
+            ω̄, the mean of the prompts' pass@k weights, by which λ compares like with like; if `None`, or so small that
+            the prompts it was measured on are solved, that of the batch.
 
     Returns:
         `torch.Tensor` `(P, G)`.
     """
-    if mean_weight is None:
-        mean_weight = batch_weights(rewards_PG, k).mean().item()
-    passk = passk_advantages(rewards_PG, k) / max(mean_weight, 1e-6)
+    if mean_weight is None or mean_weight < SOLVED:
+        mean_weight = max(SOLVED, mean_prompt_weight(rewards_PG, k))
+    passk = passk_advantages(rewards_PG, k) / mean_weight
     return (1 - share) * passk + share * passk_advantages(rewards_PG, 1)
 
 
-def batch_weights(rewards_PG: Tensor, k: int) -> Tensor:
-    """ω_k(n, c) of each prompt of a batch, `(P,)`; k above n − 1 is taken as n − 1."""
-    scored_P = (~rewards_PG.isnan()).sum(dim=1).clamp(min=2)
-    weights = unbiased_prompt_weight(scored_P, rewards_PG.nansum(dim=1).round(), min(k, int(scored_P.min()) - 1))
-    return torch.as_tensor(weights)
+def mean_prompt_weight(rewards_PG: Tensor, k: int) -> float:
+    """
+    Mean of k(1 − p)^(k−1) over the prompts of a batch, estimated by k(1 − pass@(k−1)), which is unbiased: also where a
+    prompt was never solved and its gradient's weight would count what it has not. Prompts with fewer than k − 1 scored
+    rollouts are left out; 1 without any.
+    """
+    if k == 1:
+        return 1.0
+    return float((k * (1 - max_at_k(rewards_PG, k - 1))).nanmean().nan_to_num(1.0))
 
 
-def check_controllable(args: Any, controller: Controller, other: Controller | None = None) -> None:
+def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
     """
     Raises:
-        `ValueError`: if there is another controller already, or the config asks for advantages of its own.
+        `ValueError`: if there are several controllers, or the config asks for advantages of its own.
     """
-    name = type(controller).__name__
-    if other is not None:
-        raise ValueError(f"{type(other).__name__} and {name} would both decide; give one controller.")
+    name = type(controllers[-1]).__name__
+    if len(controllers) > 1:
+        raise ValueError(f"{type(controllers[0]).__name__} and {name} would both decide; give one controller.")
     if args.objective is not None or args.advantage_estimator != "weighted_loo":
         setting = "advantage_estimator" if args.objective is None else "objective"
         raise ValueError(f"{setting}={getattr(args, setting)!r} leaves {name} nothing to decide; leave it unset.")

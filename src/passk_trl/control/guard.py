@@ -1,5 +1,7 @@
 """Guard: holds pass@1 where it started, by what the rollouts of training show of it."""
 
+import math
+
 from .controller import Controller, Decision, Situation, mixed_advantages
 
 
@@ -15,7 +17,7 @@ class Guard(Controller):
         floor (`float`, *optional*):
             The pass@1 to hold, on the training prompts. If `None`, that of the first `horizon` batches.
         horizon (`int`, *optional*, defaults to `10`):
-            Batches that the running mean looks back.
+            Batches that the running mean looks back; the first as many leave λ as it is.
         rate (`float`, *optional*, defaults to `1.0`):
             How much λ changes in a batch for each unit of pass@1.
         start (`float`, *optional*, defaults to `0.3`):
@@ -34,10 +36,14 @@ class Guard(Controller):
 
     def decide(self, now: Situation) -> Decision:
         pass1 = float(now.rewards_PG.nanmean(dim=1).nanmean())
+        if not math.isnan(pass1):  # else nothing of this batch could be scored
+            self._learn(pass1)
+        figures = {"share": self.share, "pass@1": self.running}
+        return Decision(mixed_advantages(now.rewards_PG, now.k, self.share), figures)
+
+    def _learn(self, pass1: float) -> None:
         self.batches += 1
         self.running += (pass1 - self.running) / min(self.batches, self.horizon)
         if self.batches >= self.horizon:
             self.held = self.running if self.held is None else self.held
             self.share = min(1.0, max(0.0, self.share + self.rate * (self.held - self.running)))
-        figures = {"share": self.share, "pass@1": self.running}
-        return Decision(mixed_advantages(now.rewards_PG, now.k, self.share), figures)

@@ -1,11 +1,17 @@
 """InterferenceWeights: the prompt weights nearest to pass@k's under which no step works against pass@1."""
 
+import logging
+
+import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from passk_trl.estimators import passk_advantages
+from passk_trl.estimators import passk_advantages, unbiased_prompt_weight
 
-from .controller import Controller, Decision, Situation, batch_weights
+from .controller import Controller, Decision, Situation
+
+
+logger = logging.getLogger(__name__)
 
 
 def nearest_weights(weights_N: Tensor, agreement_N: Tensor) -> Tensor:
@@ -36,14 +42,25 @@ def nearest_weights(weights_N: Tensor, agreement_N: Tensor) -> Tensor:
     if interference(0.0) >= 0 or agreeing == 0:
         return weights_N
     # There those that agree make up for all, even if those that oppose kept their weight.
-    enough = float(-interference(0.0) / agreeing)
-    return weights(brentq(interference, 0.0, enough * (1 + 1e-9), xtol=1e-12 * enough))
+    enough = float(-interference(0.0) / agreeing) * (1 + 1e-9)
+    if interference(enough) <= 0:  # but for rounding
+        return weights(enough)
+    return weights(brentq(interference, 0.0, enough, xtol=1e-12 * enough))
 
 
 def agreement_with_others(gram_NN: Tensor) -> Tensor:
-    """a_i = Σ_{j≠i} ⟨ĝ_i, ĝ_j⟩/(N − 1): without a prompt's own term, which holds its sampling noise. Needs N ≥ 2."""
+    """a_i = Σ_{j≠i} ⟨ĝ_i, ĝ_j⟩/(N − 1): without a prompt's own term, which holds its noise. 0 for one alone."""
     gram_NN = gram_NN.double()
-    return (gram_NN.sum(dim=1) - gram_NN.diagonal()) / (len(gram_NN) - 1)
+    return (gram_NN.sum(dim=1) - gram_NN.diagonal()) / max(1, len(gram_NN) - 1)
+
+
+def gradient_weights(rewards_PG: Tensor, k: int) -> Tensor:
+    """ω_k(n, c) of each prompt, `(P,)`, for as many attempts as its scored rollouts allow; 0 where its gradient is."""
+    scored_P = (~rewards_PG.isnan()).sum(dim=1)
+    correct_P = rewards_PG.nansum(dim=1)
+    n, attempts = scored_P.clamp(min=2), torch.minimum(torch.tensor(k), scored_P - 1).clamp(min=1)
+    weights_P = torch.as_tensor(unbiased_prompt_weight(n, correct_P.round().clamp(min=0).minimum(n), attempts))
+    return torch.where((correct_P > 0) & (correct_P < scored_P), weights_P, 0.0)
 
 
 class InterferenceWeights(Controller):
@@ -52,12 +69,16 @@ class InterferenceWeights(Controller):
     the batch itself: another backward pass over it, and no probe.
 
     Where weights and gradients share their rollouts, the gradient of a batch is no longer unbiased for any objective.
+    Rewards must be 0 or 1. A batch too large for the memory is weighed as pass@k does.
     """
 
     def decide(self, now: Situation) -> Decision:
-        wanted_P = batch_weights(now.rewards_PG, now.k)
-        weights_P = nearest_weights(wanted_P, agreement_with_others(now.gram()))
-        scale = wanted_P.mean().clamp(min=1e-6)
-        advantages_PG = passk_advantages(now.rewards_PG.double(), 1) * (weights_P / scale).unsqueeze(1)
+        wanted_P = gradient_weights(now.rewards_PG, now.k)
+        try:
+            weights_P = nearest_weights(wanted_P, agreement_with_others(now.gram()))
+        except torch.OutOfMemoryError:  # on all ranks alike
+            logger.warning("a batch's gradients did not fit into memory; it is weighed as pass@%d does.", now.k)
+            weights_P = wanted_P
+        advantages_PG = passk_advantages(now.rewards_PG.double(), 1) * weights_P.unsqueeze(1)
         moved = (weights_P - wanted_P).norm() / wanted_P.norm().clamp(min=1e-6)
         return Decision(advantages_PG, {"moved": float(moved)})

@@ -6,7 +6,7 @@ import torch
 
 from passk_trl.interference import InterferenceReport
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import SOLVED, Controller, Decision, Situation, mixed_advantages
 
 
 def smallest_share(inner_product: float, norm_squared: float, margin: float = 0.0) -> float:
@@ -48,13 +48,22 @@ class Mix(Controller):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        inner, norm, mean_weight = measured(now.reports[-self.probes :], now.k) if now.reports else (0.0, 0.0, None)
-        share = smallest_share(inner / (mean_weight or 1.0), norm, self.margin)
+        inner, norm, mean_weight = measured(now.reports[-self.probes :], now.k) if now.reports else (0.0, 0.0, 0.0)
+        share = smallest_share(inner / mean_weight, norm, self.margin) if mean_weight > SOLVED else 0.0
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
 
 
 def measured(reports: Sequence[InterferenceReport], k: int) -> tuple[float, float, float]:
-    """I_k, S_1 and the mean prompt weight at k, each averaged over reports."""
+    """
+    I_k, S_1 and the mean prompt weight at k, each averaged over reports.
+
+    Raises:
+        `ValueError`: if a report, of a run that was resumed with another k maybe, does not have k.
+    """
+    if any(k not in report.ks.tolist() for report in reports):
+        raise ValueError(
+            f"the latest probes did not measure pass_at_k={k}; add it to the monitor's ks, or start anew."
+        )
     at_k = [report.ks.tolist().index(k) for report in reports]
     rows = [
         [float(r.inner_product[i]), r.pass1_norm_squared, float(r.mean_weight[i])]
