@@ -178,7 +178,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
             )
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
     if script_args.monitor is not None or script_args.hold_out_prompts is not None:
-        data["train"], data["probe"] = _apart(data, script_args, training_args.seed)
+        data["train"], data["probe"] = _apart(data, script_args)
     rewards = checked_rewards(script_args, data)
     monitors = []
     if isinstance(script_args.monitor, dict):
@@ -202,7 +202,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     }
 
 
-def _apart(data: dict[str, Dataset], script_args: TrainArguments, seed: int) -> tuple[Dataset, Dataset]:
+def _apart(data: dict[str, Dataset], script_args: TrainArguments) -> tuple[Dataset, Dataset]:
     """The prompts to train on and those to probe, of which none is trained on, by what they say."""
     if script_args.hold_out_prompts is not None and script_args.dataset_probe_split is not None:
         raise ValueError("dataset_probe_split and hold_out_prompts both name the prompts to probe; set one.")
@@ -211,7 +211,7 @@ def _apart(data: dict[str, Dataset], script_args: TrainArguments, seed: int) -> 
             raise ValueError("dataset_streaming=True leaves no prompts to hold out; set it to False.")
         return data["train"], data["probe"]
     if script_args.hold_out_prompts is not None:
-        return hold_out(data["train"], script_args.hold_out_prompts, seed)
+        return hold_out(data["train"], script_args.hold_out_prompts)  # the same for every seed of training
     trained_on = set(overlap(data["probe"], data["train"]))
     if not trained_on:
         return data["train"], data["probe"]

@@ -33,7 +33,8 @@ class Governor(Controller):
 
     Args:
         significant (`bool`, *optional*, defaults to `True`):
-            As in [`largest_free_k`]. `False` is the more careful.
+            Whether a conflict is one only where its whole interval is below 0, or as soon as its estimate is. `False`
+            is the more careful.
     """
 
     needs_reports = True
