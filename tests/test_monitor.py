@@ -186,7 +186,7 @@ def test_a_report_is_the_interference_of_the_rollouts_sampled(tmp_path, monkeypa
         seen.append(rollouts)
         return gram_matrix(model, rollouts, pad_token_id, temperature, **kwargs)
 
-    monkeypatch.setattr("passk_trl.monitor.gram_matrix", recorded)
+    monkeypatch.setattr("passk_trl.engine.gram_matrix", recorded)
     monitor = ConflictMonitor(tiny.questions(), **{**PROBE, "every": 6})
     trainer = trained(tmp_path, monitor, reward_funcs=tiny.starts_low, temperature=0.8)
     reference_NN, rollouts = seen
@@ -480,7 +480,7 @@ def test_a_prompt_with_a_gradient_that_is_not_finite_is_named_and_dropped(tmp_pa
         gram.gram_MNN[:, 3] = gram.gram_MNN[:, :, 3] = torch.nan
         return gram
 
-    monkeypatch.setattr("passk_trl.monitor.gram_matrix", with_nan)
+    monkeypatch.setattr("passk_trl.engine.gram_matrix", with_nan)
     monitor = ConflictMonitor(tiny.questions(), **{**PROBE, "every": 6})
     trained(tmp_path, monitor, reward_funcs=tiny.starts_low)
     (record,) = read_records(tmp_path / "conflict.jsonl")

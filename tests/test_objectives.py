@@ -584,7 +584,7 @@ def test_the_monitor_measures_each_from_one_backward_pass(tmp_path, monkeypatch)
     passes = []
     from passk_trl.gradients import gram_matrix
 
-    monkeypatch.setattr("passk_trl.monitor.gram_matrix", lambda *a, **k: passes.append(1) or gram_matrix(*a, **k))
+    monkeypatch.setattr("passk_trl.engine.gram_matrix", lambda *a, **k: passes.append(1) or gram_matrix(*a, **k))
     names = [*TRAINED, "pass@4"]
     monitor = ConflictMonitor(tiny.questions(), **PROBE, objectives=names)
     trainer = trainer_of(tmp_path, monitor, pass_at_k=4)

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from summary import TOLD, write_summary
+
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.jsonl"
 STEPS, LEARNING_RATE, EVALUATE_EVERY, K = 60, 1e-4, 10, 8
-TASKS = ("ambiguous", "plain", "strategies")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def done() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=list(TOLD), default=list(TOLD))
     parser.add_argument("--methods", nargs="+", choices=list(methods()), default=list(methods()))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -185,9 +186,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(run_one, missing))
-    from summary import write_summary
-
-    print(write_summary([run for run in done() if run["steps"] == options.steps], FOLDER))
+    print(write_summary([run for run in done() if run["steps"] == options.steps], list(methods()), FOLDER))
 
 
 if __name__ == "__main__":

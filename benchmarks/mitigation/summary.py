@@ -14,14 +14,11 @@ TOLD = {
     "plain": "difficulty alone, no ambiguity: nothing to lose",
     "strategies": "many strategies, of which the policy knows one: much to gain",
 }
-METHODS = [PLAIN, "pass@1", "governor", "mix", "interference weights", "guard"]
-METHODS += ["GRPO", "PKPO sloo_minus_one", "Pass@k Training", "MaxRL"]
-METHODS += ["fixed mix 0.3", "fixed mix 0.6", "annealed k", "UPGrad"]
 DRAWN_OVER_TRAINING = (PLAIN, "pass@1", "governor", "mix", "interference weights", "guard")
 
 
-def write_summary(runs: list[Run], folder: Path) -> str:
-    """Writes both files and returns the text of the first."""
+def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
+    """Writes both files and returns the text of the first. A method's place among `methods` is its colour and mark."""
     commits = sorted({run["commit"] for run in runs})
     seeds = sorted({run["seed"] for run in runs})
     parts = [
@@ -37,7 +34,7 @@ def write_summary(runs: list[Run], folder: Path) -> str:
             parts += [f"## {task}", f"{TOLD[task].capitalize()}.", _table(of_task)]
     text = "\n\n".join(parts) + "\n"
     (folder / "results.md").write_text(text)
-    _draw(runs, folder / "mitigation.png")
+    _draw(runs, methods, folder / "mitigation.png")
     return text
 
 
@@ -79,7 +76,7 @@ def _margin(values: list[float]) -> float:
     )
 
 
-def _draw(runs: list[Run], path: Path) -> None:
+def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -89,18 +86,18 @@ def _draw(runs: list[Run], path: Path) -> None:
     axes = figure.subplots(3, len(tasks), squeeze=False)
     for column, task in enumerate(tasks):
         of_task = [run for run in runs if run["task"] == task]
-        _draw_ends(axes[0][column], of_task)
+        _draw_ends(axes[0][column], of_task, methods)
         axes[0][column].set_title(task)
         for row, name, label in ((1, "pass1", "pass@1"), (2, "passk", "pass@8")):
-            _draw_training(axes[row][column], of_task, name, label)
+            _draw_training(axes[row][column], of_task, methods, name, label)
     axes[1][0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
 
-def _draw_ends(axis: Any, runs: list[Run]) -> None:
+def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
     axis.axvline(0, color="0.7", linewidth=1)
     for method in dict.fromkeys(run["method"] for run in runs):
-        number = METHODS.index(method)
+        number = methods.index(method)
         own = [run for run in runs if run["method"] == method]
         pass1, passk = ([_change(run, name) for run in own] for name in ("pass1", "passk"))
         axis.errorbar(
@@ -118,7 +115,7 @@ def _draw_ends(axis: Any, runs: list[Run]) -> None:
     axis.set_ylabel("change of pass@8")
 
 
-def _draw_training(axis: Any, runs: list[Run], name: str, label: str) -> None:
+def _draw_training(axis: Any, runs: list[Run], methods: list[str], name: str, label: str) -> None:
     for method in DRAWN_OVER_TRAINING:
         curves = [run[name] for run in runs if run["method"] == method]
         if not curves:
@@ -129,7 +126,7 @@ def _draw_training(axis: Any, runs: list[Run], name: str, label: str) -> None:
         axis.plot(
             steps,
             [mean(values) for values in zip(*curves, strict=True)],
-            color=f"C{METHODS.index(method) % 10}",
+            color=f"C{methods.index(method) % 10}",
             linestyle=style,
             label=method,
         )

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
 from trl import GRPOTrainer
 from trl.models.utils import add_hooks, remove_hooks
+
+from .gradients import GramMatrix, ScoredRollouts, gram_matrix
 
 
 def put_to_rest(trainer: GRPOTrainer) -> None:
@@ -34,3 +38,17 @@ def at_rest_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
         put_to_rest(trainer)
         if checkpointing and not model.is_gradient_checkpointing:
             model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
+
+
+def gram_of_trained(trainer: GRPOTrainer, rollouts: ScoredRollouts, **options: Any) -> GramMatrix:
+    """[`~passk_trl.gradients.gram_matrix`] of the model in training, as the trainer samples and computes with it."""
+    with at_rest_afterwards(trainer):
+        return gram_matrix(
+            trainer.accelerator.unwrap_model(trainer.model_wrapped),
+            rollouts,
+            pad_token_id=trainer._tokenizer.pad_token_id,
+            temperature=trainer.temperature,
+            autocast=trainer.accelerator.autocast,
+            put_to_rest=partial(put_to_rest, trainer),
+            **options,
+        )

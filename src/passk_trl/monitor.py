@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import GRPOTrainer
 
 from .displacement import Displacement
-from .engine import at_rest_afterwards, put_to_rest
+from .engine import gram_of_trained
 from .estimators import pass_at_k
 from .forecast import Forecast, forecast
-from .gradients import GramMatrix, ScoredRollouts, gram_matrix
+from .gradients import GramMatrix, ScoredRollouts
 from .gradients.ranks import failing_together, gather_list, num_ranks
 from .interference import InterferenceReport, ObjectiveReport, measure_interference, measure_objectives
 from .objectives import Objective, objective_from
@@ -423,20 +422,15 @@ class ConflictMonitor(TrainerCallback):
         return stratum_weights(self.probe_dataset[self.stratify_by])[rows]
 
     def _gram(self, rollouts: ScoredRollouts, seed: int) -> GramMatrix:
-        trainer = self.trainer
-        with at_rest_afterwards(trainer), self._progress(rollouts.num_prompts, "probe: gradients") as progress:
-            return gram_matrix(
-                trainer.accelerator.unwrap_model(trainer.model_wrapped),
+        with self._progress(rollouts.num_prompts, "probe: gradients") as progress:
+            return gram_of_trained(
+                self.trainer,
                 rollouts,
-                pad_token_id=trainer._tokenizer.pad_token_id,
-                temperature=trainer.temperature,
                 store=self.gram,
                 parameters=self.parameters,
                 seed=seed,
                 batch_size=self.probe_batch_size,
-                autocast=trainer.accelerator.autocast,
                 on_batch=progress.update,
-                put_to_rest=partial(put_to_rest, trainer),
                 step=self._displacement.of if self._displacement else None,
             )
 

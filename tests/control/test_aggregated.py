@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from passk_trl.control import Aggregated
-from passk_trl.control.aggregated import gram_of_two
+from passk_trl.control.aggregated import nearest_gram
+from passk_trl.control.two_gradients import two_gradients
 from situations import report, rewards, situation
 
 
@@ -14,7 +15,7 @@ def test_an_aggregator_of_torchjd_gives_pass1_a_share_in_a_conflict(aggregator):
     )
     assert 0 < conflicting <= 1
     assert 0 <= free <= 1
-    gram = gram_of_two(situation(batch, [report(True)]), probes=1)
+    gram = nearest_gram(two_gradients([report(True)], 8))
     assert gram[0, 1] < 0
     against_both = gram @ torch.tensor([conflicting, 1 - conflicting]).double()
     assert (against_both > -1e-3 * gram.diagonal()).all()  # none of these three steps against either

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .controller import SOLVED, Controller, Decision, Situation, mixed_advantages
-from .mix import measured
+from .controller import Controller, Decision, Situation, mixed_advantages
+from .two_gradients import TwoGradients, two_gradients
 
 
 # Those whose weights follow from the Gram matrix alone, without chance or memory: the same on all ranks.
@@ -39,19 +39,17 @@ class Aggregated(Controller):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        mean_weight = measured(now.reports[-self.probes :], now.k)[2] if now.reports else 0.0
-        if mean_weight < SOLVED:
+        found = two_gradients(now.reports[-self.probes :], now.k)
+        if found is None:
             return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0), {"share": 0.0})
-        pass1, passk = self.weighting(gram_of_two(now, self.probes)).tolist()
+        pass1, passk = self.weighting(nearest_gram(found)).tolist()
         share = pass1 / max(pass1 + passk, 1e-12)
-        return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
+        return Decision(mixed_advantages(now.rewards_PG, now.k, share, found.mean_weight), {"share": share})
 
 
-def gram_of_two(now: Situation, probes: int) -> Tensor:
-    """Gram matrix of ∇J_1 and ∇J_k/ω̄, float64 `(2, 2)`. Unbiased estimates may not be one; the nearest is taken."""
-    reports = now.reports[-probes:]
-    inner, norm, mean_weight = measured(reports, now.k)
-    of_passk = [float(report.norm_squared[report.ks.tolist().index(now.k)]) for report in reports]
-    crossed, passk = inner / mean_weight, sum(of_passk) / len(of_passk) / mean_weight**2
-    values, vectors = torch.linalg.eigh(torch.tensor([[norm, crossed], [crossed, passk]], dtype=torch.float64))
+def nearest_gram(found: TwoGradients) -> Tensor:
+    """Gram matrix of the two, float64 `(2, 2)`. Unbiased estimates may not be one; the nearest is taken."""
+    crossed = found.inner_product
+    estimated = [[found.pass1_norm_squared, crossed], [crossed, found.passk_norm_squared]]
+    values, vectors = torch.linalg.eigh(torch.tensor(estimated, dtype=torch.float64))
     return (vectors * values.clamp(min=0)) @ vectors.T

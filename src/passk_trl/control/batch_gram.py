@@ -1,14 +1,12 @@
 """The Gram matrix of a batch of training, from the rollouts it has."""
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from passk_trl.engine import at_rest_afterwards, put_to_rest
-from passk_trl.gradients import gram_matrix
+from passk_trl.engine import gram_of_trained
 from passk_trl.gradients.ranks import gather_list
 from passk_trl.outcomes import are_binary
 from passk_trl.sampling import batch_rollouts, check_probable
@@ -41,17 +39,7 @@ def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) 
     if not mixed:
         return gram_PP
     rollouts, mine = batch_rollouts(trainer, batch, rewards_PG, mixed)
-    with at_rest_afterwards(trainer):
-        measured = gram_matrix(
-            trainer.accelerator.unwrap_model(trainer.model_wrapped),
-            rollouts,
-            pad_token_id=trainer._tokenizer.pad_token_id,
-            temperature=trainer.temperature,
-            store="auto",
-            seed=trainer.state.global_step,
-            autocast=trainer.accelerator.autocast,
-            put_to_rest=partial(put_to_rest, trainer),
-        )
+    measured = gram_of_trained(trainer, rollouts, store="auto", seed=trainer.state.global_step)
     rows, finite = torch.tensor(gather_list(mine)), measured.gram_NN.diagonal().isfinite()
     kept = rows[finite]
     gram_PP[kept.unsqueeze(1), kept] = measured.gram_NN[finite][:, finite]

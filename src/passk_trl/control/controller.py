@@ -1,5 +1,6 @@
 """What a controller sees before each batch of training, and what it decides."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ class Decision:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-class Controller(TrainerCallback, ExportableState):
+class Controller(TrainerCallback, ExportableState, ABC):
     """
     Decides, batch by batch, the advantages of [`~passk_trl.PassKGRPOTrainer`], among whose callbacks it is.
 
@@ -64,9 +65,9 @@ class Controller(TrainerCallback, ExportableState):
     needs_reports = False
     remembered: tuple[str, ...] = ()
 
+    @abstractmethod
     def decide(self, now: Situation) -> Decision:
         """The advantages of a batch."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -95,13 +96,12 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
         share (`float`):
             λ, from 0 (pass@k) to 1 (pass@1).
         mean_weight (`float`, *optional*):
-            ω̄, the mean of the prompts' pass@k weights, by which λ compares like with like; if `None`, or so small that
-            the prompts it was measured on are solved, that of the batch.
+            ω̄, the mean of the prompts' pass@k weights, by which λ compares like with like; the batch's if `None`.
 
     Returns:
         `torch.Tensor` `(P, G)`.
     """
-    if mean_weight is None or mean_weight < SOLVED:
+    if mean_weight is None:
         mean_weight = max(SOLVED, mean_prompt_weight(rewards_PG, k))
     passk = passk_advantages(rewards_PG, k) / mean_weight
     return (1 - share) * passk + share * passk_advantages(rewards_PG, 1)

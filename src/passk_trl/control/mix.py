@@ -1,12 +1,7 @@
 """Mix: adds to pass@k's gradient as little of pass@1's as removes the conflict."""
 
-from collections.abc import Sequence
-
-import torch
-
-from passk_trl.interference import InterferenceReport
-
-from .controller import SOLVED, Controller, Decision, Situation, mixed_advantages
+from .controller import Controller, Decision, Situation, mixed_advantages
+from .two_gradients import two_gradients
 
 
 def smallest_share(inner_product: float, norm_squared: float, margin: float = 0.0) -> float:
@@ -48,26 +43,7 @@ class Mix(Controller):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        inner, norm, mean_weight = measured(now.reports[-self.probes :], now.k) if now.reports else (0.0, 0.0, 0.0)
-        share = smallest_share(inner / mean_weight, norm, self.margin) if mean_weight > SOLVED else 0.0
+        found = two_gradients(now.reports[-self.probes :], now.k)
+        share = smallest_share(found.inner_product, found.pass1_norm_squared, self.margin) if found else 0.0
+        mean_weight = found.mean_weight if found else None
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
-
-
-def measured(reports: Sequence[InterferenceReport], k: int) -> tuple[float, float, float]:
-    """
-    I_k, S_1 and the mean prompt weight at k, each averaged over reports.
-
-    Raises:
-        `ValueError`: if a report, of a run that was resumed with another k maybe, does not have k.
-    """
-    if any(k not in report.ks.tolist() for report in reports):
-        raise ValueError(
-            f"the latest probes did not measure pass_at_k={k}; add it to the monitor's ks, or start anew."
-        )
-    at_k = [report.ks.tolist().index(k) for report in reports]
-    rows = [
-        [float(r.inner_product[i]), r.pass1_norm_squared, float(r.mean_weight[i])]
-        for r, i in zip(reports, at_k, strict=True)
-    ]
-    inner, norm, mean_weight = torch.tensor(rows, dtype=torch.float64).mean(dim=0).tolist()
-    return inner, norm, mean_weight
