@@ -20,17 +20,23 @@ def success(
     rules: Sequence[str] = RULES,
 ) -> Tensor:
     """Success probability p of each of N rows of a task of [`passk_trl.tasks`], `(N,)`, differentiable."""
-    prompts = [prompt_ids(tokenizer, row) for row in rows for _ in rules]
-    texts = [demonstration({**row, "rule": rule}) + tokenizer.eos_token for row in rows for rule in rules]
-    completions = [tokenizer(text)["input_ids"] for text in texts]
-    ids = [torch.tensor(prompt + completion) for prompt, completion in zip(prompts, completions, strict=True)]
-    inputs = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    texts = [demonstration({**row, "rule": rule}) for row in rows for rule in rules]
+    log_probs = token_log_probs(model, tokenizer, [row for row in rows for _ in rules], texts)
+    return log_probs.sum(-1).exp().view(len(rows), len(rules)).sum(-1)
+
+
+def token_log_probs(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict], completions: list[str]
+) -> Tensor:
+    """Of each row's completion and the token that ends it, `(N, T)`, filled up with 0."""
+    prompts = [prompt_ids(tokenizer, row) for row in rows]
+    ids = [tokenizer(text + tokenizer.eos_token)["input_ids"] for text in completions]
+    whole = [torch.tensor(prompt + completion) for prompt, completion in zip(prompts, ids, strict=True)]
+    inputs = pad_sequence(whole, batch_first=True, padding_value=tokenizer.pad_token_id)
     log_probs = model(inputs[:, :-1]).logits.log_softmax(-1).gather(-1, inputs[:, 1:, None]).squeeze(-1)
-    position = torch.arange(1, inputs.size(1))
-    starts = torch.tensor([[len(prompt)] for prompt in prompts])
-    ends = torch.tensor([[len(each)] for each in ids])
-    of_completion = (position >= starts) & (position < ends)
-    return (log_probs * of_completion).sum(-1).exp().view(len(rows), len(rules)).sum(-1)
+    starts = [len(prompt) - 1 for prompt in prompts]
+    own = [row[start : start + len(each)] for row, start, each in zip(log_probs, starts, ids, strict=True)]
+    return pad_sequence(own, batch_first=True)
 
 
 def success_gradients(

@@ -15,8 +15,7 @@ from passk_trl.tasks import ambiguous_arithmetic
 @pytest.fixture
 def short(monkeypatch):
     """A build of a few steps, for what does not depend on how well the policy is trained."""
-    monkeypatch.setattr(policy, "EPOCHS", 1)
-    monkeypatch.setattr(policy, "QUESTIONS", 256)
+    monkeypatch.setattr(policy, "QUESTIONS", 64)
 
 
 def weights(path):
@@ -172,7 +171,7 @@ def test_a_killed_build_leaves_no_policy(tmp_path):
     code = f"""
 import os
 from passk_trl import policy
-policy.EPOCHS, policy.QUESTIONS = 1, 64
+policy.QUESTIONS = 64
 policy.PreTrainedTokenizerFast.save_pretrained = lambda *_: os.kill(os.getpid(), 9)  # the model is saved by then
 policy.build_policy({str(tmp_path / "policy")!r}, progress=False)
 """

@@ -10,7 +10,8 @@ from scipy.stats import t as student_t
 Run = dict[str, Any]
 PLAIN = "pass@8"
 TOLD = {
-    "ambiguous": "ambiguous wording: the minority's rule pulls against the majority's",
+    "ambiguous": "ambiguous wording: the minority's rule pulls against the majority's, and little else can be learnt",
+    "unboxed": "ambiguous wording, and a start that often forgets the box: much can be learnt beside",
     "plain": "difficulty alone, no ambiguity: nothing to lose",
     "strategies": "many strategies, of which the policy knows one: much to gain",
 }
@@ -22,7 +23,7 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
     commits = sorted({run["commit"] for run in runs})
     seeds = sorted({run["seed"] for run in runs})
     parts = [
-        "# Pass@8 without losing pass@1: every way to train, on three tasks",
+        "# Pass@8 without losing pass@1: every way to train, on four tasks",
         f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {', '.join(map(str, seeds))}, commit "
         f"{', '.join(commits)}. Exact success on 256 held-out questions; ± is a 95% interval over seeds. Kept: the "
         f"gain in pass@8 as a share of plain {PLAIN}'s. Time: of training, over plain {PLAIN}'s, probes included.",

@@ -53,7 +53,7 @@ MODEL = {
     "tie_word_embeddings": True,
     "initializer_range": 0.1,
 }
-EPOCHS, QUESTIONS, BATCH_SIZE = 11, 3200, 64  # questions per epoch
+QUESTIONS, BATCH_SIZE = 3200, 64  # questions per epoch
 MATRIX_LEARNING_RATE, LEARNING_RATE = 1e-2, 4e-3  # of Muon for the layers' matrices, of AdamW for all else
 
 # How often a demonstration of each rule is wrong by ten, as when a carry or a borrow is forgotten. More slips in the
@@ -70,15 +70,27 @@ class Demonstrations:
         name (`str`): of the task, and of the folder in the cache.
         questions (`Callable`): from a number and a seed to rows, with the rule that each demonstration follows.
         slips (`dict[str, float]`): how often one of each rule is wrong by ten.
+        unboxed (`dict[str, float]`, *optional*): how often one of each rule lacks the box that the verifier reads.
+        epochs (`int`): how often it sees 3,200 questions.
     """
 
     name: str
     questions: Callable[[int, int], Dataset]
     slips: dict[str, float]
+    unboxed: dict[str, float] | None = None
+    epochs: int = 11
 
 
 AMBIGUOUS = Demonstrations("ambiguous-arithmetic", tasks.ambiguous_arithmetic, SLIPS)
 PLAIN = Demonstrations("plain-arithmetic", tasks.plain_arithmetic, SLIPS)
+# Most of what is wrong is form, which training soon mends.
+UNBOXED = Demonstrations(
+    "ambiguous-unboxed",
+    tasks.ambiguous_arithmetic,
+    slips={"sum": 0.0, "difference": 0.0},
+    unboxed={"sum": 0.1, "difference": 0.6},
+    epochs=30,
+)
 # One strategy is known well, and the others are met.
 ONE_STRATEGY = Demonstrations(
     "many-strategies",
@@ -119,7 +131,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def demonstration(row: dict, slip: bool = False) -> str:
+def demonstration(row: dict, slip: bool = False, boxed: bool = True) -> str:
     r"""
     The completion the policy is shown for a row of `ambiguous_arithmetic`: the rule, then the boxed answer.
 
@@ -128,12 +140,15 @@ def demonstration(row: dict, slip: bool = False) -> str:
             Row with `rule` and `answer`.
         slip (`bool`, *optional*, defaults to `False`):
             Whether to be wrong by ten.
+        boxed (`bool`, *optional*, defaults to `True`):
+            Whether the answer is in the box it belongs in.
 
     Returns:
         `str`: Such as `"Difference \boxed{34}"`, without the token that ends the turn.
     """
     forgotten = (-10 if row["rule"] == "sum" else 10) if slip else 0
-    return rf"{row['rule'].capitalize()} \boxed{{{row['answer'] + forgotten}}}"
+    answer = str(row["answer"] + forgotten)
+    return f"{row['rule'].capitalize()} " + (rf"\boxed{{{answer}}}" if boxed else answer)
 
 
 def build_policy(
@@ -231,12 +246,17 @@ def _fingerprint(seed: int) -> str:
 def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int, shown: Demonstrations) -> list[tuple[list[int], list[int]]]:
     rng = random.Random(f"policy {seed}")
     # A fresh draw per epoch gives each question its hidden rule anew: the policy learns the odds, not the rule.
-    rows = [row for _ in range(EPOCHS) for row in shown.questions(QUESTIONS, rng.getrandbits(32))]
+    rows = [row for _ in range(shown.epochs) for row in shown.questions(QUESTIONS, rng.getrandbits(32))]
     prompts = tokenizer.apply_chat_template(
         [row["prompt"] for row in rows], add_generation_prompt=True, tokenize=False
     )
-    completions = [demonstration(row, rng.random() < shown.slips[row["rule"]]) + tokenizer.eos_token for row in rows]
+    completions = [_demonstrated(row, shown, rng) + tokenizer.eos_token for row in rows]
     return list(zip(tokenizer(prompts)["input_ids"], tokenizer(completions)["input_ids"], strict=True))
+
+
+def _demonstrated(row: dict, shown: Demonstrations, rng: random.Random) -> str:
+    slip = rng.random() < shown.slips[row["rule"]]
+    return demonstration(row, slip, boxed=shown.unboxed is None or rng.random() >= shown.unboxed[row["rule"]])
 
 
 def _train(model: Qwen2ForCausalLM, corpus: list[tuple[list[int], list[int]]], progress: bool) -> None:

@@ -7,7 +7,17 @@ from transformers import TrainerCallback
 import engines
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
-from passk_trl.control import Annealed, Controller, Decision, FixedMix, Governor, Guard, InterferenceWeights, Mix
+from passk_trl.control import (
+    Annealed,
+    Controller,
+    Decision,
+    FixedMix,
+    Governor,
+    Guard,
+    GuardedMix,
+    InterferenceWeights,
+    Mix,
+)
 from passk_trl.control.batch_gram import batch_gram
 from passk_trl.estimators import passk_advantages
 from ranks import run_ranks
@@ -80,8 +90,13 @@ class Kill(TrainerCallback):
 
 @pytest.mark.parametrize(
     "controller",
-    [lambda: Guard(horizon=1, rate=3.0), lambda: Governor(False), lambda: Mix(0.9, 1)],
-    ids=["guard", "governor", "mix"],
+    [
+        lambda: Guard(horizon=1, rate=3.0),
+        lambda: Governor(False),
+        lambda: Mix(0.9, 1),
+        lambda: GuardedMix(horizon=1, probes=1),
+    ],
+    ids=["guard", "governor", "mix", "guarded_mix"],
 )
 def test_a_killed_and_resumed_run_decides_as_one_that_was_not(controller, tmp_path):
     def trainer(name: str, *others):

@@ -5,6 +5,7 @@ from .baselines import Annealed, FixedMix
 from .controller import Controller, Decision, Situation
 from .governor import Governor
 from .guard import Guard
+from .guarded_mix import GuardedMix
 from .interference_weights import InterferenceWeights
 from .mix import Mix
 
@@ -18,6 +19,7 @@ __all__ = [
     "FixedMix",
     "Governor",
     "Guard",
+    "GuardedMix",
     "InterferenceWeights",
     "Mix",
     "Situation",
@@ -28,6 +30,7 @@ CONTROLLERS: dict[str, type[Controller]] = {
     "governor": Governor,
     "mix": Mix,
     "interference_weights": InterferenceWeights,
+    "guarded_mix": GuardedMix,
     "guard": Guard,
     "fixed_mix": FixedMix,
     "annealed": Annealed,

@@ -1,5 +1,9 @@
 """Mix: adds to pass@k's gradient as little of pass@1's as removes the conflict."""
 
+from collections.abc import Sequence
+
+from passk_trl.interference import InterferenceReport
+
 from .controller import Controller, Decision, Situation, mixed_advantages
 from .two_gradients import two_gradients
 
@@ -19,6 +23,14 @@ def smallest_share(inner_product: float, norm_squared: float, margin: float = 0.
     if norm_squared <= 0 or inner_product >= margin * norm_squared:
         return 0.0
     return (margin * norm_squared - inner_product) / (norm_squared - inner_product)
+
+
+def measured_share(reports: Sequence[InterferenceReport], k: int, margin: float = 0.0) -> tuple[float, float | None]:
+    """[`smallest_share`] by the mean of some reports, and the mean weight of its g_k; 0 and `None` without any."""
+    found = two_gradients(reports, k)
+    if found is None:
+        return 0.0, None
+    return smallest_share(found.inner_product, found.pass1_norm_squared, margin), found.mean_weight
 
 
 class Mix(Controller):
@@ -43,7 +55,5 @@ class Mix(Controller):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        found = two_gradients(now.reports[-self.probes :], now.k)
-        share = smallest_share(found.inner_product, found.pass1_norm_squared, self.margin) if found else 0.0
-        mean_weight = found.mean_weight if found else None
+        share, mean_weight = measured_share(now.reports[-self.probes :], now.k, self.margin)
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})

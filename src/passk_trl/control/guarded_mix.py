@@ -1,0 +1,40 @@
+"""GuardedMix: what the latest probes ask for, and more where pass@1 falls all the same."""
+
+from .controller import Decision, Situation, mixed_advantages
+from .guard import Guard
+from .mix import measured_share
+
+
+class GuardedMix(Guard):
+    """
+    [`Mix`] with the feedback of [`Guard`]: the share of pass@1's gradient that removes the measured conflict, to first
+    order, and on top of it what the rollouts of training show to be missing. Where pass@1 has risen it is [`Mix`].
+
+    Args:
+        floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`):
+            As for [`Guard`].
+        probes (`int`, *optional*, defaults to `4`):
+            As for [`Mix`].
+    """
+
+    needs_reports = True
+
+    def __init__(
+        self,
+        floor: float | None = None,
+        horizon: int = 20,
+        gain: float = 3.0,
+        rate: float = 0.05,
+        probes: int = 4,
+    ):
+        if probes < 1:
+            raise ValueError(f"probes={probes} is no number of probes; set at least 1.")
+        super().__init__(floor, horizon, gain, rate, start=0.0)
+        self.probes = probes
+
+    def decide(self, now: Situation) -> Decision:
+        measured, mean_weight = measured_share(now.reports[-self.probes :], now.k)
+        correction = max(0.0, self.wanted_share(now.rewards_PG))
+        share = min(1.0, measured + correction)
+        figures = {"share": share, "correction": correction, "pass@1": self.running}
+        return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), figures)

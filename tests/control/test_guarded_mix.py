@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from passk_trl.control import GuardedMix, Mix
+from situations import report, rewards, situation
+
+
+EASY, HARD = rewards([12] * 4), rewards([4] * 4)
+
+
+def test_while_pass1_holds_it_is_mix():
+    guarded = GuardedMix(horizon=2)
+    for batch in (HARD, HARD, EASY, EASY):
+        now = situation(batch, [report(True)])
+        torch.testing.assert_close(guarded.decide(now).advantages_PG, Mix().decide(now).advantages_PG)
+
+
+def test_where_pass1_falls_all_the_same_it_mixes_more():
+    guarded = GuardedMix(horizon=2, gain=0.1, rate=0.02)
+    probed = [report(True)]
+    measured = Mix().decide(situation(EASY, probed)).figures["share"]
+    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (EASY, EASY, HARD, HARD, HARD)]
+    assert shares[:2] == [measured] * 2
+    assert measured < shares[2] < shares[3] < shares[4] < 1
+    # Of the running mean over two batches 4/16, 6/16, and 7/16 were missing.
+    assert shares[4] - measured == pytest.approx(0.1 * 7 / 16 + 0.02 * (4 + 6 + 7) / 16)
+
+
+def test_without_a_probe_the_guard_is_all_there_is():
+    decision = GuardedMix(floor=0.5, horizon=1).decide(situation(HARD))
+    assert decision.figures["share"] == pytest.approx((3.0 + 0.05) * 0.25)
+
+
+def test_what_it_remembers_makes_another_go_on_alike():
+    first, second = GuardedMix(horizon=2), GuardedMix(horizon=2)
+    for batch in (EASY, EASY, HARD):
+        first.decide(situation(batch))
+    for name, value in first.state()["attributes"].items():
+        setattr(second, name, value)
+    assert first.decide(situation(HARD)).figures == second.decide(situation(HARD)).figures
+
+
+def test_no_probes_to_average_are_refused():
+    with pytest.raises(ValueError, match="probes=0 is no number of probes"):
+        GuardedMix(probes=0)
