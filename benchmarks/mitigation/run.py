@@ -51,6 +51,8 @@ def methods() -> dict[str, Method]:
         "pass@8": Method(),
         "pass@1": Method({"pass_at_k": 1}),
         "GRPO": Method({"advantage_estimator": "grpo"}),
+        "PKPO s": Method({**passk, "advantage_estimator": "none"}),
+        "PKPO sloo": Method({**passk, "advantage_estimator": "loo"}),
         "PKPO sloo_minus_one": Method({**passk, "advantage_estimator": "loo_minus_one"}),
         "Pass@k Training": Method({**passk, "advantage_estimator": "analytic"}),
         "MaxRL": Method({"objective": "maxrl"}),

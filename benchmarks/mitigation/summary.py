@@ -8,73 +8,99 @@ from scipy.stats import t as student_t
 
 
 Run = dict[str, Any]
-PLAIN = "pass@8"
+PLAIN, TARGET = "pass@8", 0.9
 TOLD = {
     "ambiguous": "ambiguous wording: the minority's rule pulls against the majority's, and little else can be learnt",
     "unboxed": "ambiguous wording, and a start that often forgets the box: much can be learnt beside",
     "plain": "difficulty alone, no ambiguity: nothing to lose",
     "strategies": "many strategies, of which the policy knows one: much to gain",
 }
-DRAWN_OVER_TRAINING = (PLAIN, "pass@1", "governor", "mix", "interference weights", "guard")
+DRAWN_OVER_TRAINING = (PLAIN, "pass@1", "mix", "guarded mix", "interference weights", "guard")
 
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
     """Writes both files and returns the text of the first. A method's place among `methods` is its colour and mark."""
-    commits = sorted({run["commit"] for run in runs})
-    seeds = sorted({run["seed"] for run in runs})
+    of_task = {task: [run for run in runs if run["task"] == task] for task in TOLD}
+    seeds, commits = (", ".join(sorted({str(run[name]) for run in runs})) for name in ("seed", "commit"))
     parts = [
         "# Pass@8 without losing pass@1: every way to train, on four tasks",
-        f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {', '.join(map(str, seeds))}, commit "
-        f"{', '.join(commits)}. Exact success on 256 held-out questions; ± is a 95% interval over seeds. Kept: the "
-        f"gain in pass@8 as a share of plain {PLAIN}'s. Time: of training, over plain {PLAIN}'s, probes included.",
+        f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {seeds}, commit {commits}. Exact "
+        f"success on 256 held-out questions; ± is a 95% interval over seeds.",
+        f"Change of pass@1, and the share of plain {PLAIN}'s gain in pass@8 that is kept; **bold** where at least "
+        f"{TARGET:.0%} is kept with pass@1 no lower than at the start:",
+        _overview([method for method in methods if any(run["method"] == method for run in runs)], of_task),
         "![Where each method ends, and how it gets there](mitigation.png)",
+        f"Kept: the gain in pass@8 as a share of plain {PLAIN}'s. Time: the processor's in training, over plain "
+        f"{PLAIN}'s, probes included. Within reach: the most that could be kept with pass@1 no lower, by what the "
+        "policy can apply at the end, had it but named its rules otherwise (`frontier.py`).",
     ]
-    for task in TOLD:
-        of_task = [run for run in runs if run["task"] == task]
-        if of_task:
-            parts += [f"## {task}", f"{TOLD[task].capitalize()}.", _table(of_task)]
+    for task, told in TOLD.items():
+        if of_task[task]:
+            parts += [f"## {task}", f"{told.capitalize()}.", _table(methods, of_task[task])]
     text = "\n\n".join(parts) + "\n"
     (folder / "results.md").write_text(text)
     _draw(runs, methods, folder / "mitigation.png")
     return text
 
 
-def _table(runs: list[Run]) -> str:
-    plain = [run for run in runs if run["method"] == PLAIN]
-    gains = [_change(run, "passk") for run in plain]
-    # As a share of what may be nothing it would mean nothing.
-    gain = mean(gains) if gains and mean(gains) > _margin(gains) else float("nan")
-    seconds = mean(run["seconds"] for run in plain) if plain else float("nan")
-    start = runs[0]
-    lines = [
-        f"From pass@1 {start['pass1'][0]:.3f} and pass@8 {start['passk'][0]:.3f}:",
-        "",
-        "| method | runs | pass@1 | pass@8 | kept | time |",
-        "|---|---|---|---|---|---|",
-    ]
-    for method in dict.fromkeys(run["method"] for run in runs):
-        own = [run for run in runs if run["method"] == method]
-        pass1, passk = ([_change(run, name) for run in own] for name in ("pass1", "passk"))
-        ratio = mean(run["seconds"] for run in own) / seconds
-        lines.append(
-            f"| {method} | {len(own)} | {_interval(pass1)} | {_interval(passk)} | {mean(passk) / gain:.0%} | "
-            f"{ratio:.2f} |"
-        )
+def _overview(methods: list[str], of_task: dict[str, list[Run]]) -> str:
+    tasks = [task for task, runs in of_task.items() if runs]
+    lines = ["| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    for method in methods:
+        cells = []
+        for task in tasks:
+            own = [run for run in of_task[task] if run["method"] == method]
+            if not own:
+                cells.append("")
+                continue
+            pass1, kept = mean(_changes(own, "pass1")), mean(_changes(own, "passk")) / _plain_gain(of_task[task])
+            cell = f"{pass1:+.3f}, {kept:.0%}"
+            cells.append(f"**{cell}**" if pass1 >= 0 and kept >= TARGET else cell)
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _change(run: Run, name: str) -> float:
-    return run[name][-1] - run[name][0]
+def _table(methods: list[str], runs: list[Run]) -> str:
+    gain = _plain_gain(runs)
+    seconds = mean(run["seconds"] for run in runs if run["method"] == PLAIN)
+    has_frontier = runs[0]["reachable"] is not None
+    lines = [
+        f"From pass@1 {runs[0]['pass1'][0]:.3f} and pass@8 {runs[0]['passk'][0]:.3f}:",
+        "",
+        "| method | runs | pass@1 | pass@8 | kept | time |" + " within reach |" * has_frontier,
+        "|---|---|---|---|---|---|" + "---|" * has_frontier,
+    ]
+    for method in methods:
+        own = [run for run in runs if run["method"] == method]
+        if not own:
+            continue
+        pass1, passk = (_changes(own, name) for name in ("pass1", "passk"))
+        ratio = mean(run["seconds"] for run in own) / seconds
+        kept = _interval([change / gain for change in passk], "{:.0%}")
+        line = f"| {method} | {len(own)} | {_interval(pass1)} | {_interval(passk)} | {kept} | {ratio:.2f} |"
+        lines.append(line + (f" {mean(run['reachable'] for run in own) / gain:.0%} |" if has_frontier else ""))
+    return "\n".join(lines)
 
 
-def _interval(values: list[float]) -> str:
-    return f"{mean(values):+.3f}" + (f" ± {_margin(values):.3f}" if len(values) > 1 else "")
+def _plain_gain(runs: list[Run]) -> float:
+    gains = _changes([run for run in runs if run["method"] == PLAIN], "passk")
+    # As a share of what may be nothing it would mean nothing.
+    return mean(gains) if gains and mean(gains) > _margin(gains) else float("nan")
+
+
+def _changes(runs: list[Run], name: str) -> list[float]:
+    return [run[name][-1] - run[name][0] for run in runs]
+
+
+def _interval(values: list[float], form: str = "{:+.3f}") -> str:
+    margin = " ± " + form.format(_margin(values)).lstrip("+") if len(values) > 1 else ""
+    return form.format(mean(values)) + margin
 
 
 def _margin(values: list[float]) -> float:
-    return (
-        float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    )
+    if len(values) < 2:
+        return 0.0
+    return float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
 
 
 def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
@@ -82,7 +108,7 @@ def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
     tasks = [task for task in TOLD if any(run["task"] == task for run in runs)]
-    figure = Figure(figsize=(4.6 * len(tasks), 11), layout="constrained")
+    figure = Figure(figsize=(4 * len(tasks), 11.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(tasks), squeeze=False)
     for column, task in enumerate(tasks):
@@ -92,26 +118,30 @@ def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
         for row, name, label in ((1, "pass1", "pass@1"), (2, "passk", "pass@8")):
             _draw_training(axes[row][column], of_task, methods, name, label)
     axes[1][0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=9)
+    figure.savefig(path, dpi=100)
 
 
 def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
     axis.axvline(0, color="0.7", linewidth=1)
-    for method in dict.fromkeys(run["method"] for run in runs):
-        number = methods.index(method)
+    for number, method in enumerate(methods):
         own = [run for run in runs if run["method"] == method]
-        pass1, passk = ([_change(run, name) for run in own] for name in ("pass1", "passk"))
+        if not own:
+            continue
+        pass1, passk = (_changes(own, name) for name in ("pass1", "passk"))
         axis.errorbar(
             mean(pass1),
             mean(passk),
             xerr=_margin(pass1),
             yerr=_margin(passk),
-            marker="os^Dv<>PX*hpd8"[number % 14],
+            marker="os^Dv<>PX*hpd8Hx+1"[number % 18],
+            markersize=7,
+            linestyle="none",
             color=f"C{number % 10}",
             elinewidth=0.7,
+            label=method,
         )
-        axis.annotate(method, (mean(pass1), mean(passk)), xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axis.margins(x=0.35, y=0.1)  # for the names
+    axis.axhline(TARGET * _plain_gain(runs), color="0.7", linewidth=1, linestyle=":")
     axis.set_xlabel("change of pass@1")
     axis.set_ylabel("change of pass@8")
 

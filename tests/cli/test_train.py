@@ -107,6 +107,18 @@ def test_no_prompt_is_probed_that_is_trained_on(tmp_path, model, monkeypatch, ca
         arguments_of(tmp_path, model, dataset_probe_split="train")
 
 
+def test_the_batch_itself_can_be_probed(tmp_path, model, capsys):
+    changes = {
+        "dataset_probe_split": "batch",
+        "per_device_train_batch_size": 64,
+        "monitor": {"every": 2, "num_prompts": 8},
+    }
+    main(["--config", recipe(tmp_path, model, **changes), "--dry-run"])
+    assert "8 prompts of the batch every 2 steps" in capsys.readouterr().out
+    main(["--config", recipe(tmp_path, model, **changes)])
+    assert [record["step"] for record in read_records(tmp_path / "run" / "conflict.jsonl")] == [2, 4]
+
+
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_a_block_turns_a_controller_on(name, tmp_path, model):
     [_, controller] = arguments_of(tmp_path, model, mitigation={"controller": name})["callbacks"]

@@ -108,7 +108,9 @@ def dry_run(
         rows["batch"] = _batch(training_args, engine)
     if probe is not None:
         every = f" every {probe.every} steps" if hasattr(probe, "every") else ""
-        rows["probe"] = f"{probe.num_prompts} prompts x {probe.num_rollouts} rollouts{every}"
+        of_batch = getattr(probe, "probe_dataset", True) is None
+        what = "of the batch" if of_batch else f"x {probe.num_rollouts} rollouts"
+        rows["probe"] = f"{probe.num_prompts} prompts {what}{every}"
     rows["memory"] = _told(memory(training_args, model_args, model, engine, longest, probe, trains), engine)
     if engine.stage < 3 and engine.processes > 1:
         divided = Engine("ZeRO-3", engine.processes, 3)

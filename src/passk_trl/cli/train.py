@@ -46,6 +46,9 @@ and the arguments of that one; without it, plain pass@k is trained.
 
 reward_funcs and dataset_name may be import paths, which run the code they name."""
 
+# The `dataset_probe_split` that is no split.
+PROBE_BATCH = "batch"
+
 
 @dataclass
 class TrainArguments(PromptArguments):
@@ -55,7 +58,8 @@ class TrainArguments(PromptArguments):
     Args:
         dataset_probe_split (`str`, *optional*):
             Split whose prompts the monitor probes, but for those that are trained on too. If `None`, the split
-            `probe` where there is one, else the test split.
+            `probe` where there is one, else the test split. With `"batch"` it probes the batch just trained on, and
+            generates nothing.
         hold_out_prompts (`int`, *optional*):
             Prompts to hold out of the training split, by what they say, for the monitor to probe instead.
         monitor (`dict`, *optional*):
@@ -73,7 +77,8 @@ class TrainArguments(PromptArguments):
         default=None,
         metadata={
             "help": "Split whose prompts the monitor probes, but for those that are trained on too. If `None`, the "
-            "split `probe` where there is one, else the test split."
+            "split `probe` where there is one, else the test split. With 'batch' it probes the batch just trained "
+            "on, and generates nothing."
         },
     )
     hold_out_prompts: int | None = field(
@@ -167,7 +172,8 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
     if training_args.eval_strategy != "no":
         used["eval"] = ("dataset_test_split", script_args.dataset_test_split)
-    if script_args.monitor is not None and script_args.hold_out_prompts is None:
+    probes_batch = script_args.dataset_probe_split == PROBE_BATCH
+    if script_args.monitor is not None and script_args.hold_out_prompts is None and not probes_batch:
         default = "probe" if "probe" in splits else script_args.dataset_test_split
         used["probe"] = ("dataset_probe_split", script_args.dataset_probe_split or default)
     for setting, split in used.values():
@@ -177,14 +183,14 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
                 f"{setting}."
             )
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
-    if script_args.monitor is not None or script_args.hold_out_prompts is not None:
+    if "probe" in data or script_args.hold_out_prompts is not None:
         data["train"], data["probe"] = _apart(data, script_args)
     rewards = checked_rewards(script_args, data)
     monitors = []
     if isinstance(script_args.monitor, dict):
-        monitor = ConflictMonitor(data["probe"], **script_args.monitor)
+        monitor = ConflictMonitor(data.get("probe"), **script_args.monitor)
         monitors.append(monitor)
-        if monitor.num_rollouts <= training_args.pass_at_k:
+        if not probes_batch and monitor.num_rollouts <= training_args.pass_at_k:
             raise ValueError(
                 f"monitor.num_rollouts={monitor.num_rollouts} shows k up to {monitor.num_rollouts - 1} only, not "
                 f"pass_at_k={training_args.pass_at_k}; set it to {training_args.pass_at_k + 1} or more."
