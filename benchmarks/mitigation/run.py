@@ -73,10 +73,10 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
     """One run: exact pass@1 and pass@8 over training, what was decided, and what the skills learnt would allow."""
     sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
     import torch
-    from frontier import reachable_gain, skills
     from transformers import AutoTokenizer, TrainerCallback
 
     from exact_success import success
+    from frontier import reachable_gain, skills
     from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer, policy, tasks
     from passk_trl.rewards import exact_match_reward
 

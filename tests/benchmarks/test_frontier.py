@@ -4,10 +4,10 @@ from itertools import product
 
 import pytest
 import torch
-from exact_success import success
-from frontier import Skills, best_pass_at_k, pass_at_k, reachable_gain, skills
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from exact_success import success
+from frontier import Skills, best_pass_at_k, pass_at_k, reachable_gain, skills
 from passk_trl.tasks import ambiguous_arithmetic
 
 
