@@ -9,13 +9,12 @@ import re
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from exact_success import token_log_probs
 from passk_trl.policy import demonstration
-from passk_trl.tasks import RULES, WORDINGS
+from passk_trl.tasks import RULES, odds_of_difference
 
 
 class Skills(NamedTuple):
@@ -34,7 +33,7 @@ def skills(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: lis
         completions += [demonstration({"rule": rule, "answer": apply(a, b)}) for rule, apply in RULES.items()]
     with torch.no_grad():
         log_probs = token_log_probs(model, tokenizer, [row for row in rows for _ in RULES], completions).double()
-    difference = torch.tensor([0.25 * (1 + 0.3 * WORDINGS[row["wording"]]) for row in rows], dtype=torch.float64)
+    difference = torch.tensor([odds_of_difference(row["wording"]) for row in rows], dtype=torch.float64)
     return Skills(
         log_probs[:, 0].exp().view(-1, 2),
         log_probs[:, 1:].sum(dim=1).exp().view(-1, 2),
@@ -42,35 +41,39 @@ def skills(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: lis
     )
 
 
-def pass_at_k(of: Skills, named_N2: Tensor, k: int) -> Tensor:
-    """Of each question, expected over the rule that is asked for."""
+def expected_pass_at_k(of: Skills, k: int, named_N2: Tensor | None = None) -> Tensor:
+    """Of each question, `(N,)`, over the rule that is asked for; with the rules named otherwise if `named_N2`."""
+    named_N2 = of.named_N2 if named_N2 is None else named_N2
     return (of.odds_N2 * (1 - (1 - named_N2 * of.applied_N2) ** k)).sum(dim=1)
 
 
-def best_pass_at_k(of: Skills, k: int, pass1: float) -> float:
-    """The highest mean pass@k among all ways of naming the rules whose mean pass@1 is at least `pass1`."""
-    shares = torch.linspace(0, 1, 501, dtype=torch.float64)
-    named = torch.stack([1 - shares, shares], dim=1)  # (ways, 2)
-    each = [
-        torch.stack([pass_at_k(of, way, attempts) for way in named], dim=1)  # (N, ways)
-        for attempts in (1, k)
-    ]
+def best_pass_at_k(of: Skills, k: int, pass1: float, ways: int = 501) -> float:
+    """The highest mean pass@k of all ways to name the rules whose mean pass@1 is at least `pass1`; NaN if none."""
+    shares = torch.linspace(0, 1, ways, dtype=torch.float64)
+    named = torch.stack([1 - shares, shares], dim=1)
+    of_pass1, of_passk = (
+        torch.stack([expected_pass_at_k(of, attempts, way) for way in named], dim=1) for attempts in (1, k)
+    )  # (N, ways)
 
     def means(multiplier: float) -> tuple[float, float]:
-        best = (each[1] + multiplier * each[0]).argmax(dim=1, keepdim=True)
-        return float(each[0].gather(1, best).mean()), float(each[1].gather(1, best).mean())
+        best = (of_passk + multiplier * of_pass1).argmax(dim=1, keepdim=True)
+        return float(of_pass1.gather(1, best).mean()), float(of_passk.gather(1, best).mean())
 
-    # Both are concave in how often a rule is named, so a multiplier finds every point of the frontier.
-    most = 1e3
-    if means(most)[0] < pass1:
+    # Both are concave in how often a rule is named, so that a multiplier finds every point of the frontier.
+    below, above = 0.0, 1e3
+    if means(below)[0] >= pass1:
+        return means(below)[1]
+    if means(above)[0] < pass1:
         return float("nan")
-    if means(0.0)[0] >= pass1:
-        return means(0.0)[1]
-    multiplier = brentq(lambda m: means(m)[0] - pass1, 0.0, most, xtol=1e-6)
-    return means(multiplier)[1]
+    for _ in range(60):
+        middle = (below + above) / 2
+        below, above = (middle, above) if means(middle)[0] < pass1 else (below, middle)
+    (less, more_passk), (enough, passk) = means(below), means(above)
+    return passk + (more_passk - passk) * (enough - pass1) / (enough - less)
 
 
 def reachable_gain(start: Skills, end: Skills, k: int) -> float:
     """By how much pass@k could rise from the start, with pass@1 no lower, by the skills of the end."""
-    pass1, passk = (float(pass_at_k(start, start.named_N2, attempts).mean()) for attempts in (1, k))
-    return best_pass_at_k(end, k, pass1) - passk
+    return best_pass_at_k(end, k, float(expected_pass_at_k(start, 1).mean())) - float(
+        expected_pass_at_k(start, k).mean()
+    )

@@ -141,6 +141,9 @@ def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
             elinewidth=0.7,
             label=method,
         )
+    if runs[0]["reachable"] is not None:
+        reachable = [run["reachable"] for run in runs if run["method"] == PLAIN]
+        axis.plot(0, mean(reachable), "k*", markersize=12, label=f"within reach of {PLAIN}'s skills")
     axis.axhline(TARGET * _plain_gain(runs), color="0.7", linewidth=1, linestyle=":")
     axis.set_xlabel("change of pass@1")
     axis.set_ylabel("change of pass@8")

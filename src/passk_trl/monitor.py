@@ -16,7 +16,7 @@ from datasets import Dataset
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from .displacement import Displacement
 from .engine import gram_of_trained
@@ -263,7 +263,7 @@ class ConflictMonitor(TrainerCallback):
         rollouts = "num_rollouts"
         if self.probe_dataset is None:
             rollouts, self.num_rollouts = "num_generations", trainer.num_generations
-            _check_batch(trainer, self.num_prompts)
+            check_batch(trainer.args, self.num_prompts)
         else:
             check_columns(trainer, self.probe_dataset)
             _warn_if_trained_on(self.probe_dataset, trainer)
@@ -589,14 +589,18 @@ def _warn_if_trained_on(probe_dataset: Dataset, trainer: GRPOTrainer) -> None:
         )
 
 
-def _check_batch(trainer: GRPOTrainer, num_prompts: int) -> None:
-    prompts = trainer.args.generation_batch_size // trainer.num_generations
+def check_batch(args: GRPOConfig, num_prompts: int) -> None:
+    """
+    Raises:
+        `ValueError`: if a batch of training has too few prompts for a probe, or not all that was sampled.
+    """
+    prompts = args.generation_batch_size // args.num_generations
     if prompts < num_prompts:
         raise ValueError(
             f"num_prompts={num_prompts} is more than the {prompts} prompts of a training batch, which is probed "
             "without a probe_dataset; lower num_prompts or raise generation_batch_size."
         )
-    if trainer.mask_truncated_completions:
+    if args.mask_truncated_completions:
         raise ValueError(
             "mask_truncated_completions=True leaves nothing of truncated completions in the training batch, which is "
             "probed without a probe_dataset; give one, or set it to False."

@@ -108,9 +108,14 @@ def ambiguous_arithmetic(
         )
 
     def rule_of(wording: str, rng: random.Random) -> str:
-        return "difference" if rng.random() < minority_share * (1 + cue * WORDINGS[wording]) else "sum"
+        return "difference" if rng.random() < odds_of_difference(wording, minority_share, cue) else "sum"
 
     return _questions(f"ambiguous_arithmetic {split} {seed}", num_prompts, split, rule_of)
+
+
+def odds_of_difference(wording: str, minority_share: float = 0.25, cue: float = 0.3) -> float:
+    """The probability that a question of [`ambiguous_arithmetic`] in these words asks for the difference."""
+    return minority_share * (1 + cue * WORDINGS[wording])
 
 
 def plain_arithmetic(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from exact_success import success
-from frontier import Skills, best_pass_at_k, pass_at_k, reachable_gain, skills
+from frontier import Skills, best_pass_at_k, expected_pass_at_k, reachable_gain, skills
 from passk_trl.tasks import ambiguous_arithmetic
 
 
@@ -24,9 +24,10 @@ def test_no_way_to_name_the_rules_is_beyond_the_frontier_and_one_is_on_it(pass1)
     reached = []
     for first, second in product(shares.tolist(), repeat=2):
         named_N2 = torch.tensor([[1 - first, first], [1 - second, second]], dtype=torch.float64)
-        if float(pass_at_k(of, named_N2, 1).mean()) >= pass1:
-            reached.append(float(pass_at_k(of, named_N2, 8).mean()))
-    assert max(reached) == pytest.approx(best_pass_at_k(of, 8, pass1), abs=2e-3)
+        if float(expected_pass_at_k(of, 1, named_N2).mean()) >= pass1:
+            reached.append(float(expected_pass_at_k(of, 8, named_N2).mean()))
+    best = best_pass_at_k(of, 8, pass1)
+    assert best - 2e-3 < max(reached) < best + 1e-5  # two questions, so the grid's steps are coarse from below
 
 
 def test_a_pass1_that_no_way_has_is_out_of_reach():
@@ -46,6 +47,6 @@ def test_skills_are_what_success_is_made_of(policy_path):
     with torch.no_grad():
         exact_N = success(model, tokenizer, rows).double()
     # Success also counts a right answer under the wrong rule's name, of which there is next to none.
-    torch.testing.assert_close(pass_at_k(of._replace(odds_N2=asked_N2), of.named_N2, 1), exact_N, rtol=0, atol=0.02)
+    torch.testing.assert_close(expected_pass_at_k(of._replace(odds_N2=asked_N2), 1), exact_N, rtol=0, atol=0.02)
     assert of.odds_N2.sum(dim=1).eq(1).all()
     assert of.odds_N2[:, 1].min() < 0.2 < 0.3 < of.odds_N2[:, 1].max()

@@ -14,6 +14,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.control import CONTROLLERS
 from passk_trl.control.controller import check_controllable
+from passk_trl.monitor import check_batch
 from passk_trl.probe_sets import hold_out, overlap
 from passk_trl.report import write_report
 
@@ -46,7 +47,7 @@ and the arguments of that one; without it, plain pass@k is trained.
 
 reward_funcs and dataset_name may be import paths, which run the code they name."""
 
-# The `dataset_probe_split` that is no split.
+# The `dataset_probe_split` that need not be a split.
 PROBE_BATCH = "batch"
 
 
@@ -172,7 +173,7 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
     if training_args.eval_strategy != "no":
         used["eval"] = ("dataset_test_split", script_args.dataset_test_split)
-    probes_batch = script_args.dataset_probe_split == PROBE_BATCH
+    probes_batch = script_args.dataset_probe_split == PROBE_BATCH and PROBE_BATCH not in splits
     if script_args.monitor is not None and script_args.hold_out_prompts is None and not probes_batch:
         default = "probe" if "probe" in splits else script_args.dataset_test_split
         used["probe"] = ("dataset_probe_split", script_args.dataset_probe_split or default)
@@ -190,7 +191,9 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     if isinstance(script_args.monitor, dict):
         monitor = ConflictMonitor(data.get("probe"), **script_args.monitor)
         monitors.append(monitor)
-        if not probes_batch and monitor.num_rollouts <= training_args.pass_at_k:
+        if probes_batch:
+            check_batch(training_args, monitor.num_prompts)
+        elif monitor.num_rollouts <= training_args.pass_at_k:
             raise ValueError(
                 f"monitor.num_rollouts={monitor.num_rollouts} shows k up to {monitor.num_rollouts - 1} only, not "
                 f"pass_at_k={training_args.pass_at_k}; set it to {training_args.pass_at_k + 1} or more."

@@ -33,6 +33,8 @@ class Aggregated(Controller):
             aggregation: Any = importlib.import_module("torchjd.aggregation")
         except ImportError as error:
             raise ImportError("'aggregated' needs TorchJD; pip install 'torchjd[quadprog_projector]'.") from error
+        if probes < 1:
+            raise ValueError(f"probes={probes} is no number of probes; set at least 1.")
         if aggregator not in AGGREGATORS:
             raise ValueError(f"aggregator={aggregator!r} is unknown; set one of {', '.join(AGGREGATORS)}.")
         self.weighting = getattr(aggregation, f"{aggregator}Weighting")()

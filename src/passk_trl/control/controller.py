@@ -76,9 +76,19 @@ class Controller(TrainerCallback, ExportableState, ABC):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes up what the checkpoint has that training resumes from."""
+        """
+        Takes up what the checkpoint has that training resumes from.
+
+        Raises:
+            `ValueError`: if it is of a controller of this name that remembered something else.
+        """
         # A checkpoint of a run without this controller knows nothing of it; the next will ask for its place.
         kept = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        if set(kept["attributes"]) != set(self.remembered):
+            raise ValueError(
+                f"the checkpoint's {type(self).__name__} remembers {', '.join(kept['attributes'])}, not "
+                f"{', '.join(self.remembered)}: it is of another version; resume with that one, or start anew."
+            )
         if state.global_step > 0:
             for name, value in kept["attributes"].items():
                 setattr(self, name, value)

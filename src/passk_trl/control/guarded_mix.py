@@ -7,11 +7,12 @@ from .mix import measured_share
 
 class GuardedMix(Guard):
     """
-    [`Mix`] with the feedback of [`Guard`]: the share of pass@1's gradient that removes the measured conflict, to first
-    order, and on top of it what the rollouts of training show to be missing. Where pass@1 has risen it is [`Mix`].
+    [`Mix`] and [`Guard`]: the share of pass@1's gradient that removes the conflict of the latest probes, to first
+    order, and on top of it what the rollouts of training show to be lacking. While pass@1 holds it is [`Mix`], and
+    without probes [`Guard`].
 
     Args:
-        floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`):
+        floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`), margin (`float`):
             As for [`Guard`].
         probes (`int`, *optional*, defaults to `4`):
             As for [`Mix`].
@@ -25,11 +26,12 @@ class GuardedMix(Guard):
         horizon: int = 20,
         gain: float = 3.0,
         rate: float = 0.05,
+        margin: float = 1.0,
         probes: int = 4,
     ):
         if probes < 1:
             raise ValueError(f"probes={probes} is no number of probes; set at least 1.")
-        super().__init__(floor, horizon, gain, rate, start=0.0)
+        super().__init__(floor, horizon, gain, rate, 0.0, margin)
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
