@@ -8,14 +8,14 @@ from scipy.stats import t as student_t
 
 
 Run = dict[str, Any]
-PLAIN, TARGET = "pass@8", 0.9
+BASELINE, TARGET = "pass@8", 0.9
 TOLD = {
     "ambiguous": "ambiguous wording: the minority's rule pulls against the majority's, and little else can be learnt",
     "unboxed": "ambiguous wording, and a start that often forgets the box: much can be learnt beside",
     "plain": "difficulty alone, no ambiguity: nothing to lose",
     "strategies": "many strategies, of which the policy knows one: much to gain",
 }
-DRAWN_OVER_TRAINING = (PLAIN, "pass@1", "mix", "guarded mix", "interference weights", "guard")
+DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "interference weights", "guard")
 
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
@@ -25,14 +25,16 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
     parts = [
         "# Pass@8 without losing pass@1: every way to train, on four tasks",
         f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {seeds}, commit {commits}. Exact "
-        f"success on 256 held-out questions; ± is a 95% interval over seeds.",
-        f"Change of pass@1, and the share of plain {PLAIN}'s gain in pass@8 that is kept; **bold** where at least "
-        f"{TARGET:.0%} is kept with pass@1 no lower than at the start:",
+        "success on 256 held-out questions; ± is a 95% interval over the seeds of training: start policies and "
+        "questions are the same in all. Steps are equal; what probes generate on top is in the time.",
+        f"Change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept, on average over seeds; "
+        f"**bold** where at least {TARGET:.0%} is kept with pass@1 no lower than at the start:",
         _overview([method for method in methods if any(run["method"] == method for run in runs)], of_task),
         "![Where each method ends, and how it gets there](mitigation.png)",
-        f"Kept: the gain in pass@8 as a share of plain {PLAIN}'s. Time: the processor's in training, over plain "
-        f"{PLAIN}'s, probes included. Within reach: the most that could be kept with pass@1 no lower, by what the "
-        "policy can apply at the end, had it but named its rules otherwise (`frontier.py`).",
+        f"Kept: the gain in pass@8 as a share of plain {BASELINE}'s with the same seeds. Time: the processor's in "
+        f"training, over plain {BASELINE}'s, probes included. Within reach: the most of that gain that could be had "
+        "with pass@1 no lower, by what this method's policy can apply at the end, had it but named its rules "
+        "otherwise (`frontier.py`).",
     ]
     for task, told in TOLD.items():
         if of_task[task]:
@@ -53,7 +55,7 @@ def _overview(methods: list[str], of_task: dict[str, list[Run]]) -> str:
             if not own:
                 cells.append("")
                 continue
-            pass1, kept = mean(_changes(own, "pass1")), mean(_changes(own, "passk")) / _plain_gain(of_task[task])
+            pass1, (kept, _) = mean(_changes(own, "pass1")), _kept(own, of_task[task])
             cell = f"{pass1:+.3f}, {kept:.0%}"
             cells.append(f"**{cell}**" if pass1 >= 0 and kept >= TARGET else cell)
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
@@ -61,11 +63,13 @@ def _overview(methods: list[str], of_task: dict[str, list[Run]]) -> str:
 
 
 def _table(methods: list[str], runs: list[Run]) -> str:
-    gain = _plain_gain(runs)
-    seconds = mean(run["seconds"] for run in runs if run["method"] == PLAIN)
+    start = {(run["pass1"][0], run["passk"][0]) for run in runs}
+    if len(start) > 1:
+        raise ValueError(f"runs of {runs[0]['task']} start from different policies, {start}; remove results.jsonl.")
+    [(pass1_start, passk_start)] = start
     has_frontier = runs[0]["reachable"] is not None
     lines = [
-        f"From pass@1 {runs[0]['pass1'][0]:.3f} and pass@8 {runs[0]['passk'][0]:.3f}:",
+        f"From pass@1 {pass1_start:.3f} and pass@8 {passk_start:.3f}:",
         "",
         "| method | runs | pass@1 | pass@8 | kept | time |" + " within reach |" * has_frontier,
         "|---|---|---|---|---|---|" + "---|" * has_frontier,
@@ -74,27 +78,42 @@ def _table(methods: list[str], runs: list[Run]) -> str:
         own = [run for run in runs if run["method"] == method]
         if not own:
             continue
-        pass1, passk = (_changes(own, name) for name in ("pass1", "passk"))
-        ratio = mean(run["seconds"] for run in own) / seconds
-        kept = _interval([change / gain for change in passk], "{:.0%}")
-        line = f"| {method} | {len(own)} | {_interval(pass1)} | {_interval(passk)} | {kept} | {ratio:.2f} |"
-        lines.append(line + (f" {mean(run['reachable'] for run in own) / gain:.0%} |" if has_frontier else ""))
+        plain = _baseline(own, runs)
+        pass1, passk = (_interval(_changes(own, name)) for name in ("pass1", "passk"))
+        kept, margin = _kept(own, runs)
+        error = f" ± {margin:.0%}" if len(own) > 1 and method != BASELINE else ""
+        time = _mean([run["seconds"] for run in own]) / _mean([run["seconds"] for run in plain])
+        line = f"| {method} | {len(own)} | {pass1} | {passk} | {kept:.0%}{error} | {time:.2f} |"
+        if has_frontier:
+            line += f" {_mean([run['reachable'] for run in own]) / _mean(_changes(plain, 'passk')):.0%} |"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def _plain_gain(runs: list[Run]) -> float:
-    gains = _changes([run for run in runs if run["method"] == PLAIN], "passk")
-    # As a share of what may be nothing it would mean nothing.
-    return mean(gains) if gains and mean(gains) > _margin(gains) else float("nan")
+def _baseline(own: list[Run], runs: list[Run]) -> list[Run]:
+    """Plain training's runs with the seeds of these."""
+    return [run for seed in own for run in runs if (run["method"], run["seed"]) == (BASELINE, seed["seed"])]
+
+
+def _kept(own: list[Run], runs: list[Run]) -> tuple[float, float]:
+    """The gain over plain training's with the same seeds, and half its interval: a ratio's, to first order."""
+    gains, plain = (_changes(each, "passk") for each in (own, _baseline(own, runs)))
+    if len(gains) != len(plain) or mean(plain) <= _margin(plain):  # as a share of what may be nothing it means nothing
+        return float("nan"), float("nan")
+    kept = mean(gains) / mean(plain)
+    return kept, _margin([gain - kept * of for gain, of in zip(gains, plain, strict=True)]) / mean(plain)
 
 
 def _changes(runs: list[Run], name: str) -> list[float]:
     return [run[name][-1] - run[name][0] for run in runs]
 
 
-def _interval(values: list[float], form: str = "{:+.3f}") -> str:
-    margin = " ± " + form.format(_margin(values)).lstrip("+") if len(values) > 1 else ""
-    return form.format(mean(values)) + margin
+def _interval(values: list[float]) -> str:
+    return f"{mean(values):+.3f}" + (f" ± {_margin(values):.3f}" if len(values) > 1 else "")
+
+
+def _mean(values: list[float]) -> float:
+    return mean(values) if values else float("nan")
 
 
 def _margin(values: list[float]) -> float:
@@ -141,10 +160,12 @@ def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
             elinewidth=0.7,
             label=method,
         )
-    if runs[0]["reachable"] is not None:
-        reachable = [run["reachable"] for run in runs if run["method"] == PLAIN]
-        axis.plot(0, mean(reachable), "k*", markersize=12, label=f"within reach of {PLAIN}'s skills")
-    axis.axhline(TARGET * _plain_gain(runs), color="0.7", linewidth=1, linestyle=":")
+    plain = [run for run in runs if run["method"] == BASELINE]
+    if plain and plain[0]["reachable"] is not None:
+        within_reach = mean(run["reachable"] for run in plain)
+        axis.plot(0, within_reach, "k*", markersize=12, label=f"within reach of {BASELINE}'s skills")
+    if plain:
+        axis.axhline(TARGET * mean(_changes(plain, "passk")), color="0.7", linewidth=1, linestyle=":")
     axis.set_xlabel("change of pass@1")
     axis.set_ylabel("change of pass@8")
 

@@ -141,6 +141,7 @@ def test_a_controller_takes_arguments_from_recipe_and_command_line(tmp_path, mod
         ({"mitigation": {"controller": "mix", "margin": 2}}, "margin=2 is no fraction below 1"),
         ({"mitigation": {"controller": "governor"}, "monitor": None}, "which acts on probes; set a monitor block too"),
         ({"mitigation": {"controller": "guard"}, "pass_at_k": 1, "objective": "maxrl"}, "leaves Guard nothing to"),
+        ({"dataset_probe_split": "batch", "monitor": {"num_prompts": 8}}, "is more than the 2 prompts of a training"),
         ({"lerning_rate": 0.1}, "lerning_rate"),
         ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
         ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),

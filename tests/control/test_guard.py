@@ -34,6 +34,18 @@ def test_a_floor_of_its_own():
     assert shares(Guard(floor=0.1, horizon=1), 8, 1)[0] < 0.3
 
 
+def test_what_is_held_is_above_the_first_batches_by_their_standard_error():
+    apart = rewards([0, 16, 0, 16])
+    guard = Guard(horizon=4, margin=2.0)
+    for _ in range(4):
+        guard.decide(situation(apart))
+    assert guard.held == pytest.approx(0.5 + 2 * 0.5 / 16**0.5)
+    assert guard.lack == pytest.approx(0.25)
+    held = guard.held
+    guard.decide(situation(apart))
+    assert guard.held == held
+
+
 def test_what_it_remembers_makes_another_go_on_alike():
     first = Guard(horizon=3)
     shares(first, 8, 5)
@@ -43,7 +55,7 @@ def test_what_it_remembers_makes_another_go_on_alike():
     assert shares(first, 6, 5) == shares(second, 6, 5)
 
 
-@pytest.mark.parametrize("arguments", [{"horizon": 0}, {"start": 1.5}])
+@pytest.mark.parametrize("arguments", [{"horizon": 0}, {"start": 1.5}, {"gain": -1.0}])
 def test_senseless_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Guard(**arguments)

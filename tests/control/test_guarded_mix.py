@@ -26,6 +26,15 @@ def test_where_pass1_falls_all_the_same_it_mixes_more():
     assert shares[4] - measured == pytest.approx(0.1 * 7 / 16 + 0.02 * (4 + 6 + 7) / 16)
 
 
+def test_it_comes_back_to_mix_where_pass1_has_risen():
+    guarded = GuardedMix(horizon=2, rate=0.02)
+    shares = [guarded.decide(situation(batch)).figures["share"] for batch in (EASY, EASY, HARD, EASY, EASY, EASY)]
+    assert max(shares) == shares[2] > 0
+    assert shares == [*shares[:3], *sorted(shares[3:], reverse=True)]
+    better = [guarded.decide(situation(rewards([15] * 4))).figures["share"] for _ in range(8)]
+    assert better[-1] == 0
+
+
 def test_without_a_probe_the_guard_is_all_there_is():
     decision = GuardedMix(floor=0.5, horizon=1).decide(situation(HARD))
     assert decision.figures["share"] == pytest.approx((3.0 + 0.05) * 0.25)
