@@ -20,7 +20,10 @@ DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "interference w
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
     """Writes both files and returns the text of the first. A method's place among `methods` is its colour and mark."""
-    of_task = {task: [run for run in runs if run["task"] == task] for task in TOLD}
+    of_task = {task: _common([run for run in runs if run["task"] == task]) for task in TOLD}
+    runs = [run for task in TOLD for run in of_task[task]]
+    if not runs:
+        return "No seed has been trained with all methods yet.\n"
     seeds, commits = (", ".join(sorted({str(run[name]) for run in runs})) for name in ("seed", "commit"))
     parts = [
         "# Pass@8 without losing pass@1: every way to train, on four tasks",
@@ -43,6 +46,13 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
     (folder / "results.md").write_text(text)
     _draw(runs, methods, folder / "mitigation.png")
     return text
+
+
+def _common(runs: list[Run]) -> list[Run]:
+    """Those with the seeds that all methods of a task have, so that a stopped benchmark compares like with like."""
+    seeds = [{run["seed"] for run in runs if run["method"] == method} for method in {run["method"] for run in runs}]
+    common = set.intersection(*seeds) if seeds else set()
+    return sorted((run for run in runs if run["seed"] in common), key=lambda run: run["seed"])
 
 
 def _overview(methods: list[str], of_task: dict[str, list[Run]]) -> str:
@@ -78,7 +88,7 @@ def _table(methods: list[str], runs: list[Run]) -> str:
         own = [run for run in runs if run["method"] == method]
         if not own:
             continue
-        plain = _baseline(own, runs)
+        plain = [run for run in runs if run["method"] == BASELINE]
         pass1, passk = (_interval(_changes(own, name)) for name in ("pass1", "passk"))
         kept, margin = _kept(own, runs)
         error = f" ± {margin:.0%}" if len(own) > 1 and method != BASELINE else ""
@@ -90,15 +100,10 @@ def _table(methods: list[str], runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def _baseline(own: list[Run], runs: list[Run]) -> list[Run]:
-    """Plain training's runs with the seeds of these."""
-    return [run for seed in own for run in runs if (run["method"], run["seed"]) == (BASELINE, seed["seed"])]
-
-
 def _kept(own: list[Run], runs: list[Run]) -> tuple[float, float]:
-    """The gain over plain training's with the same seeds, and half its interval: a ratio's, to first order."""
-    gains, plain = (_changes(each, "passk") for each in (own, _baseline(own, runs)))
-    if len(gains) != len(plain) or mean(plain) <= _margin(plain):  # as a share of what may be nothing it means nothing
+    """The gain over plain training's, seed by seed, and half its interval: a ratio's, to first order."""
+    gains, plain = (_changes(each, "passk") for each in (own, [run for run in runs if run["method"] == BASELINE]))
+    if not plain or mean(plain) <= _margin(plain):  # as a share of what may be nothing it means nothing
         return float("nan"), float("nan")
     kept = mean(gains) / mean(plain)
     return kept, _margin([gain - kept * of for gain, of in zip(gains, plain, strict=True)]) / mean(plain)

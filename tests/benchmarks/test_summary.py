@@ -27,7 +27,9 @@ def run(method: str, seed: int, pass1_change: float, passk_change: float, **chan
 def test_what_is_kept_is_set_against_plain_training_with_the_same_seeds(tmp_path):
     plain = [run("pass@8", 1, -0.2, 0.100), run("pass@8", 2, -0.1, 0.102), run("pass@8", 3, -0.1, 0.5)]
     guards = [run("guard", 1, 0.01, 0.095, seconds=11.0), run("guard", 2, 0.03, 0.0969, seconds=13.0)]
-    text = write_summary([*plain, *guards, run("mix", 1, -0.01, 0.1)], METHODS, tmp_path)
+    mixes = [run("mix", 2, -0.03, 0.101), run("mix", 1, 0.01, 0.101)]
+    text = write_summary([*plain, *guards, *mixes], METHODS, tmp_path)
+    assert "seeds 1, 2, commit abc" in text  # only plain has a third
     assert "| guard | **+0.020, 95%** |" in text
     assert "| mix | -0.010, 100% |" in text  # pass@1 is lower
     [line] = [line for line in text.splitlines() if line.startswith("| guard | 2")]
