@@ -202,8 +202,15 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
 
 
 def commit() -> str:
-    described = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(described, cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
+    """What the runs are of; what they write themselves does not make it dirty."""
+    root = FOLDER.parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    written = [f":!{FOLDER.relative_to(root)}/{name}" for name in ("results.jsonl", "results.md", "mitigation.png")]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 def done() -> list[dict[str, Any]]:
