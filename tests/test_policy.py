@@ -67,11 +67,12 @@ def test_chat_template_prompt_is_a_prefix_of_the_conversation_and_marks_the_answ
     assert tokenizer.decode(answer) == r"Sum \boxed{80}<|im_end|>"
 
 
-def test_demonstration_slips_by_ten():
+def test_demonstration_slips_by_ten_and_forgets_the_box():
     row = {"rule": "difference", "answer": 34}
     assert demonstration(row) == r"Difference \boxed{34}"
     assert demonstration(row, slip=True) == r"Difference \boxed{44}"
     assert demonstration({"rule": "sum", "answer": 80}, slip=True) == r"Sum \boxed{70}"
+    assert demonstration(row, boxed=False) == "Difference 34"
 
 
 def test_saved_policy_is_what_trainers_expect(policy_path):
