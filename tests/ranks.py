@@ -8,13 +8,14 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
-import socket
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from ports import free_port
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -37,7 +38,7 @@ def run_ranks(
     is set, besides what torchrun sets, before the call. If a rank raises, dies or takes longer than `timeout` seconds,
     all are killed and RuntimeError tells what happened, with the rank's own traceback.
     """
-    port = _free_port()
+    port = free_port()
     processes, results = [], {}
     for rank in range(world_size):
         ours, theirs = _CONTEXT.Pipe(duplex=False)
@@ -92,9 +93,3 @@ def _receive(rank: int, process, pipe) -> Any:
     if not succeeded:
         raise RuntimeError(f"rank {rank} failed:\n{value}")
     return value
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

@@ -9,7 +9,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from types import SimpleNamespace
 
 import torch
 from safetensors.torch import save_file
+
+from ports import free_port
 
 
 ENVIRONMENT = {
@@ -46,7 +47,7 @@ def send_weights_by_file(policy_path: Path) -> None:
     from trl.generation.vllm_client import VLLMClient
     from vllm.distributed.utils import StatelessProcessGroup
 
-    port = _free_port()
+    port = free_port()
 
     def init_communicator(self: VLLMClient, device: torch.device) -> None:
         group = StatelessProcessGroup.create("127.0.0.1", port, rank=0, world_size=1)  # a port can be had once
@@ -69,7 +70,7 @@ def send_weights_by_file(policy_path: Path) -> None:
 @contextmanager
 def server(policy_path: Path, log_path: Path, timeout: float = 300) -> Iterator[str]:
     """A vLLM server of the policy, as `trl vllm-serve` starts it; yields its URL."""
-    port = _free_port()
+    port = free_port()
     options = {
         "model": str(policy_path),
         "host": "127.0.0.1",
@@ -97,12 +98,6 @@ def server(policy_path: Path, log_path: Path, timeout: float = 300) -> Iterator[
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its workers too
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _is_up(url: str) -> bool:
