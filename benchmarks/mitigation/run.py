@@ -74,6 +74,7 @@ def methods() -> dict[str, Method]:
         "guarded mix": Method(passk, lambda: control.GuardedMix(), PROBE),
         "guarded mix, own batch": Method(passk, lambda: control.GuardedMix(probes=10), OWN_BATCH),
         "interference weights": Method(passk, lambda: control.InterferenceWeights()),
+        "difficulty weights": Method(passk, lambda: control.DifficultyWeights(), PROBE),
         "guard": Method(passk, lambda: control.Guard()),
         "UPGrad": Method(passk, lambda: control.Aggregated("UPGrad"), PROBE),
     }

@@ -11,6 +11,7 @@ from passk_trl.control import (
     Annealed,
     Controller,
     Decision,
+    DifficultyWeights,
     FixedMix,
     Governor,
     Guard,
@@ -95,8 +96,9 @@ class Kill(TrainerCallback):
         lambda: Governor(False),
         lambda: Mix(0.9, 1),
         lambda: GuardedMix(floor=1.0, horizon=1, gain=0.1, probes=1),
+        lambda: DifficultyWeights(bins=2, probes=1),
     ],
-    ids=["guard", "governor", "mix", "guarded_mix"],
+    ids=["guard", "governor", "mix", "guarded_mix", "difficulty_weights"],
 )
 def test_a_killed_and_resumed_run_decides_as_one_that_was_not(controller, tmp_path):
     def trainer(name: str, *others):
@@ -109,7 +111,7 @@ def test_a_killed_and_resumed_run_decides_as_one_that_was_not(controller, tmp_pa
         trainer("parts", Kill()).train()
     resumed = trainer("parts")
     resumed.train(resume_from_checkpoint=True)
-    names = ("control/share", "control/k", "control/correction")
+    names = ("control/share", "control/k", "control/correction", "control/moved")
     decided = [[logged(trainer, name) for name in names] for trainer in (whole, resumed)]
     assert decided[0] == decided[1]
     assert any(len(set(values)) > 1 for values in decided[0])

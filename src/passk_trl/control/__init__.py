@@ -3,6 +3,7 @@
 from .aggregated import Aggregated
 from .baselines import Annealed, FixedMix
 from .controller import Controller, Decision, Situation
+from .difficulty_weights import DifficultyWeights
 from .governor import Governor
 from .guard import Guard
 from .guarded_mix import GuardedMix
@@ -16,6 +17,7 @@ __all__ = [
     "Annealed",
     "Controller",
     "Decision",
+    "DifficultyWeights",
     "FixedMix",
     "Governor",
     "Guard",
@@ -30,6 +32,7 @@ CONTROLLERS: dict[str, type[Controller]] = {
     "governor": Governor,
     "mix": Mix,
     "interference_weights": InterferenceWeights,
+    "difficulty_weights": DifficultyWeights,
     "guarded_mix": GuardedMix,
     "guard": Guard,
     "fixed_mix": FixedMix,

@@ -8,8 +8,9 @@ from trl import GRPOTrainer
 
 from passk_trl.engine import gram_of_trained
 from passk_trl.gradients.ranks import gather_list
-from passk_trl.outcomes import are_binary
 from passk_trl.sampling import batch_rollouts, check_probable
+
+from .controller import check_binary
 
 
 def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) -> Tensor:
@@ -32,8 +33,7 @@ def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) 
         `torch.OutOfMemoryError`: on all ranks, if a single rollout is too much for one.
     """
     check_probable(trainer)
-    if not are_binary(rewards_PG):
-        raise ValueError("rewards are neither 0 nor 1; set success_threshold to the one from which a rollout counts.")
+    check_binary(rewards_PG)
     gram_PP = torch.zeros(len(rewards_PG), len(rewards_PG), dtype=torch.float64)
     mixed = (rewards_PG.min(dim=1).values < rewards_PG.max(dim=1).values).nonzero().flatten().tolist()  # not NaN
     if not mixed:

@@ -11,6 +11,7 @@ from transformers.trainer_callback import ExportableState
 
 from passk_trl.estimators import max_at_k, passk_advantages
 from passk_trl.interference import InterferenceReport
+from passk_trl.outcomes import are_binary
 
 
 # A mean prompt weight below this is that of prompts that are solved; dividing by it would blow noise up.
@@ -126,6 +127,15 @@ def mean_prompt_weight(rewards_PG: Tensor, k: int) -> float:
     if k == 1:
         return 1.0
     return float((k * (1 - max_at_k(rewards_PG, k - 1))).nanmean().nan_to_num(1.0))
+
+
+def check_binary(rewards_PG: Tensor) -> None:
+    """
+    Raises:
+        `ValueError`: if a reward is neither 0 nor 1.
+    """
+    if not are_binary(rewards_PG):
+        raise ValueError("rewards are neither 0 nor 1; set success_threshold to the one from which a rollout counts.")
 
 
 def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
