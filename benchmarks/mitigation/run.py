@@ -1,17 +1,21 @@
 """Pass@8 without losing pass@1? Every way to train, on four tasks, over seeds, at the same number of steps.
 
-    python benchmarks/mitigation/run.py                        all of it, about three hours on two CPU cores
+    python benchmarks/mitigation/run.py                        all of it, one to three hours on two CPU cores
     python benchmarks/mitigation/run.py --seeds 1 --methods pass@8 governor
+    python benchmarks/mitigation/run.py --seeds 3 --steps 320 --tasks ambiguous unboxed --methods pass@8 guard
 
 Each run trains the package's small policy of a task with 16 prompts x 16 rollouts a step, and its success on 256
 held-out questions is summed up exactly, not sampled. A run that is in results.jsonl is not run again, so the command
-can be stopped and started. At the end results.md and a figure are made of all that is there. Seed 0 is left out: on
-it the controllers' defaults were chosen. Times are of the processor, not of the clock, so that what else runs beside
+can be stopped and started, but on one kind of processor: start policies are trained where they are needed, and differ
+in the third digit between kinds. At the end results.md and a figure are made of all runs that are there with as many
+steps; with other steps than by default, of their own names. Seed 0 is left out: on it the controllers' defaults were
+chosen. Times are of the processor, not of the clock, so that what else runs beside
 disturbs them little, and without the evaluations.
 """
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -210,7 +214,7 @@ def commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
-    written = [f":!{FOLDER.relative_to(root)}/{name}" for name in ("results.jsonl", "results.md", "mitigation.png")]
+    written = [f":!{FOLDER.relative_to(root)}/{names}" for names in ("results*", "mitigation*.png")]
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
@@ -248,7 +252,15 @@ def main() -> None:
             run.add_done_callback(keep)
         for run in runs:
             run.result()
-    print(write_summary([run for run in done() if run["steps"] == options.steps], list(methods()), FOLDER))
+    print(
+        write_summary(
+            [run for run in done() if run["steps"] == options.steps],
+            list(methods()),
+            FOLDER,
+            shlex.join(["python", "benchmarks/mitigation/run.py", *sys.argv[1:]]),
+            suffix="" if options.steps == STEPS else f"_{options.steps}_steps",
+        )
+    )
 
 
 if __name__ == "__main__":

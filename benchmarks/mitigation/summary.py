@@ -1,4 +1,4 @@
-"""What the runs of mitigation/run.py come to: results.md, and mitigation.png with where each method ends."""
+"""What the runs of mitigation/run.py come to: results*.md, and mitigation*.png with where each method ends."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,22 +18,25 @@ TOLD = {
 DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "interference weights", "guard")
 
 
-def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
-    """Writes both files and returns the text of the first. A method's place among `methods` is its colour and mark."""
+def write_summary(runs: list[Run], methods: list[str], folder: Path, command: str, suffix: str = "") -> str:
+    """
+    Writes both files, of runs of as many steps, and returns the text of the first. A method's place among `methods` is
+    its colour and mark; `command` is what made the runs.
+    """
     of_task = {task: _common([run for run in runs if run["task"] == task]) for task in TOLD}
     runs = [run for task in TOLD for run in of_task[task]]
     if not runs:
         return "No seed has been trained with all methods yet.\n"
     seeds, commits = (", ".join(sorted({str(run[name]) for run in runs})) for name in ("seed", "commit"))
     parts = [
-        "# Pass@8 without losing pass@1: every way to train, on four tasks",
-        f"`python benchmarks/mitigation/run.py`; {runs[0]['steps']} steps, seeds {seeds}, commit {commits}. Exact "
+        f"# Pass@8 without losing pass@1: ways to train, for {runs[0]['steps']} steps",
+        f"`{command}`; {runs[0]['steps']} steps, seeds {seeds}, commit {commits}. Exact "
         "success on 256 held-out questions; ± is a 95% interval over the seeds of training: start policies and "
         "questions are the same in all. Steps are equal; what probes generate on top is in the time.",
-        f"Change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept, on average over seeds; "
-        f"**bold** where at least {TARGET:.0%} is kept with pass@1 no lower than at the start:",
+        f"Change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept; **bold** where, on "
+        f"average over seeds, at least {TARGET:.0%} is kept with pass@1 no lower than at the start:",
         _overview([method for method in methods if any(run["method"] == method for run in runs)], of_task),
-        "![Where each method ends, and how it gets there](mitigation.png)",
+        f"![Where each method ends, and how it gets there](mitigation{suffix}.png)",
         f"Kept: the gain in pass@8 as a share of plain {BASELINE}'s with the same seeds. Time: the processor's in "
         f"training, over plain {BASELINE}'s, probes included. Within reach: the most of that gain that could be had "
         "with pass@1 no lower, by what this method's policy can apply at the end, had it but named its rules "
@@ -43,8 +46,8 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path) -> str:
         if of_task[task]:
             parts += [f"## {task}", f"{told.capitalize()}.", _table(methods, of_task[task])]
     text = "\n\n".join(parts) + "\n"
-    (folder / "results.md").write_text(text)
-    _draw(runs, methods, folder / "mitigation.png")
+    (folder / f"results{suffix}.md").write_text(text)
+    _draw(runs, methods, folder / f"mitigation{suffix}.png")
     return text
 
 
@@ -65,9 +68,9 @@ def _overview(methods: list[str], of_task: dict[str, list[Run]]) -> str:
             if not own:
                 cells.append("")
                 continue
-            pass1, (kept, _) = mean(_changes(own, "pass1")), _kept(own, of_task[task])
-            cell = f"{pass1:+.3f}, {kept:.0%}"
-            cells.append(f"**{cell}**" if pass1 >= 0 and kept >= TARGET else cell)
+            pass1 = _changes(own, "pass1")
+            cell = f"{_interval(pass1)}, {_share(own, of_task[task])}"
+            cells.append(f"**{cell}**" if mean(pass1) >= 0 and _kept(own, of_task[task])[0] >= TARGET else cell)
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -90,10 +93,8 @@ def _table(methods: list[str], runs: list[Run]) -> str:
             continue
         plain = [run for run in runs if run["method"] == BASELINE]
         pass1, passk = (_interval(_changes(own, name)) for name in ("pass1", "passk"))
-        kept, margin = _kept(own, runs)
-        error = f" ± {margin:.0%}" if len(own) > 1 and method != BASELINE else ""
         time = _mean([run["seconds"] for run in own]) / _mean([run["seconds"] for run in plain])
-        line = f"| {method} | {len(own)} | {pass1} | {passk} | {kept:.0%}{error} | {time:.2f} |"
+        line = f"| {method} | {len(own)} | {pass1} | {passk} | {_share(own, runs)} | {time:.2f} |"
         if has_frontier:
             line += f" {_mean([run['reachable'] for run in own]) / _mean(_changes(plain, 'passk')):.0%} |"
         lines.append(line)
@@ -107,6 +108,11 @@ def _kept(own: list[Run], runs: list[Run]) -> tuple[float, float]:
         return float("nan"), float("nan")
     kept = mean(gains) / mean(plain)
     return kept, _margin([gain - kept * of for gain, of in zip(gains, plain, strict=True)]) / mean(plain)
+
+
+def _share(own: list[Run], runs: list[Run]) -> str:
+    kept, margin = _kept(own, runs)
+    return f"{kept:.0%}" + (f" ± {margin:.0%}" if len(own) > 1 and own[0]["method"] != BASELINE else "")
 
 
 def _changes(runs: list[Run], name: str) -> list[float]:

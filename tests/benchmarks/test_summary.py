@@ -5,6 +5,7 @@ import pytest
 from summary import write_summary
 
 
+COMMAND = "python benchmarks/mitigation/run.py"
 METHODS = ["pass@8", "guard", "mix"]
 
 
@@ -28,22 +29,28 @@ def test_what_is_kept_is_set_against_plain_training_with_the_same_seeds(tmp_path
     plain = [run("pass@8", 1, -0.2, 0.100), run("pass@8", 2, -0.1, 0.102), run("pass@8", 3, -0.1, 0.5)]
     guards = [run("guard", 1, 0.01, 0.095, seconds=11.0), run("guard", 2, 0.03, 0.0969, seconds=13.0)]
     mixes = [run("mix", 2, -0.03, 0.101), run("mix", 1, 0.01, 0.101)]
-    text = write_summary([*plain, *guards, *mixes], METHODS, tmp_path)
+    text = write_summary([*plain, *guards, *mixes], METHODS, tmp_path, COMMAND)
     assert "seeds 1, 2, commit abc" in text  # only plain has a third
-    assert "| guard | **+0.020, 95%** |" in text
-    assert "| mix | -0.010, 100% |" in text  # pass@1 is lower
+    assert "| guard | **+0.020 ± 0.127, 95% ± 0%** |" in text
+    assert "| mix | -0.010 ± 0.254, 100% ± 13% |" in text  # pass@1 is lower
     [line] = [line for line in text.splitlines() if line.startswith("| guard | 2")]
     assert line.split(" | ")[4:] == ["95% ± 0%", "1.20", "50% |"]
     assert (tmp_path / "results.md").read_text() == text
     assert (tmp_path / "mitigation.png").stat().st_size > 10_000
 
 
+def test_runs_of_other_steps_do_not_overwrite_what_is_published(tmp_path):
+    text = write_summary([run("pass@8", 1, 0.0, 0.1)], METHODS, tmp_path, COMMAND, suffix="_320_steps")
+    assert "(mitigation_320_steps.png)" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"results_320_steps.md", "mitigation_320_steps.png"}
+
+
 def test_without_plain_training_nothing_is_said_of_what_is_kept(tmp_path):
-    text = write_summary([run("guard", 1, 0.01, 0.1)], METHODS, tmp_path)
+    text = write_summary([run("guard", 1, 0.01, 0.1)], METHODS, tmp_path, COMMAND)
     assert "| guard | +0.010, nan% |" in text
 
 
 def test_runs_from_different_starts_are_not_mixed(tmp_path):
     other = run("guard", 1, 0.0, 0.1, passk=[0.7, 0.7, 0.8])
     with pytest.raises(ValueError, match="start from different policies"):
-        write_summary([run("pass@8", 1, 0.0, 0.1), other], METHODS, tmp_path)
+        write_summary([run("pass@8", 1, 0.0, 0.1), other], METHODS, tmp_path, COMMAND)
