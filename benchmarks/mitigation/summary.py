@@ -147,7 +147,7 @@ def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
         axes[0][column].set_title(task)
         for row, name, label in ((1, "pass1", "pass@1"), (2, "passk", "pass@8")):
             _draw_training(axes[row][column], of_task, methods, name, label)
-    axes[1][0].legend(fontsize=8)
+    figure.legend(*axes[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=9)
     figure.savefig(path, dpi=100)
 
@@ -164,7 +164,7 @@ def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
             mean(passk),
             xerr=_margin(pass1),
             yerr=_margin(passk),
-            marker="os^Dv<>PX*hpd8Hx+1"[number % 18],
+            marker="os^Dv<>PX*hpd8H"[number % 15],
             markersize=7,
             linestyle="none",
             color=f"C{number % 10}",
@@ -177,6 +177,7 @@ def _draw_ends(axis: Any, runs: list[Run], methods: list[str]) -> None:
         axis.plot(0, within_reach, "k*", markersize=12, label=f"within reach of {BASELINE}'s skills")
     if plain:
         axis.axhline(TARGET * mean(_changes(plain, "passk")), color="0.7", linewidth=1, linestyle=":")
+    axis.locator_params(axis="x", nbins=6)
     axis.set_xlabel("change of pass@1")
     axis.set_ylabel("change of pass@8")
 
