@@ -8,11 +8,28 @@ from situations import report, rewards, situation
 EASY, HARD = rewards([12] * 4), rewards([4] * 4)
 
 
-def test_while_pass1_holds_it_is_mix():
+def test_while_pass1_is_as_it_was_it_is_mix():
     guarded = GuardedMix(horizon=2)
-    for batch in (HARD, HARD, EASY, EASY):
+    for batch in (HARD, HARD, HARD):
         now = situation(batch, [report(True)])
         torch.testing.assert_close(guarded.decide(now).advantages_PG, Mix().decide(now).advantages_PG)
+
+
+def test_pass1_to_spare_is_spent_on_passk():
+    guarded = GuardedMix(horizon=2, gain=0.4)
+    probed = [report(True)]
+    measured = Mix().decide(situation(HARD, probed)).figures["share"]
+    better = rewards([5] * 4)
+    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (HARD, HARD, better, better)]
+    # Of the running mean over two batches 0.5/16 and 0.75/16 were to spare.
+    assert shares == pytest.approx([measured, measured, measured - 0.4 * 0.5 / 16, measured - 0.4 * 0.75 / 16])
+
+
+def test_with_much_to_spare_it_trains_passk_alone():
+    guarded = GuardedMix(horizon=2)
+    shares = [guarded.decide(situation(batch, [report(True)])).figures["share"] for batch in (HARD, HARD, EASY, EASY)]
+    assert shares[0] > 0
+    assert shares[-1] == 0
 
 
 def test_where_pass1_falls_all_the_same_it_mixes_more():

@@ -1,4 +1,4 @@
-"""GuardedMix: what the latest probes ask for, and more where pass@1 falls all the same."""
+"""GuardedMix: what the latest probes ask for, and more or less by what pass@1 then does."""
 
 from .controller import Decision, Situation, mixed_advantages
 from .guard import Guard
@@ -8,8 +8,8 @@ from .mix import measured_share
 class GuardedMix(Guard):
     """
     [`Mix`] and [`Guard`]: the share of pass@1's gradient that removes the conflict of the latest probes, to first
-    order, and on top of it what the rollouts of training show to be lacking. While pass@1 holds it is [`Mix`], and
-    without probes [`Guard`].
+    order, corrected by what the rollouts of training show: more where pass@1 is below what is held, less where there is
+    some to spare. Where pass@1 is as held it is [`Mix`], and without probes [`Guard`].
 
     Args:
         floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`), margin (`float`):
@@ -36,7 +36,7 @@ class GuardedMix(Guard):
 
     def decide(self, now: Situation) -> Decision:
         measured, mean_weight = measured_share(now.reports[-self.probes :], now.k)
-        correction = max(0.0, self.wanted_share(now.rewards_PG))
-        share = min(1.0, measured + correction)
+        correction = self.wanted_share(now.rewards_PG)
+        share = min(1.0, max(0.0, measured + correction))
         figures = {"share": share, "correction": correction, "pass@1": self.running}
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), figures)
