@@ -8,8 +8,8 @@ from .mix import measured_share
 class GuardedMix(Guard):
     """
     [`Mix`] and [`Guard`]: the share of pass@1's gradient that removes the conflict of the latest probes, to first
-    order, corrected by what the rollouts of training show: more where pass@1 is below what is held, less where there is
-    some to spare. Where pass@1 is as held it is [`Mix`], and without probes [`Guard`].
+    order, corrected by what the rollouts of training show: more where pass@1 is below what is held, less where it is
+    above. Where it is as held this is [`Mix`], and without probes [`Guard`].
 
     Args:
         floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`), margin (`float`):
