@@ -231,6 +231,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
     options = parser.parse_args()
+    if options.steps < 1 or options.steps % EVALUATE_EVERY:
+        parser.error(f"--steps {options.steps} does not end with an evaluation; set a multiple of {EVALUATE_EVERY}")
     known = {(run["task"], run["method"], run["seed"], run["steps"]) for run in done()}
     wanted = [
         (t, m, s, options.steps) for s in range(1, options.seeds + 1) for t in options.tasks for m in options.methods

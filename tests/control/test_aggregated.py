@@ -18,7 +18,8 @@ def test_an_aggregator_of_torchjd_gives_pass1_a_share_in_a_conflict(aggregator):
     gram = nearest_gram(two_gradients([report(True)], 8))
     assert gram[0, 1] < 0
     against_both = gram @ torch.tensor([conflicting, 1 - conflicting]).double()
-    assert (against_both > -1e-3 * gram.diagonal()).all()  # none of these three steps against either
+    # None of these three steps against either, but for the 1e-4 of the trace that TorchJD adds to the diagonal.
+    assert (against_both > -1e-4 * gram.trace()).all()
 
 
 def test_an_aggregator_that_is_not_there_is_refused():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from passk_trl.control import Annealed, FixedMix
+from passk_trl.control import Annealed, FixedMix, Guard, GuardedMix, Mix
 from passk_trl.control.controller import mean_prompt_weight
 from passk_trl.estimators import passk_advantages, prompt_weight
 from situations import rewards, situation
@@ -9,7 +9,7 @@ from situations import rewards, situation
 
 def test_a_fixed_mix_compares_like_with_like():
     batch = rewards([1, 8, 15])
-    mean_weight = mean_prompt_weight(batch, 8)
+    mean_weight = mean_prompt_weight(torch.tensor([16] * 3), torch.tensor([1, 8, 15]), 8)
     expected = 0.7 * passk_advantages(batch, 8) / mean_weight + 0.3 * passk_advantages(batch, 1)
     torch.testing.assert_close(FixedMix(0.3).decide(situation(batch)).advantages_PG, expected.to(batch))
     torch.testing.assert_close(FixedMix(1.0).decide(situation(batch)).advantages_PG, passk_advantages(batch, 1))
@@ -21,14 +21,29 @@ def test_the_mean_prompt_weight_is_unbiased(k, p):
     """By enumeration: of a prompt with 8 rollouts that is solved with probability p."""
     counts = torch.arange(9)
     chances = torch.distributions.Binomial(8, torch.tensor(p).double()).log_prob(counts.double()).exp()
-    means = [mean_prompt_weight((torch.arange(8) < c).double()[None], k) for c in counts]
+    means = [mean_prompt_weight(torch.tensor([8]), counts[c : c + 1], k) for c in counts]
     assert chances @ torch.tensor(means).double() == pytest.approx(prompt_weight(p, k))
 
 
 def test_prompts_that_were_hardly_scored_are_left_out_of_the_mean():
     batch = rewards([4, 4])
     batch[1, 2:] = torch.nan
-    assert mean_prompt_weight(batch, 8) == mean_prompt_weight(batch[:1], 8)
+    mixed = FixedMix(0.0).decide(situation(batch)).advantages_PG
+    torch.testing.assert_close(mixed[:1], FixedMix(0.0).decide(situation(batch[:1])).advantages_PG)
+
+
+def test_a_prompt_that_stands_for_two_counts_twice_in_the_mean():
+    samples, correct = torch.tensor([16] * 3), torch.tensor([1, 1, 8])
+    twice = mean_prompt_weight(samples[1:], correct[1:], 8, torch.tensor([2.0, 1.0]))
+    assert twice == pytest.approx(mean_prompt_weight(samples, correct, 8))
+
+
+@pytest.mark.parametrize(
+    "controller", [FixedMix(), Guard(), GuardedMix(), Mix()], ids=lambda each: type(each).__name__
+)
+def test_rewards_without_a_prompt_weight_are_refused(controller):
+    with pytest.raises(ValueError, match="neither 0 nor 1; set success_threshold"):
+        controller.decide(situation(5 * rewards([1, 4, 8, 12])))
 
 
 def test_k_falls_in_equal_factors():

@@ -4,6 +4,7 @@ import torch
 from passk_trl.control import DifficultyWeights
 from passk_trl.control.difficulty_weights import weight_shifts
 from passk_trl.control.interference_weights import gradient_weights, nearest_weights
+from passk_trl.control.two_gradients import two_gradients
 from passk_trl.estimators import passk_advantages
 from passk_trl.interference import InterferenceReport, measure_interference
 from situations import NUM_ROLLOUTS, report, rewards, situation
@@ -28,7 +29,7 @@ def test_probe_prompts_so_weighed_do_not_oppose_pass1():
     batch = rewards(conflicting.num_correct.tolist())
     decision = DifficultyWeights().decide(situation(batch, [conflicting]))
     weights = weights_given(decision, batch)
-    wanted = gradient_weights(batch, 8) / conflicting.mean_weight[-1]
+    wanted = gradient_weights(batch, 8) / two_gradients([conflicting], 8).mean_weight
     assert wanted @ conflicting.agreement < 0
     assert weights @ conflicting.agreement == pytest.approx(0, abs=1e-9)
     assert decision.figures["moved"] == pytest.approx(float((weights - wanted).norm() / wanted.norm()))
@@ -53,8 +54,41 @@ def test_several_probes_count_as_one_with_all_their_prompts():
     pooled, _ = weight_shifts([one, other], 8, bins=8)
     alone = [weight_shifts([each], 8, bins=8)[0] for each in (one, other)]
     low, high = torch.stack(alone).aminmax(dim=0)
-    assert ((low <= pooled) & (pooled <= high)).all()
-    assert not torch.equal(low, high)
+    assert (low < high).all()
+    assert ((low < pooled) & (pooled < high)).all()
+    decisions = [
+        DifficultyWeights(probes=probes).decide(situation(rewards([1, 14]), [report(False), one, other]))
+        for probes in (1, 2, 3)
+    ]
+    moved = [weight_shifts(reports, 8, 8)[1] for reports in ([other], [one, other], [report(False), one, other])]
+    assert [decision.figures["moved"] for decision in decisions] == moved
+    assert len(set(moved)) == 3
+
+
+def test_a_bin_that_no_probe_prompt_is_in_is_weighed_as_the_nearest():
+    found = measured([4] * 8 + [12] * 12, [-1.0] * 8 + [1.0] * 12)
+    shifts, _ = weight_shifts([found], 8, bins=8)
+    assert shifts[2] < 0 < shifts[6]
+    assert shifts.tolist() == [float(shifts[2])] * 5 + [float(shifts[6])] * 3
+
+
+def test_where_pass1_is_lost_in_noise_it_trains_passk():
+    lost = measured([1] * 10 + [14] * 10, [1.0, -1.0] * 10)
+    assert lost.pass1_norm_squared < 0
+    batch = rewards([1, 14])
+    decision = DifficultyWeights().decide(situation(batch, [lost]))
+    assert decision.figures["moved"] == 0
+    expected = passk_advantages(batch, 8) / two_gradients([lost], 8).mean_weight
+    torch.testing.assert_close(decision.advantages_PG, expected)
+
+
+def test_agreement_is_pooled_by_what_prompts_stand_for():
+    found = measured([1] * 4 + [14] * 12, [-1.2, -0.4, -0.4, -0.4] + [1.0] * 12, [3.0] + [1.0] * 15)
+    shifts, _ = weight_shifts([found], 8, bins=8)
+    hard, easy = found.agreement[:4], found.agreement[4]
+    mean = float(torch.tensor([3.0, 1.0, 1.0, 1.0]).double() @ hard / 6)
+    assert mean != pytest.approx(float(hard.mean()), rel=0.01)
+    assert float(shifts[0] / shifts[7]) == pytest.approx(mean / float(easy))
 
 
 def test_a_prompt_that_stands_for_two_counts_twice():

@@ -32,6 +32,16 @@ def test_with_much_to_spare_it_trains_passk_alone():
     assert shares[-1] == 0
 
 
+def test_a_share_that_is_full_does_not_fill_up_further():
+    guarded, probed = GuardedMix(), [report(True)]
+    for batch, times in ((rewards([8] * 4), 20), (rewards([2] * 4), 140)):
+        for _ in range(times):
+            share = guarded.decide(situation(batch, probed)).figures["share"]
+    assert share == 1
+    after = [guarded.decide(situation(rewards([10] * 4), probed)).figures["share"] for _ in range(40)]
+    assert after[-1] < 1  # with all that had been lacking summed up it would still be full after a hundred
+
+
 def test_where_pass1_falls_all_the_same_it_mixes_more():
     guarded = GuardedMix(horizon=2, gain=0.1, rate=0.02)
     probed = [report(True)]

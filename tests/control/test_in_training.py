@@ -220,6 +220,7 @@ def test_a_controller_can_be_turned_on_at_a_resume(tmp_path):
         ([FixedMix(), Annealed()], {}, "FixedMix and Annealed would both decide"),
         ([FixedMix()], {"objective": "maxrl", "pass_at_k": 1}, "objective='maxrl' leaves FixedMix nothing to decide"),
         ([FixedMix()], {"advantage_estimator": "analytic"}, "advantage_estimator='analytic' leaves FixedMix nothing"),
+        ([FixedMix()], {"restore_callback_states_from_checkpoint": True}, "would make another FixedMix"),
         ([FixedMix()], {"multi_objective_aggregation": "normalize_then_sum"}, "set 'sum_then_normalize'"),
     ],
 )

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from passk_trl.control import Aggregated, Mix
-from passk_trl.control.mix import smallest_share
-from passk_trl.estimators import passk_advantages
+from passk_trl.control.controller import mixed_advantages
+from passk_trl.control.mix import measured_share, smallest_share
+from passk_trl.control.two_gradients import two_gradients
+from passk_trl.estimators import pass_at_k, passk_advantages
 from passk_trl.interference import measure_interference
 from situations import report, rewards, situation
 
@@ -30,11 +32,38 @@ def test_it_removes_the_conflict_that_was_measured():
     conflicting = report(True)
     batch = rewards([1, 8, 15])
     decision = Mix(probes=1).decide(situation(batch, [conflicting]))
-    share, mean_weight = decision.figures["share"], float(conflicting.mean_weight[-1])
+    share, mean_weight = decision.figures["share"], two_gradients([conflicting], 8).mean_weight
     inner = float(conflicting.inner_product[-1]) / mean_weight
     assert (1 - share) * inner + share * conflicting.pass1_norm_squared == pytest.approx(0, abs=1e-12)
     expected = (1 - share) * passk_advantages(batch, 8) / mean_weight + share * passk_advantages(batch, 1)
     torch.testing.assert_close(decision.advantages_PG, expected)
+
+
+def test_as_many_probes_are_averaged_as_asked_for_and_the_latest():
+    old, *latest = (report(True, noise) for noise in (0.01, 0.2, 0.4))
+    found = [two_gradients([each], 8) for each in latest]
+    # Inner products are averaged as they were measured, and divided by the mean of the mean weights.
+    inner = sum(each.inner_product * each.mean_weight for each in found) / sum(each.mean_weight for each in found)
+    norm = sum(each.pass1_norm_squared for each in found) / 2
+    decision = Mix(probes=2).decide(situation(rewards([1, 8]), [old, *latest]))
+    assert decision.figures["share"] == pytest.approx(smallest_share(inner, norm))
+    of_others = [measured_share(reports, 8)[0] for reports in ([old, *latest], latest[1:], latest[:1])]
+    assert all(abs(decision.figures["share"] - share) > 1e-3 for share in of_others)
+
+
+@pytest.mark.parametrize("estimate", ["probe", "batch"])
+@pytest.mark.parametrize("num_rollouts", [9, 16])
+def test_probe_and_batch_measure_the_mean_weight_alike(estimate, num_rollouts):
+    """Else a share would mean something else before the first probe than after it."""
+    counts = torch.tensor([0] * 8 + [1] * 4 + [num_rollouts - 2] * 4)
+    gradients = torch.ones(16, 1)
+    probe = measure_interference(gradients @ gradients.T, counts, num_rollouts, [1, 8])
+    batch = (torch.arange(num_rollouts) < counts[:, None]).double()
+    expected = float((8 * (1 - torch.as_tensor(pass_at_k(num_rollouts, counts, 7)))).mean())
+    if estimate == "probe":
+        assert two_gradients([probe], 8).mean_weight == pytest.approx(expected)
+    else:
+        torch.testing.assert_close(mixed_advantages(batch, 8, 0.0), passk_advantages(batch, 8) / expected)
 
 
 def test_without_conflict_or_probe_it_trains_for_passk_alone():

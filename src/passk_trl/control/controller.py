@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from passk_trl.estimators import max_at_k, passk_advantages
+from passk_trl.estimators import pass_at_k, passk_advantages
 from passk_trl.interference import InterferenceReport
 from passk_trl.outcomes import are_binary
 
@@ -111,22 +112,41 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
 
     Returns:
         `torch.Tensor` `(P, G)`.
+
+    Raises:
+        `ValueError`: if a reward is neither 0 nor 1, of which there is no prompt weight.
     """
+    check_binary(rewards_PG)
     if mean_weight is None:
-        mean_weight = max(SOLVED, mean_prompt_weight(rewards_PG, k))
+        scored_P, correct_P = (~rewards_PG.isnan()).sum(dim=1), rewards_PG.nansum(dim=1).long()
+        mean_weight = max(SOLVED, mean_prompt_weight(scored_P, correct_P, k))
     passk = passk_advantages(rewards_PG, k) / mean_weight
     return (1 - share) * passk + share * passk_advantages(rewards_PG, 1)
 
 
-def mean_prompt_weight(rewards_PG: Tensor, k: int) -> float:
+def mean_prompt_weight(
+    num_samples_P: Tensor, num_correct_P: Tensor, k: int, sampling_weights_P: Tensor | None = None
+) -> float:
     """
-    Mean of k(1 − p)^(k−1) over the prompts of a batch, estimated by k(1 − pass@(k−1)), which is unbiased: also where a
-    prompt was never solved and its gradient's weight would count what it has not. Prompts with fewer than k − 1 scored
-    rollouts are left out; 1 without any.
+    Mean of k(1 − p)^(k−1) over prompts, estimated by k(1 − pass@(k−1)), which is unbiased: also where a prompt was
+    never solved, and ω_k, made for what multiplies a gradient, would count what it has not. Prompts with fewer than
+    k − 1 scored rollouts are left out; 1 without any.
+
+    Args:
+        num_samples_P (`torch.Tensor`), num_correct_P (`torch.Tensor`):
+            Scored rollouts of each prompt, and how many of them are right, in int64.
+        k (`int`):
+            Attempts.
+        sampling_weights_P (`torch.Tensor`, *optional*):
+            How much each prompt counts; all alike if `None`.
     """
-    if k == 1:
+    enough_P = num_samples_P >= k - 1
+    if k == 1 or not enough_P.any():
         return 1.0
-    return float((k * (1 - max_at_k(rewards_PG, k - 1))).nanmean().nan_to_num(1.0))
+    counted_P = torch.ones(len(num_samples_P)) if sampling_weights_P is None else sampling_weights_P
+    counted_P = counted_P[enough_P].double()
+    weights_P = k * (1 - torch.as_tensor(pass_at_k(num_samples_P[enough_P], num_correct_P[enough_P], k - 1)))
+    return float(counted_P @ weights_P / counted_P.sum())
 
 
 def check_binary(rewards_PG: Tensor) -> None:
@@ -141,7 +161,8 @@ def check_binary(rewards_PG: Tensor) -> None:
 def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
     """
     Raises:
-        `ValueError`: if there are several controllers, or the config asks for advantages of its own.
+        `ValueError`: if there are several controllers, or the config asks for advantages of its own, or to make
+            callbacks anew from a checkpoint.
     """
     name = type(controllers[-1]).__name__
     if len(controllers) > 1:
@@ -149,6 +170,11 @@ def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
     if args.objective is not None or args.advantage_estimator != "weighted_loo":
         setting = "advantage_estimator" if args.objective is None else "objective"
         raise ValueError(f"{setting}={getattr(args, setting)!r} leaves {name} nothing to decide; leave it unset.")
+    if args.restore_callback_states_from_checkpoint:
+        raise ValueError(
+            f"restore_callback_states_from_checkpoint=True would make another {name} with arguments by default; leave "
+            "it off: a controller takes up by itself what the checkpoint has."
+        )
     if args.multi_objective_aggregation == "normalize_then_sum":
         raise ValueError(
             f"multi_objective_aggregation='normalize_then_sum' never forms the reward that {name} decides by; set "

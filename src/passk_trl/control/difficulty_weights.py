@@ -19,8 +19,9 @@ class DifficultyWeights(Controller):
     probes found among prompts that were solved about as often.
 
     A prompt of which c of n rollouts are right gets max(0, ω_k(n, c) + μ ā(c/n)), with ā that mean and the smallest
-    μ ≥ 0 under which the probes' prompts, so weighed, do not oppose pass@1: the programme of [`InterferenceWeights`]
-    with a few hundred prompts as its judge, and not the few of one batch. Rewards must be 0 or 1.
+    μ ≥ 0 under which the probes' prompts, so weighed, do not oppose pass@1 as ā has it: the programme of
+    [`InterferenceWeights`] with a few hundred prompts as its judge, and not the few of one batch. Rewards must be 0 or
+    1. Before the first probe, and while pass@1's gradient is lost in noise, it trains pass@k.
 
     Args:
         bins (`int`, *optional*, defaults to `8`):
@@ -42,8 +43,9 @@ class DifficultyWeights(Controller):
         wanted_P = gradient_weights(now.rewards_PG, now.k)
         reports = now.reports[-self.probes :]
         found = two_gradients(reports, now.k)
-        if found is None:
-            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0), {"moved": 0.0})
+        if found is None or found.pass1_norm_squared <= 0:
+            mean_weight = None if found is None else found.mean_weight
+            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0, mean_weight), {"moved": 0.0})
         shifts_B, moved = weight_shifts(reports, now.k, self.bins)
         shifts_P = shifts_B[_bins_of(now.rewards_PG.double().nanmean(dim=1).nan_to_num(), self.bins)]
         weights_P = (wanted_P + shifts_P).clamp(min=0) / found.mean_weight
@@ -64,7 +66,7 @@ def weight_shifts(reports: Sequence[InterferenceReport], k: int, bins: int) -> t
             Equal parts of the success rates, B.
 
     Returns:
-        `torch.Tensor` `(B,)`, float64, 0 for a bin without prompts, and `float`.
+        `torch.Tensor` `(B,)`, float64, and `float`. A bin without prompts is weighed as the nearest that has some.
     """
 
     def of_mixed(values: Callable[[InterferenceReport], Tensor]) -> Tensor:
@@ -79,11 +81,18 @@ def weight_shifts(reports: Sequence[InterferenceReport], k: int, bins: int) -> t
         torch.zeros(bins, dtype=torch.float64).index_add(0, bin_N, each_N)
         for each_N in (sampling_N * agreement_N, sampling_N)
     )
-    pooled_B = torch.where(mass_B > 0, total_B / mass_B, 0.0)
+    pooled_B = torch.where(mass_B > 0, total_B / mass_B, 0.0)[_nearest(mass_B > 0)]
     shifts_B = smallest_multiplier(weights_N, pooled_B[bin_N], sampling_N) * pooled_B
     moved_N = (weights_N + shifts_B[bin_N]).clamp(min=0) - weights_N
     moved = (sampling_N @ moved_N.square() / (sampling_N @ weights_N.square()).clamp(min=1e-12)).sqrt()
     return shifts_B, float(moved)
+
+
+def _nearest(filled_B: Tensor) -> Tensor:
+    """Of each bin the nearest that is filled, the harder of two; itself where none is."""
+    bins = torch.arange(len(filled_B))
+    distances_BB = (bins[:, None] - bins).abs().masked_fill(~filled_B, len(bins))
+    return distances_BB.argmin(dim=1) if filled_B.any() else bins
 
 
 def _bins_of(success: Tensor, bins: int) -> Tensor:

@@ -23,7 +23,8 @@ def largest_free_k(report: InterferenceReport, target: int, significant: bool = 
     for k, conflicts in zip(report.ks.tolist(), in_conflict.tolist(), strict=True):
         if conflicts or k > target:
             break
-        best = int(k)
+        if k == int(k):
+            best = int(k)
     return best
 
 

@@ -19,7 +19,8 @@ class Guard(Controller):
             The pass@1 to hold, on the training prompts. If `None`, that of the first `horizon` batches, which are
             trained with λ = `start`, and `margin` standard errors more.
         horizon (`int`, *optional*, defaults to `20`):
-            Batches that pass@1 is averaged over. λ moves only when as many have been seen.
+            Batches that pass@1 is averaged over. λ moves only when as many have been seen. Resume a run with the one
+            that it had: with a larger one, what is held would be learnt further.
         gain (`float`, *optional*, defaults to `3.0`):
             Change of λ for a unit of pass@1 that is lacking: 0.03 for a point in 100.
         rate (`float`, *optional*, defaults to `0.05`):

@@ -37,6 +37,7 @@ class GuardedMix(Guard):
     def decide(self, now: Situation) -> Decision:
         measured, mean_weight = measured_share(now.reports[-self.probes :], now.k)
         correction = self.wanted_share(now.rewards_PG)
+        self.integral = min(self.integral, 1 - measured)  # more would have to be taken back before it shows
         share = min(1.0, max(0.0, measured + correction))
         figures = {"share": share, "correction": correction, "pass@1": self.running}
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), figures)

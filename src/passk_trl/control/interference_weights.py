@@ -36,7 +36,7 @@ def smallest_multiplier(weights_N: Tensor, agreement_N: Tensor, sampling_weights
     The smallest μ ≥ 0 with Σ_i s_i w_i a_i ≥ 0 for w = max(0, ω + μ a).
 
     That w solves the quadratic programme of [`nearest_weights`], which has one row, with each prompt counted s_i times
-    in both sums. Where no prompt agrees, pass@1's gradient is lost in noise, and μ is 0.
+    in both sums. Where no prompt agrees there is nothing to make up with, and μ is 0.
 
     Args:
         weights_N (`torch.Tensor`), agreement_N (`torch.Tensor`):

@@ -7,7 +7,7 @@ import torch
 
 from passk_trl.interference import InterferenceReport
 
-from .controller import SOLVED
+from .controller import SOLVED, mean_prompt_weight
 
 
 class TwoGradients(NamedTuple):
@@ -33,8 +33,8 @@ def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients
     rows = []
     for report in reports:
         at_k = report.ks.tolist().index(k)
-        inner, norm, mean_weight = report.inner_product[at_k], report.norm_squared[at_k], report.mean_weight[at_k]
-        rows.append([inner, report.pass1_norm_squared, norm, mean_weight])
+        mean_weight = mean_prompt_weight(report.num_samples, report.num_correct, k, report.sampling_weights)
+        rows.append([report.inner_product[at_k], report.pass1_norm_squared, report.norm_squared[at_k], mean_weight])
     inner, pass1, passk, mean_weight = torch.tensor(rows or [[0.0] * 4], dtype=torch.float64).mean(dim=0).tolist()
     if mean_weight < SOLVED:
         return None
