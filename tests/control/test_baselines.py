@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from passk_trl.control import Annealed, FixedMix, Guard, GuardedMix, Mix
-from passk_trl.control.controller import mean_prompt_weight
+from passk_trl.control.mixing import mean_prompt_weight
 from passk_trl.estimators import passk_advantages, prompt_weight
 from situations import rewards, situation
 

@@ -3,7 +3,7 @@ import torch
 
 from passk_trl.control import DifficultyWeights
 from passk_trl.control.difficulty_weights import weight_shifts
-from passk_trl.control.interference_weights import gradient_weights, nearest_weights
+from passk_trl.control.prompt_weights import gradient_weights, nearest_weights
 from passk_trl.control.two_gradients import two_gradients
 from passk_trl.estimators import passk_advantages
 from passk_trl.interference import InterferenceReport, measure_interference

@@ -1,42 +1,10 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from passk_trl.control import InterferenceWeights
-from passk_trl.control.interference_weights import agreement_with_others, gradient_weights, nearest_weights
+from passk_trl.control.interference_weights import agreement_with_others
 from passk_trl.estimators import passk_advantages
 from situations import rewards, situation
-
-
-def vectors(low: float, size: int = 6) -> st.SearchStrategy:
-    return st.lists(st.floats(low, 3, allow_subnormal=False), min_size=size, max_size=size)
-
-
-@settings(max_examples=60, deadline=None)
-@given(vectors(0.0), vectors(-3.0))
-def test_the_nearest_weights_are_what_a_solver_of_quadratic_programmes_finds(wanted, agreement):
-    wanted, agreement = torch.tensor(wanted).double(), torch.tensor(agreement).double()
-    found = nearest_weights(wanted, agreement)
-    assert (found >= 0).all()
-    if agreement.max() <= 1e-6:  # nothing to make up with
-        return
-    if wanted @ agreement >= 0:
-        assert torch.equal(found, wanted)
-        return
-    assert found @ agreement >= -1e-8
-    solved = minimize(
-        lambda w: ((w - wanted.numpy()) ** 2).sum(),
-        wanted.numpy(),
-        jac=lambda w: 2 * (w - wanted.numpy()),
-        bounds=[(0, None)] * 6,
-        constraints={"type": "ineq", "fun": lambda w: w @ agreement.numpy()},
-        method="SLSQP",
-        options={"ftol": 1e-12, "maxiter": 500},
-    )
-    distance = float(((found - wanted) ** 2).sum())
-    assert distance <= solved.fun + 1e-6
 
 
 def test_agreement_leaves_a_prompts_own_term_out():
@@ -63,14 +31,6 @@ def test_a_batch_of_one_prompt_or_without_memory_is_weighed_as_passk_does():
 
     for gram in (lambda: torch.ones(1, 1), no_memory):
         torch.testing.assert_close(InterferenceWeights().decide(situation(batch, gram=gram)).advantages_PG, expected)
-
-
-def test_each_prompt_has_the_attempts_that_its_scored_rollouts_allow():
-    batch = rewards([2, 1])
-    batch[1, 2:] = torch.nan  # two scored, one right
-    weights = gradient_weights(batch, 8)
-    assert weights[0] == gradient_weights(batch[:1], 8)[0]
-    assert weights[1] == 1  # of a single attempt
 
 
 def test_without_conflict_the_weights_are_those_of_passk():

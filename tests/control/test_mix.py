@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from passk_trl.control import Aggregated, Mix
-from passk_trl.control.controller import mixed_advantages
 from passk_trl.control.mix import measured_share, smallest_share
+from passk_trl.control.mixing import mixed_advantages
 from passk_trl.control.two_gradients import two_gradients
 from passk_trl.estimators import pass_at_k, passk_advantages
 from passk_trl.interference import measure_interference

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import Controller, Decision, Situation
+from .mixing import mixed_advantages
 from .two_gradients import TwoGradients, two_gradients
 
 

@@ -2,7 +2,8 @@
 
 from passk_trl.estimators import passk_advantages
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import Controller, Decision, Situation
+from .mixing import mixed_advantages
 
 
 class FixedMix(Controller):

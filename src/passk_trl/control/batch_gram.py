@@ -10,7 +10,7 @@ from passk_trl.engine import gram_of_trained
 from passk_trl.gradients.ranks import gather_list
 from passk_trl.sampling import batch_rollouts, check_probable
 
-from .controller import check_binary
+from .mixing import check_binary
 
 
 def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) -> Tensor:

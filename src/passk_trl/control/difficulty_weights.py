@@ -8,8 +8,9 @@ from torch import Tensor
 from passk_trl.estimators import passk_advantages
 from passk_trl.interference import InterferenceReport
 
-from .controller import Controller, Decision, Situation, mixed_advantages
-from .interference_weights import gradient_weights, smallest_multiplier
+from .controller import Controller, Decision, Situation
+from .mixing import mixed_advantages
+from .prompt_weights import gradient_weights, smallest_multiplier
 from .two_gradients import two_gradients
 
 
@@ -77,10 +78,8 @@ def weight_shifts(reports: Sequence[InterferenceReport], k: int, bins: int) -> t
     weights_N = of_mixed(lambda each: each.weights[each.ks.tolist().index(k)])
     agreement_N, sampling_N = of_mixed(lambda each: each.agreement), of_mixed(lambda each: each.sampling_weights)
     bin_N = _bins_of(of_mixed(lambda each: each.success_rate), bins)
-    total_B, mass_B = (
-        torch.zeros(bins, dtype=torch.float64).index_add(0, bin_N, each_N)
-        for each_N in (sampling_N * agreement_N, sampling_N)
-    )
+    mass_B = torch.bincount(bin_N, sampling_N, minlength=bins)
+    total_B = torch.bincount(bin_N, sampling_N * agreement_N, minlength=bins)
     pooled_B = torch.where(mass_B > 0, total_B / mass_B, 0.0)[_nearest(mass_B > 0)]
     shifts_B = smallest_multiplier(weights_N, pooled_B[bin_N], sampling_N) * pooled_B
     moved_N = (weights_N + shifts_B[bin_N]).clamp(min=0) - weights_N

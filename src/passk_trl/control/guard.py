@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import Controller, Decision, Situation
+from .mixing import mixed_advantages
 
 
 class Guard(Controller):

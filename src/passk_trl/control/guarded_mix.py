@@ -1,8 +1,9 @@
 """GuardedMix: what the latest probes ask for, and more or less by what pass@1 then does."""
 
-from .controller import Decision, Situation, mixed_advantages
+from .controller import Decision, Situation
 from .guard import Guard
 from .mix import measured_share
+from .mixing import mixed_advantages
 
 
 class GuardedMix(Guard):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from passk_trl.interference import InterferenceReport
 
-from .controller import Controller, Decision, Situation, mixed_advantages
+from .controller import Controller, Decision, Situation
+from .mixing import mixed_advantages
 from .two_gradients import two_gradients
 
 

@@ -7,7 +7,7 @@ import torch
 
 from passk_trl.interference import InterferenceReport
 
-from .controller import SOLVED, mean_prompt_weight
+from .mixing import SOLVED, mean_prompt_weight
 
 
 class TwoGradients(NamedTuple):
