@@ -73,7 +73,7 @@ api: install  ## write the API reference, docs/api, from the docstrings
 	$(BIN)/python docs/make_api.py
 
 benchmarks: install  ## run every benchmark
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/*.py benchmarks/*/run.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:  ## delete caches and build products, and keep .venv and outputs
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -72,7 +72,8 @@ def train_watched(
     trainer = PassKGRPOTrainer(
         str(policy_path),
         tiny.starts_low,
-        tiny.training_args(output_dir, pass_at_k=4, max_steps=4, **settings, **arguments, **size),
+        # A group that is mostly right has no gradient for more attempts, and the policy might not move.
+        tiny.training_args(output_dir, pass_at_k=1, max_steps=4, **settings, **arguments, **size),
         tiny.questions(),
         peft_config=adapter,
         callbacks=monitors,
@@ -167,7 +168,7 @@ def test_the_train_command(url, tmp_path):
         *("train", "single", url),
         model_name_or_path=saved_policy(tmp_path / "policy", seed=1, tie_word_embeddings=url is None),
         output_dir=tmp_path / "run",
-        pass_at_k=4,
+        pass_at_k=1,  # as above
         per_device_train_batch_size=32,
         max_completion_length=4,
         max_steps=4,

@@ -15,7 +15,7 @@ TOLD = {
     "plain": "difficulty alone, no ambiguity: nothing to lose",
     "strategies": "many strategies, of which the policy knows one: much to gain",
 }
-DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "interference weights", "guard")
+DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "difficulty weights", "guard")
 
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path, command: str, suffix: str = "") -> str:
@@ -27,16 +27,18 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path, command: st
     runs = [run for task in TOLD for run in of_task[task]]
     if not runs:
         return "No seed has been trained with all methods yet.\n"
-    seeds, commits = (", ".join(sorted({str(run[name]) for run in runs})) for name in ("seed", "commit"))
+    seeds = ", ".join(sorted({str(run["seed"]) for run in runs}))
     parts = [
         f"# Pass@8 without losing pass@1: ways to train, for {runs[0]['steps']} steps",
-        f"`{command}`; {runs[0]['steps']} steps, seeds {seeds}, commit {commits}. Exact "
+        f"`{command}`; {runs[0]['steps']} steps, seeds {seeds}, {_commits(runs)}. Exact "
         "success on 256 held-out questions; ± is a 95% interval over the seeds of training: start policies and "
         "questions are the same in all. Steps are equal; what probes generate on top is in the time.",
         f"Change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept; **bold** where, on "
         f"average over seeds, at least {TARGET:.0%} is kept with pass@1 no lower than at the start:",
         _overview([method for method in methods if any(run["method"] == method for run in runs)], of_task),
         f"![Where each method ends, and how it gets there](mitigation{suffix}.png)",
+        f"Grey lines: where they started. Dotted: {TARGET:.0%} of plain {BASELINE}'s gain. Stars: below, where "
+        "wording is ambiguous.",
         f"Kept: the gain in pass@8 as a share of plain {BASELINE}'s with the same seeds. Time: the processor's in "
         f"training, over plain {BASELINE}'s, probes included. Within reach: the most of that gain that could be had "
         "with pass@1 no lower, by what this method's policy can apply at the end, had it but named its rules "
@@ -49,6 +51,15 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path, command: st
     (folder / f"results{suffix}.md").write_text(text)
     _draw(runs, methods, folder / f"mitigation{suffix}.png")
     return text
+
+
+def _commits(runs: list[Run]) -> str:
+    """The commits that runs are of; which methods', where these differ."""
+    methods: dict[str, list[str]] = {}
+    for method in dict.fromkeys(run["method"] for run in runs):
+        of = "commit " + ", ".join(dict.fromkeys(run["commit"] for run in runs if run["method"] == method))
+        methods.setdefault(of, []).append(method)
+    return "; ".join(methods if len(methods) == 1 else [f"{of} ({', '.join(those)})" for of, those in methods.items()])
 
 
 def _common(runs: list[Run]) -> list[Run]:

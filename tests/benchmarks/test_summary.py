@@ -45,6 +45,11 @@ def test_runs_of_other_steps_do_not_overwrite_what_is_published(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"results_320_steps.md", "mitigation_320_steps.png"}
 
 
+def test_it_tells_which_methods_are_of_which_commit(tmp_path):
+    runs = [run("pass@8", 1, 0.0, 0.1), run("guard", 1, 0.0, 0.1, commit="def"), run("mix", 1, 0.0, 0.1, commit="def")]
+    assert "commit abc (pass@8); commit def (guard, mix)." in write_summary(runs, METHODS, tmp_path, COMMAND)
+
+
 def test_without_plain_training_nothing_is_said_of_what_is_kept(tmp_path):
     text = write_summary([run("guard", 1, 0.01, 0.1)], METHODS, tmp_path, COMMAND)
     assert "| guard | +0.010, nan% |" in text
