@@ -172,7 +172,7 @@ def test_the_train_command(url, tmp_path):
         per_device_train_batch_size=32,
         max_completion_length=4,
         max_steps=4,
-        learning_rate=1e-2,
+        learning_rate=5e-3,  # bfloat16 rounds a policy that is farther away more than one at the start
         **{f"monitor.{name}": value for name, value in {**PROBE, "ks": [1, 4]}.items()},
     )
     assert [record["step"] for record in read_records(tmp_path / "run" / "conflict.jsonl")] == [0, 2, 4]
