@@ -9,8 +9,8 @@ held-out questions is summed up exactly, not sampled. A run that is in results.j
 can be stopped and started, but on one kind of processor: start policies are trained where they are needed, and differ
 in the third digit between kinds. At the end results.md and a figure are made of all runs that are there with as many
 steps; with other steps than by default, of their own names. Seed 0 is left out: on it the controllers' defaults were
-chosen. Times are of the processor, not of the clock, so that what else runs beside
-disturbs them little, and without the evaluations.
+chosen. Times are of the processor, not of the clock, so that what else runs beside disturbs them little, and without
+the evaluations.
 """
 
 import argparse
