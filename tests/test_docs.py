@@ -26,11 +26,7 @@ SOURCES_OF_TRL = "".join(path.read_text() for path in (Path(trl.__file__).parent
 
 
 # Modules that are no page of the reference: those of the classes that the package itself exports, and the works.
-INSIDE = {
-    *("config", "monitor", "trainer"),
-    *("audit_report", "blocks", "displacement", "engine", "evaluation_report", "outcomes", "policy", "report"),
-    *("report_figures", "report_page", "resampling", "sampling", "tasks", "trackers"),
-}
+INSIDE = {"config", "distributed", "files", "memory", "monitor", "policy", "tasks", "trainer"}
 
 
 def python_of(page: Path) -> str:

@@ -11,6 +11,8 @@ from itertools import product
 
 import pytest
 import torch
+from test_estimators import ZOO, as_fraction
+from test_interference import PHI, SUCCESS, dot, exact_prompt_states
 from trl import TrlParser
 
 import tiny
@@ -19,8 +21,6 @@ from passk_trl.estimators import passk_advantages, unbiased_prompt_weight
 from passk_trl.interference import ObjectiveReport, measure_interference, measure_objectives
 from passk_trl.objectives import Objective, decision, objective_from
 from passk_trl.records import read_records
-from test_estimators import ZOO, as_fraction
-from test_interference import PHI, SUCCESS, dot, exact_prompt_states
 
 
 # What succeeds, from how many of k attempts are correct: the definition of each decision, apart from the code.
@@ -584,7 +584,9 @@ def test_the_monitor_measures_each_from_one_backward_pass(tmp_path, monkeypatch)
     passes = []
     from passk_trl.gradients import gram_matrix
 
-    monkeypatch.setattr("passk_trl.engine.gram_matrix", lambda *a, **k: passes.append(1) or gram_matrix(*a, **k))
+    monkeypatch.setattr(
+        "passk_trl.gradients.of_trainer.gram_matrix", lambda *a, **k: passes.append(1) or gram_matrix(*a, **k)
+    )
     names = [*TRAINED, "pass@4"]
     monitor = ConflictMonitor(tiny.questions(), **PROBE, objectives=names)
     trainer = trainer_of(tmp_path, monitor, pass_at_k=4)
@@ -631,7 +633,7 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
 def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
     """At k = 1, which the config then has, there is none."""
     measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, sign, 0.5)
-    monkeypatch.setattr("passk_trl.monitor.measure_objectives", lambda *arguments: [measured])
+    monkeypatch.setattr("passk_trl.monitor.callback.measure_objectives", lambda *arguments: [measured])
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     trainer = trainer_of(tmp_path, monitor, objective="maxrl")
     trainer.train()

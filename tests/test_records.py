@@ -11,7 +11,6 @@ from passk_trl.records import (
     ProbeRecord,
     cut,
     in_conflict_at,
-    most_negative,
     read_lines,
     read_records,
     text_of,
@@ -65,9 +64,9 @@ def test_the_prompts_that_interfere_most_are_those_of_the_most_negative_weight_t
     vector = agreement.sign()
     report = measure_interference(vector[:, None] * vector * 1.0, [4, 4, 4, 1], 8)
     expected = (report.weights[3] * report.agreement).argsort().tolist()
-    worst = most_negative(report, 4, count=2)
+    worst = report.most_negative(4, count=2)
     assert worst == [i for i in expected[:2] if report.agreement[i] < 0]
-    assert most_negative(interference(opposed=False), 4) == []
+    assert interference(opposed=False).most_negative(4, count=8) == []
 
 
 def test_conflict_is_asked_of_measured_k_only():

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 
 from .estimators import pass_at_k
-from .forecast import Forecast
-from .interference import InterferenceReport, ObjectiveReport, student_t
+from .interference import InterferenceReport, ObjectiveReport
+from .interference.forecasting import Forecast
+from .interference.intervals import student_t
 
 
 __all__ = ["ProbeRecord", "read_lines", "read_records"]
 
 logger = logging.getLogger(__name__)
 
-# The prompts whose text a record has: those that take most from the inner product at the k trained for.
-_TEXTS_KEPT = 8
+PROMPTS_SHOWN = 8
+"""How many of the prompts that lower the inner product most are recorded with their text, and shown."""
 
 # A prompt's text is cut to this many characters.
 _CHARACTERS_KEPT = 2000
@@ -114,13 +115,6 @@ def weighed_k(report: InterferenceReport, training_k: int) -> float:
     """The measured k whose weights say most: that trained for or, since all weights are 1 there, not 1 but n / 2."""
     aim = training_k if training_k > 1 else int(report.num_samples.min()) // 2
     return max((k for k in report.ks.tolist() if k <= aim), default=float(report.ks[0]))
-
-
-def most_negative(report: InterferenceReport, k: float, count: int = _TEXTS_KEPT) -> list[int]:
-    """The prompts that take most from ⟨∇J_k, ∇J_1⟩, weight times agreement, at most `count`, worst first."""
-    contribution_N = report.weights[report.ks.tolist().index(k)] * report.agreement
-    order = contribution_N.argsort(stable=True).tolist()
-    return [i for i in order[:count] if contribution_N[i] < 0]
 
 
 def text_of(prompt: str | list[dict[str, Any]]) -> str:

@@ -18,9 +18,9 @@ from .control import Controller, Situation
 from .control.batch_gram import batch_gram
 from .control.controller import check_controllable
 from .estimators import passk_advantages
-from .monitor import ConflictMonitor
+from .monitor.callback import ConflictMonitor
 from .objectives import objective_from
-from .outcomes import are_binary, combine_rewards, passk_metrics
+from .rollouts.outcomes import are_binary, combine_rewards, passk_metrics
 
 
 class PassKGRPOTrainer(GRPOTrainer):

@@ -6,7 +6,7 @@ from trl import ModelConfig
 import tiny
 from passk_trl.cli import train
 from passk_trl.cli.dry_run import _batch
-from passk_trl.cli.memory import Engine, engine_of, memory
+from passk_trl.memory import Engine, engine_of, memory
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from passk_trl import PassKGRPOConfig
 from passk_trl.cli.recipe import parse_recipe
 from passk_trl.cli.train import TrainArguments, main, trainer_arguments
 from passk_trl.control import CONTROLLERS
-from passk_trl.probe_sets import overlap
 from passk_trl.records import read_records
+from passk_trl.rollouts.probe_sets import overlap
 
 
 RECIPE = {

@@ -11,8 +11,9 @@ import torch
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from trl import ScriptArguments
 
+from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.rewards import load_rewards
-from passk_trl.sampling import check_reward_columns
+from passk_trl.rollouts.checks import check_reward_columns
 
 
 @dataclass
@@ -99,9 +100,10 @@ class DataArguments(PromptArguments):
     confidence: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
     def __post_init__(self) -> None:
-        if self.num_prompts is not None and self.num_prompts < 8:
+        if self.num_prompts is not None and self.num_prompts < FEWEST_PROMPTS:
             raise ValueError(
-                f"num_prompts={self.num_prompts} is too few for an error bar; set at least 8, better 256."
+                f"num_prompts={self.num_prompts} is too few for an error bar; set at least {FEWEST_PROMPTS}, better "
+                "256."
             )
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence={self.confidence} is no level; set a number between 0 and 1, such as 0.95.")

@@ -18,8 +18,7 @@ from trl import ModelConfig, get_peft_config
 from trl.data_utils import is_conversational
 
 from passk_trl import PassKGRPOConfig
-
-from .memory import Engine, engine_of, memory
+from passk_trl.memory import Engine, engine_of, memory
 
 
 # Prompts tokenized to see how long they are.

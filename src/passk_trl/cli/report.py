@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from passk_trl.report import write_report
+from passk_trl.reports.text import write_report
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from passk_trl.engine import gram_of_trained
-from passk_trl.gradients.ranks import gather_list
-from passk_trl.sampling import batch_rollouts, check_probable
+from passk_trl.distributed.ranks import gather_list
+from passk_trl.gradients.of_trainer import gram_of_trained
+from passk_trl.rollouts.checks import check_probable
+from passk_trl.rollouts.training_batch import batch_rollouts
 
 from .mixing import check_binary
 

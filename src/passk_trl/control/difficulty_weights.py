@@ -75,7 +75,7 @@ def weight_shifts(reports: Sequence[InterferenceReport], k: int, bins: int) -> t
         kept = [(each.num_correct > 0) & (each.num_correct < each.num_samples) for each in reports]
         return torch.cat([values(each)[mixed_N] for each, mixed_N in zip(reports, kept, strict=True)])
 
-    weights_N = of_mixed(lambda each: each.weights[each.ks.tolist().index(k)])
+    weights_N = of_mixed(lambda each: each.weights[each.at(k)])
     agreement_N, sampling_N = of_mixed(lambda each: each.agreement), of_mixed(lambda each: each.sampling_weights)
     bin_N = _bins_of(of_mixed(lambda each: each.success_rate), bins)
     mass_B = torch.bincount(bin_N, sampling_N, minlength=bins)

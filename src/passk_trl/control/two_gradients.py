@@ -32,7 +32,7 @@ def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients
         )
     rows = []
     for report in reports:
-        at_k = report.ks.tolist().index(k)
+        at_k = report.at(k)
         mean_weight = mean_prompt_weight(report.num_samples, report.num_correct, k, report.sampling_weights)
         rows.append([report.inner_product[at_k], report.pass1_norm_squared, report.norm_squared[at_k], mean_weight])
     inner, pass1, passk, mean_weight = torch.tensor(rows or [[0.0] * 4], dtype=torch.float64).mean(dim=0).tolist()

@@ -7,7 +7,7 @@ from models and machines to the mathematics of `passk_trl.interference`.
 
 from .gram import GradientRows, GramMatrix, gradient_rows, gram_matrix
 from .layers import Coverage
-from .rollouts import ScoredRollouts
+from .scored_rollouts import ScoredRollouts
 from .store import gram_of_rows
 
 

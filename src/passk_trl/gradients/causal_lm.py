@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from .roll_call import RollCall
-from .rollouts import PaddedBatch
+from passk_trl.distributed.roll_call import RollCall
+
+from .scored_rollouts import PaddedBatch
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import torch
 from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
+from passk_trl.distributed.ranks import failing_together, is_last_rank, largest
+from passk_trl.distributed.roll_call import RollCall
+
 from .causal_lm import CausalLM
 from .layers import Coverage, Layer, find_layers, shape, tapped
-from .ranks import failing_together, is_last_rank, largest
-from .roll_call import RollCall
-from .rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
-from .store import ExactStore, SketchStore, Store
+from .scored_rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
+from .store import ExactStore, SketchStore, Store, fit_exactly
 
 
 # Logits are formed for this many numbers at a time, 4 MB in float32 of which a few copies live, or for so many tokens
@@ -23,11 +24,8 @@ from .store import ExactStore, SketchStore, Store
 _LOGITS_AT_A_TIME = 2**20
 _FEWEST_TOKENS_AT_A_TIME = 128
 
-# Tokens in a forward pass where `batch_size` is not given.
-_TOKENS_AT_A_TIME = 2**13
-
-# Bytes that `store="auto"` keeps exact gradients in.
-_EXACT_BYTES = 2**30
+TOKENS_AT_A_TIME = 2**13
+"""About how many tokens a forward pass takes where `batch_size` is not given."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ def gram_matrix(
             Called after a pass that was broken off, before the next, for what an engine must be told of it.
         step (`Callable[[str], torch.Tensor]`, *optional*):
             Tells, whole and on all ranks together, how far the parameter of a name went in a step Δθ of the weights,
-            such as [`~passk_trl.displacement.Displacement.of`]. Its inner product with each gradient is taken too.
+            such as [`~passk_trl.distributed.displacement.Displacement.of`]. Its inner product with each gradient is
+            taken too.
 
     Returns:
         [`GramMatrix`]: float64 inner products on the CPU, and the coverage of the trainable parameters.
@@ -207,7 +206,7 @@ def _gradients(
         layers, coverage = find_layers(model, parameters)
         if store == "auto":
             most_prompts = largest(rollouts.num_prompts, device)
-            store = "exact" if 4 * most_prompts * coverage.covered <= _EXACT_BYTES else "sketch"
+            store = "exact" if fit_exactly(most_prompts, coverage.covered) else "sketch"
         if method == "parameters":
             batch_size = 1
         elif batch_size is None:
@@ -288,7 +287,7 @@ def _add_step(kept: Store, layers: list[Layer], step: Callable[[str], Tensor], r
 
 def _default_batch_size(rollouts: ScoredRollouts) -> int:
     longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
-    return max(1, _TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
+    return max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
 
 
 def _through_activations(causal_lm: CausalLM, layers: list[Layer], store: Store, batch: PaddedBatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .rollouts import PaddedBatch
+from .scored_rollouts import PaddedBatch
 from .store import Store
 
 

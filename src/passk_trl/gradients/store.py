@@ -10,11 +10,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .ranks import gather_rows
+from passk_trl.distributed.ranks import gather_rows
 
+
+# Whole gradients of all prompts are kept up to this many bytes; beyond, sketches are.
+_EXACT_BYTES = 2**30
 
 # Numbers of each prompt's gradient that cross between ranks at a time.
 _COLUMNS_AT_A_TIME = 2**16
+
+
+def fit_exactly(num_prompts: int, num_parameters: int) -> bool:
+    """Whether so many prompts' whole gradients, in float32, fit into 1 GiB: what `"auto"` decides by."""
+    return 4 * num_prompts * num_parameters <= _EXACT_BYTES
 
 
 class Store(Protocol):

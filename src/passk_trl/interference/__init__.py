@@ -1,0 +1,49 @@
+"""From one Gram matrix and success counts of N probe prompts to the conflict between pass@1 and pass@k, at every k.
+
+The mathematics is that of Barakat et al., "Why Pass@k Optimization Can Degrade Pass@1" (arXiv 2602.21189). With p(x)
+the success probability of prompt x and J_k the population pass@k,
+
+    ∇J_k = E_x[w_k(p(x)) ∇p(x)],  w_k(p) = k (1 − p)^(k−1)                                                (eq. 2, 3)
+    a(x) = ⟨∇p(x), ∇J_1⟩                                                                     (agreement score, eq. 8)
+    ⟨∇J_k, ∇J_1⟩ = E_x[w_k(p(x)) a(x)] = E_x[w_k] ‖∇J_1‖² + cov(w_k, a)                                  (Prop. 4.1)
+
+A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1. The same holds for any other
+objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
+"""
+
+from .agreement import (
+    DELTAS_1,
+    DELTAS_2,
+    AgreementShift,
+    FilteredConflict,
+    agreement_shift,
+    conflict_of_filtered,
+    easy_and_hard,
+)
+from .bounds import k_star_bound
+from .forecasting import Forecast, forecast
+from .in_words import onset_interval, verdict
+from .measuring import measure_interference, measure_objectives
+from .probe_size import required_probe_size
+from .report import InterferenceReport, ObjectiveReport
+
+
+__all__ = [
+    "DELTAS_1",
+    "DELTAS_2",
+    "AgreementShift",
+    "FilteredConflict",
+    "Forecast",
+    "InterferenceReport",
+    "ObjectiveReport",
+    "agreement_shift",
+    "conflict_of_filtered",
+    "easy_and_hard",
+    "forecast",
+    "k_star_bound",
+    "measure_interference",
+    "measure_objectives",
+    "onset_interval",
+    "required_probe_size",
+    "verdict",
+]

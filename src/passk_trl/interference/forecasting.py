@@ -1,0 +1,102 @@
+"""What the optimiser's own step does to pass@k, to first order, from its inner products with per-prompt gradients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from passk_trl.estimators import unbiased_prompt_weight
+
+from .intervals import student_t
+
+
+__all__ = ["Forecast", "forecast"]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """
+    What [`forecast`] found, on the CPU in float64; K is the number of k.
+
+    Attributes:
+        ks (`Tensor[K]`): the k.
+        change (`Tensor[K]`): the estimate of ⟨∇J_k, Δθ⟩, by how much the step raises pass@k: 0.01 is a point in 100.
+        change_se (`Tensor[K]`): its standard error over the probe prompts, and of the sketch if there is one.
+        margin (`Tensor[K]`): half the width of its interval.
+    """
+
+    ks: Tensor
+    change: Tensor
+    change_se: Tensor
+    margin: Tensor
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-safe lists."""
+        return {name: values.tolist() for name, values in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Forecast":
+        """The forecast that [`to_dict`] wrote, restored exactly."""
+        return cls(**{name: torch.tensor(values, dtype=torch.float64) for name, values in content.items()})
+
+
+def forecast(
+    products: Tensor,
+    num_correct: Tensor | Sequence[int],
+    num_samples: int | Tensor | Sequence[int],
+    ks: Tensor | Sequence[float],
+    confidence: float = 0.95,
+    sampling_weights: Tensor | None = None,
+) -> Forecast:
+    r"""
+    The change of pass@k that a step Δθ of the weights makes, to first order: ⟨∇J_k, Δθ⟩.
+
+    With ĝ_i the success gradient of probe prompt i, estimated from its rollouts,
+
+        ⟨∇J_k, Δθ⟩ ≈ 1/N Σ_i s_i ω_k(n_i, c_i) ⟨ĝ_i, Δθ⟩,
+
+    which is unbiased for a Δθ that did not see the probe's rollouts, since ω_k ĝ_i is unbiased for the prompt's pass@k
+    gradient. The prompts are independent, so the error bar is that of a mean, with Student's t; a sketch's own error,
+    told by how far its M estimates are apart, is added. Where the weights were measured after the step the gradient is
+    the one at its end; what is left out is of second order in Δθ.
+
+    Args:
+        products (`Tensor[N]` or `Tensor[M, N]`):
+            ⟨ĝ_i, Δθ⟩, or M independent unbiased estimates of it.
+        num_correct (`Tensor[N]` or sequence of `int`):
+            Correct rollouts of each prompt.
+        num_samples (`int` or `Tensor[N]`):
+            Rollouts of each prompt.
+        ks (`Tensor[K]` or sequence of `float`):
+            The k, from 1 to the fewest rollouts less 1.
+        confidence (`float`, *optional*, defaults to `0.95`):
+            Level of the interval, between 0 and 1.
+        sampling_weights (`Tensor[N]`, *optional*, defaults to ones):
+            s, as for [`~passk_trl.interference.measure_interference`].
+
+    Returns:
+        [`Forecast`].
+
+    Raises:
+        `ValueError`: if there are fewer than two prompts, or counts and products differ in number.
+    """
+    products_MN = torch.atleast_2d(products).double().cpu()
+    num_prompts = products_MN.size(1)
+    num_correct_N = torch.as_tensor(num_correct)
+    if num_prompts < 2:
+        raise ValueError(f"`products` has {num_prompts} prompts, which show no error; probe at least 2.")
+    if len(num_correct_N) != num_prompts:
+        raise ValueError(f"`num_correct` has {len(num_correct_N)} prompts, `products` {num_prompts}; give as many.")
+    ks_K = torch.as_tensor(ks, dtype=torch.float64)
+    weights_KN = torch.as_tensor(unbiased_prompt_weight(torch.as_tensor(num_samples), num_correct_N, ks_K[:, None]))
+    if sampling_weights is not None:
+        weights_KN = weights_KN * sampling_weights.double()
+    changes_KN = weights_KN * products_MN.mean(dim=0)
+    variance_K = changes_KN.var(dim=1) / num_prompts
+    if len(products_MN) > 1:
+        variance_K = variance_K + (weights_KN @ products_MN.T / num_prompts).var(dim=1) / len(products_MN)
+    factor = student_t(confidence, num_prompts - 1)
+    se_K = variance_K.sqrt()
+    return Forecast(ks_K, changes_KN.mean(dim=1), se_K, factor * se_K)

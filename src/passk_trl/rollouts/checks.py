@@ -1,0 +1,69 @@
+"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
+
+Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
+"""
+
+import inspect
+import warnings
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import GRPOTrainer
+
+
+# What TRL passes to every reward function besides the columns of the dataset.
+_GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+
+
+def check_probable(trainer: GRPOTrainer) -> None:
+    """Raises `ValueError` if the trainer's rollouts are more than one completion of a prompt."""
+    if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
+        raise ValueError(
+            "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
+            "leave them out, or the monitor."
+        )
+    if trainer._is_vlm:
+        raise ValueError("the policy reads images, whose gradients a probe cannot take; train without the monitor.")
+
+
+def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
+    """Raises `ValueError` if a reward function needs a column that the probe prompts lack."""
+    check_reward_columns(dict(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)), dataset)
+
+
+def check_reward_columns(functions: dict[str, Any], dataset: Dataset, of: str = "probe prompts") -> None:
+    """Raises `ValueError` if one of the reward functions, by their names, needs a column that the dataset lacks."""
+    available = _GIVEN_TO_REWARDS | set(dataset.column_names)
+    for name, function in functions.items():
+        if isinstance(function, torch.nn.Module):
+            continue
+        needed = {
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        }
+        if missing := sorted(needed - available):
+            raise ValueError(
+                f"the reward function '{name}' needs {', '.join(missing)}, which the {of} lack; their "
+                f"columns are {dataset.column_names}: add or rename a column."
+            )
+
+
+def truncated_sampling(trainer: GRPOTrainer) -> list[str]:
+    """The settings, such as `"top_p=0.95"`, by which completions are not sampled from the policy itself."""
+    harmless = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
+    chosen = {name: getattr(trainer, name) for name in harmless} | (trainer.args.generation_kwargs or {})
+    return [f"{name}={chosen[name]}" for name, values in harmless.items() if chosen[name] not in values]
+
+
+def warn_if_truncated(trainer: GRPOTrainer) -> None:
+    """Warns if completions are not sampled from the policy whose gradient is taken."""
+    if truncating := truncated_sampling(trainer):
+        warnings.warn(
+            f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the gradients taken are "
+            "those of the whole one, so the estimates of conflict are biased; set top_p=1, top_k=0, min_p=None and "
+            "repetition_penalty=1 for unbiased ones.",
+            stacklevel=3,
+        )

@@ -1,0 +1,59 @@
+"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
+
+Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from accelerate.utils import is_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from transformers import set_seed
+from trl import GRPOTrainer
+
+
+@contextmanager
+def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
+    """
+    Random streams of its own for what happens inside, and nothing left of what reward functions log in it. A vLLM that
+    got the weights inside gets them again from training, when it would have without.
+
+    A vLLM server has a random stream of its own, which rollouts inside do advance.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    device = trainer.accelerator.device
+    pending = (trainer._pending_extra_logs, trainer._pending_metrics)
+    before = [{key: list(values) for key, values in logs.items()} for logs in pending]
+    last_loaded_step = trainer._last_loaded_step if trainer.use_vllm else None
+    merged = [(weight, weight.to("cpu", copy=True)) for weight in _weights_merged_for_vllm(trainer)]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # The ranks that share a colocated vLLM must draw the same tokens.
+        set_seed(seed + trainer.accelerator.process_index // trainer.args.vllm_tensor_parallel_size)
+        try:
+            yield
+        finally:
+            for weight, original in merged:
+                weight.copy_(original)
+            if trainer.use_vllm:
+                trainer._last_loaded_step = last_loaded_step
+            random.setstate(python)
+            np.random.set_state(numpy)
+            for logs, content in zip(pending, before, strict=True):
+                logs.clear()
+                logs.update(content)
+
+
+def _weights_merged_for_vllm(trainer: GRPOTrainer) -> list[Tensor]:
+    """This rank's part of the weights that TRL merges adapters into for vLLM, and out of again, which rounds them."""
+    if not (trainer.use_vllm and is_peft_model(trainer.model)):
+        return []
+    layers = [module for module in trainer.model.modules() if isinstance(module, BaseTunerLayer)]
+    weights = [
+        parameter.detach() for layer in layers for parameter in layer.get_base_layer().parameters(recurse=False)
+    ]
+    return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]

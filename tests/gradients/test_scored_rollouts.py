@@ -1,0 +1,44 @@
+"""Scored rollouts: what is refused, and the layout of a padded batch."""
+
+import pytest
+import torch
+
+from passk_trl.gradients import ScoredRollouts
+from passk_trl.gradients.scored_rollouts import longest_first, padded
+
+
+def test_score_weights_are_centred_and_unbiased():
+    data = ScoredRollouts([[1]] * 3, [[[2]] * 4] * 3, torch.tensor([[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]))
+    expected = torch.tensor([[3 / 4, -1 / 4, -1 / 4, -1 / 4], [0, 0, 0, 0], [1 / 2, 1 / 2, -1 / 2, -1 / 2]]) / 3
+    assert torch.allclose(data.score_weights_NG, expected.double())
+    assert data.num_correct_N.tolist() == [1, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions", "success", "message"),
+    [
+        ([[1]], [[[2], [3]]] * 2, torch.zeros(2, 2), "needs 2 prompts with 2 completions each; got 1 prompts"),
+        ([[1]] * 2, [[[2], [3]], [[2]]], torch.zeros(2, 2), r"groups of \[1, 2\]"),
+        ([[1]] * 2, [[[2]]] * 2, torch.zeros(2, 1), "raise num_rollouts"),
+        ([[1]] * 2, [[[2], [3]]] * 2, torch.full((2, 2), 0.5), "other than 0 and 1"),
+        ([[1]] * 2, [[[2], [3]]] * 2, torch.full((2, 2), torch.nan), "other than 0 and 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(prompts, completions, success, message):
+    with pytest.raises(ValueError, match=message):
+        ScoredRollouts(prompts, completions, success)
+
+
+def test_a_batch_is_padded_left_of_prompts_and_right_of_completions():
+    data = ScoredRollouts([[5], [6, 7]], [[[1, 2], [3]], [[4], [8]]], torch.tensor([[1, 0], [0, 1]]))
+    batch = padded(data, longest_first(data), pad_token_id=0, device=torch.device("cpu"))
+    assert sorted(batch.prompts) == [0, 1]
+    rows = dict(zip(batch.prompts, batch.group(batch.input_ids).tolist(), strict=True))
+    assert rows == {0: [0, 5, 1, 2, 0, 5, 3, 0], 1: [6, 7, 4, 0, 6, 7, 8, 0]}
+    weights = dict(zip(batch.prompts, batch.token_weights_BK.tolist(), strict=True))
+    assert weights == {0: [0.5, 0.5, -0.5, 0], 1: [-0.5, 0, 0.5, 0]}
+    hidden = torch.arange(16.0).view(4, 4, 1)  # position t of row r holds 4r + t
+    predicting = batch.predicting(hidden)
+    assert predicting[0, :, 0].tolist() == [1, 2, 5, 6]  # the last prompt position predicts the first completion token
+    assert torch.equal(batch.ungroup(predicting)[:, 1:3], hidden[:, 1:3])
+    assert batch.ungroup(predicting)[:, [0, 3]].abs().sum() == 0

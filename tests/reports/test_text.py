@@ -1,0 +1,80 @@
+"""What is told of a run."""
+
+import subprocess
+import sys
+
+import pytest
+
+from passk_trl.reports.run import read_run
+from passk_trl.reports.text import write_report
+from runs import record, write_arguments, write_probes, write_state
+
+
+START = {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.75}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    pass4, pass1 = tmp_path / "pass4", tmp_path / "pass1"
+    write_probes(pass4, [record(0, False), record(10, True), record(20, True)])
+    for directory, k, end in (
+        (pass4, 4, {1: 0.4, 2: 0.6, 4: 0.8, 8: 0.9}),
+        (pass1, 1, {1: 0.6, 2: 0.65, 4: 0.68, 8: 0.7}),
+    ):
+        write_state(directory, {0: START, 20: end})
+        write_arguments(directory, k)
+    return pass4, pass1
+
+
+def test_the_text_has_each_figure_where_it_belongs(runs):
+    text = write_report(runs[0], beside=[runs[1], runs[0].parent / "absent"])
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert lines["before"].split()[1:] == ["0.500", "0.600", "0.700"]
+    assert lines["trained for pass@4"].split()[3:] == ["0.400", "0.600", "0.800"]
+    assert lines["trained for pass@1"].split()[3:] == ["0.600", "0.650", "0.680"]
+    assert f"(no run in {runs[0].parent / 'absent'} to set beside it)" in text
+    assert "conflict at step 10: 16 prompts x 8 rollouts, 95% intervals" in text
+    at_4 = next(line for line in text.splitlines() if line.split()[:1] == ["4"])
+    report = read_run(runs[0]).probes[10].report
+    assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
+    assert at_4.endswith("conflict")
+    assert "step    0: nowhere" in text
+    assert f"step   10: k = {report.onset:.1f}, pass@4 in conflict" in text
+    assert f"page: {runs[0] / 'report.html'}" in text
+
+
+def test_the_page_and_the_figures_are_written_into_the_run(runs):
+    write_report(runs[0])
+    assert (runs[0] / "report.html").read_text().startswith("<!DOCTYPE html>")
+    for name in ("conflict", "heat_map", "curve", "training", "agreement", "forecast"):
+        assert (runs[0] / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_can_go_elsewhere_and_leaves_the_run_alone(runs, tmp_path):
+    before = sorted(runs[0].iterdir())
+    write_report(runs[0], output=tmp_path / "reports" / "mine.html")
+    assert sorted(runs[0].iterdir()) == before
+    assert {path.name for path in (tmp_path / "reports").iterdir()} > {"mine.html", "heat_map.png", "conflict.png"}
+
+
+def test_a_run_without_evaluation_says_how_to_get_one(tmp_path):
+    write_state(tmp_path / "run", {})
+    write_arguments(tmp_path / "run", 4)
+    text = write_report(tmp_path / "run")
+    assert "set eval_strategy and eval_on_start" in text
+    assert "No probe was recorded" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_could_not_be_read_is_said(runs):
+    with (runs[0] / "conflict.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    told = "Lines of conflict.jsonl that are no record, and were skipped: 1."
+    assert f"note: {told}" in write_report(runs[0])
+    assert told in (runs[0] / "report.html").read_text()
+
+
+def test_reading_a_run_does_not_wait_for_trl():
+    heavy = {"accelerate", "datasets", "transformers", "trl"}
+    program = f"import sys, passk_trl.cli.report; sys.exit(str(sorted({heavy} & sys.modules.keys()) or ''))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -1,0 +1,57 @@
+"""Figures in a tracker: TensorBoard's event file is read back."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+import tiny
+from passk_trl import ConflictMonitor, PassKGRPOTrainer
+
+
+def trained(output_dir, report_to):
+    monitor = ConflictMonitor(tiny.questions(), every=2, num_prompts=12, num_rollouts=8, at_start=True)
+    trainer = PassKGRPOTrainer(
+        model=tiny.policy(),
+        reward_funcs=tiny.starts_low,
+        args=tiny.training_args(output_dir, pass_at_k=4, max_steps=4, report_to=report_to),
+        train_dataset=tiny.questions(),
+        processing_class=tiny.tokenizer(),
+        callbacks=[monitor],
+    )
+    trainer.train()
+    return trainer, monitor
+
+
+def test_tensorboard_has_metrics_and_figures_of_each_probe(tmp_path):
+    _, monitor = trained(tmp_path, ["tensorboard"])
+    [events] = tmp_path.rglob("events.out.tfevents.*")
+    logged = EventAccumulator(str(events), size_guidance={"images": 0}).Reload()
+    assert set(logged.Tags()["images"]) == {"conflict/cosine_over_k", "conflict/agreement"}
+    for tag in logged.Tags()["images"]:
+        images = logged.Images(tag)
+        assert [image.step for image in images] == monitor.steps == [0, 2, 4]
+        pixels = np.asarray(Image.open(io.BytesIO(images[-1].encoded_image_string)))
+        assert pixels.shape[2] == 3
+        assert min(pixels.shape[:2]) > 300
+        assert pixels.std() > 10  # something is drawn
+    cosines = {event.step: event.value for event in logged.Scalars("train/conflict/cosine@1")}
+    assert cosines[4] == np.float32(monitor.report.cosine[0])
+
+
+def test_a_tracker_that_fails_does_not_end_the_training(tmp_path, monkeypatch, caplog):
+    def fails(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(SummaryWriter, "add_image", fails)
+    trainer, monitor = trained(tmp_path, ["tensorboard"])
+    assert (trainer.state.global_step, monitor.steps) == (4, [0, 2, 4])
+    assert caplog.text.count("the figures could not be logged; training goes on") == 1
+
+
+def test_without_a_tracker_nothing_is_drawn(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("passk_trl.reports.trackers.read_run", lambda directory: 1 / 0)
+    trained(tmp_path, [])
+    assert "the figures could not be logged" not in caplog.text

@@ -1,0 +1,89 @@
+"""From the rewards of several functions to one reward, its success, and the pass@k of groups."""
+
+from itertools import combinations
+from math import comb, nan
+
+import pytest
+import torch
+
+from passk_trl.rollouts.outcomes import are_binary, combine_rewards, passk_metrics, reported_ks
+
+
+def rewards(*rows) -> torch.Tensor:
+    """One group of rollouts, each given as the rewards of all functions."""
+    return torch.tensor([rows])
+
+
+def assert_same(actual: torch.Tensor, expected: list) -> None:
+    torch.testing.assert_close(actual, torch.tensor([expected]), rtol=0, atol=1e-7, equal_nan=True)
+
+
+def test_rewards_are_summed_with_their_weights():
+    combined = combine_rewards(rewards([1.0, 0.5], [0.0, 1.0], [1.0, 0.0]), torch.tensor([2.0, -1.0]))
+    assert_same(combined, [1.5, -1.0, 2.0])
+
+
+def test_a_missing_reward_counts_as_none_and_only_a_rollout_without_any_is_unscorable():
+    combined = combine_rewards(rewards([1.0, nan], [nan, 1.0], [nan, nan]), torch.tensor([2.0, 3.0]))
+    assert_same(combined, [2.0, 3.0, nan])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.5, [1.0, 1.0, 0.0, nan]), (0.75, [1.0, 0.0, 0.0, nan]), (0.0, [1.0, 1.0, 1.0, nan])],
+)
+def test_success_is_a_sum_that_reaches_the_threshold(threshold, expected):
+    group = rewards([0.5, 0.5], [0.5, nan], [0.25, 0.0], [nan, nan])
+    assert_same(combine_rewards(group, torch.ones(2), threshold), expected)
+
+
+def test_weights_come_in_any_dtype():
+    combined = combine_rewards(rewards([1.0], [0.0]), torch.tensor([2.0], dtype=torch.float64))
+    assert combined.dtype == torch.float32
+    assert_same(combined, [2.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "binary"), [([0.0, 1.0, nan], True), ([nan], True), ([0.0, 0.5], False), ([1.0, 2.0], False)]
+)
+def test_binary_rewards_are_0_or_1_where_scored(values, binary):
+    assert are_binary(torch.tensor(values)) is binary
+
+
+@pytest.mark.parametrize(
+    ("num_rollouts", "training_k", "expected"),
+    [(1, 1, [1]), (2, 1, [1, 2]), (6, 3, [1, 2, 3, 4, 6]), (8, 8, [1, 2, 4, 8]), (4, 7, [1, 2, 4])],
+)
+def test_reported_ks_are_powers_of_two_the_group_and_the_training_k_where_it_fits(num_rollouts, training_k, expected):
+    assert reported_ks(num_rollouts, training_k) == expected
+
+
+def test_pass_at_k_of_success_groups_is_one_minus_the_chance_to_draw_only_wrong_ones():
+    groups = torch.zeros(3, 6)
+    num_correct = (0, 1, 4)
+    for group, count in zip(groups, num_correct, strict=True):
+        group[:count] = 1
+    expected = {
+        f"passk/pass@{k}": sum(1 - comb(6 - c, k) / comb(6, k) for c in num_correct) / 3 for k in (1, 2, 3, 4, 6)
+    }
+    assert passk_metrics(groups, training_k=3, binary=True) == pytest.approx(expected)
+
+
+def test_max_at_k_of_real_rewards_is_the_mean_best_over_all_subsets():
+    groups = [[0.25, -1.0, 2.0, 0.5], [0.0, 0.0, 1.0, 3.0]]
+    expected = {
+        f"passk/max@{k}": sum(max(drawn) for group in groups for drawn in combinations(group, k)) / (2 * comb(4, k))
+        for k in (1, 2, 4)
+    }
+    assert passk_metrics(torch.tensor(groups), training_k=1, binary=False) == pytest.approx(expected)
+
+
+def test_a_group_with_too_few_scored_rollouts_is_left_out_of_that_k_only():
+    groups = torch.tensor([[1.0, nan, nan, nan], [0.0, 1.0, 0.0, 0.0]])
+    metrics = passk_metrics(groups, training_k=1, binary=True)
+    assert metrics == pytest.approx({"passk/pass@1": (1 + 0.25) / 2, "passk/pass@2": 0.5, "passk/pass@4": 1.0})
+
+
+def test_a_k_that_no_group_has_scored_rollouts_for_is_not_reported():
+    metrics = passk_metrics(torch.tensor([[1.0, nan]]), training_k=1, binary=True)
+    assert metrics == pytest.approx({"passk/pass@1": 1.0})
