@@ -26,6 +26,7 @@ from .in_words import onset_interval, verdict
 from .measuring import measure_interference, measure_objectives
 from .probe_size import required_probe_size
 from .report import InterferenceReport, ObjectiveReport
+from .sample import ProbeSample
 
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Forecast",
     "InterferenceReport",
     "ObjectiveReport",
+    "ProbeSample",
     "agreement_shift",
     "conflict_of_filtered",
     "easy_and_hard",
