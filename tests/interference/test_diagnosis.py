@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from passk_trl.interference import InterferenceReport, measure_interference
-from passk_trl.interference.agreement import DELTAS_1, DELTAS_2, agreement_shift, conflict_of_filtered, easy_and_hard
-from passk_trl.interference.in_words import onset_interval, verdict
+from passk_trl.interference.agreement import agreement_shift
+from passk_trl.interference.easy_hard import DELTAS_1, DELTAS_2, conflict_of_filtered, easy_and_hard
+from passk_trl.interference.in_words import verdict
+from passk_trl.interference.onset import onset_interval
 
 
 # Four prompts of one-dimensional gradients 1, 1, 1 and -2, from 4 rollouts each: three easy ones, one hard.
@@ -61,7 +63,7 @@ def test_the_counts_of_the_paper_come_out_of_its_thresholds():
 
 
 def test_thresholds_that_part_nothing_are_refused():
-    with pytest.raises(ValueError, match=r"delta_1=0\.1 and delta_2=0\.2 do not part easy from hard"):
+    with pytest.raises(ValueError, match=r"delta_1=0\.1 and delta_2=0\.2 do not separate easy from hard"):
         easy_and_hard(torch.tensor([1]), 4, 0.1, 0.2)
 
 

@@ -59,7 +59,7 @@ def test_it_survives_being_saved():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="1 prompts, which show no error"):
+    with pytest.raises(ValueError, match="1 prompts, too few for an error bar"):
         forecast(torch.tensor([0.5]), [1], 4, [1])
     with pytest.raises(ValueError, match="`num_correct` has 2 prompts, `products` 3"):
         forecast(torch.tensor([0.5, 1.0, 2.0]), [1, 2], 4, [1])

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 
 from passk_trl.estimators import pass_at_k
 from passk_trl.interference import InterferenceReport, measure_interference
-from passk_trl.interference.agreement import AgreementShift, FilteredConflict, agreement_shift, conflict_of_filtered
-from passk_trl.interference.in_words import onset_interval, verdict
+from passk_trl.interference.agreement import AgreementShift, agreement_shift
+from passk_trl.interference.easy_hard import FilteredConflict, conflict_of_filtered
+from passk_trl.interference.in_words import verdict
 from passk_trl.interference.intervals import FEWEST_PROMPTS
+from passk_trl.interference.onset import onset_interval
 from passk_trl.reports.style import BLUE, GREY, ORANGE
 from passk_trl.rollouts.outcomes import reported_ks
 

@@ -1,4 +1,4 @@
-"""From one Gram matrix and success counts of N probe prompts to the conflict between pass@1 and pass@k, at every k.
+"""From the Gram matrix and the success counts of N probe prompts to the conflict of pass@k with pass@1, at every k.
 
 The mathematics is that of Barakat et al., "Why Pass@k Optimization Can Degrade Pass@1" (arXiv 2602.21189). With p(x)
 the success probability of prompt x and J_k the population pass@k,
@@ -11,19 +11,13 @@ A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k t
 objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
 """
 
-from .agreement import (
-    DELTAS_1,
-    DELTAS_2,
-    AgreementShift,
-    FilteredConflict,
-    agreement_shift,
-    conflict_of_filtered,
-    easy_and_hard,
-)
+from .agreement import AgreementShift, agreement_shift
 from .bounds import k_star_bound
+from .easy_hard import DELTAS_1, DELTAS_2, FilteredConflict, conflict_of_filtered, easy_and_hard
 from .forecasting import Forecast, forecast
-from .in_words import onset_interval, verdict
+from .in_words import verdict
 from .measuring import measure_interference, measure_objectives
+from .onset import onset_interval
 from .probe_size import required_probe_size
 from .report import InterferenceReport, ObjectiveReport
 from .sample import ProbeSample

@@ -1,15 +1,4 @@
-"""From one Gram matrix and success counts of N probe prompts to the conflict between pass@1 and pass@k, at every k.
-
-The mathematics is that of Barakat et al., "Why Pass@k Optimization Can Degrade Pass@1" (arXiv 2602.21189). With p(x)
-the success probability of prompt x and J_k the population pass@k,
-
-    ∇J_k = E_x[w_k(p(x)) ∇p(x)],  w_k(p) = k (1 − p)^(k−1)                                                (eq. 2, 3)
-    a(x) = ⟨∇p(x), ∇J_1⟩                                                                     (agreement score, eq. 8)
-    ⟨∇J_k, ∇J_1⟩ = E_x[w_k(p(x)) a(x)] = E_x[w_k] ‖∇J_1‖² + cov(w_k, a)                                  (Prop. 4.1)
-
-A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1. The same holds for any other
-objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
-"""
+"""From which k on a conflict is certain, given the prompts' agreement and success: the k* of Proposition 4.5."""
 
 import torch
 from torch import Tensor
@@ -28,13 +17,13 @@ def k_star_bound(
 
         k* = 1 + log((1 − q) A / (q m)) / log((1 − ε) / (1 − δ)),
 
-    where A bounds the agreement outside X_−: the paper takes G², a bound of the squared score norm, its proof needs
-    only sup a. Of all thresholds m that separate, the one of smallest k* is taken. Prompts outside X_− with a ≤ 0
-    cannot raise the expectation, so δ is the least success among those with a > 0 (the paper asks it of all; prompts
-    without a correct rollout, p = a = 0, would then always spoil the separation).
+    where A bounds the agreement outside X_−. The paper takes G², a bound of the squared score norm; its proof needs
+    only sup a. Of all thresholds m that separate, the one with the smallest k* is taken. Prompts outside X_− with
+    a ≤ 0 cannot raise the expectation, so δ is the least success among those with a > 0. (The paper asks p ≥ δ of all
+    prompts. Prompts without a correct rollout, p = a = 0, would then always prevent the separation.)
 
-    The guarantee is for the weighted set of prompts given. Fed with estimates, it says when the bound's premises hold
-    in the sample; it is no confidence statement about the population.
+    The guarantee is for the given weighted set of prompts. If agreement and success are estimates, it holds for the
+    sample; it is not a confidence statement about the population.
 
     Args:
         agreement (`Tensor[N]`):
@@ -42,12 +31,13 @@ def k_star_bound(
         success (`Tensor[N]`):
             Success probabilities p, in [0, 1].
         agreement_bound (`float`, *optional*, defaults to the largest agreement):
-            A; the paper's form with G². A value below the largest agreement bounds nothing, and counts as that.
+            A. With G² it is the paper's form. A value below the largest agreement is replaced by the largest
+            agreement, because it bounds nothing.
         sampling_weights (`Tensor[N]`, *optional*, defaults to ones):
             Mass of each prompt, up to a factor.
 
     Returns:
-        `float` or `None`: k* ≥ 1; 1.0 if some agreement is negative and none positive; `None` if no threshold
+        `float` or `None`: k* ≥ 1; 1.0 if some agreement is negative and none is positive; `None` if no threshold
         separates, or no agreement is negative.
     """
     agreement_N, success_N = agreement.double(), success.double()

@@ -1,4 +1,4 @@
-"""What the optimiser's own step does to pass@k, to first order, from its inner products with per-prompt gradients."""
+"""How much an optimiser's step changes pass@k, to first order, from its inner products with the prompts' gradients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,6 @@ from passk_trl.estimators import unbiased_prompt_weight
 from .intervals import student_t
 
 
-__all__ = ["Forecast", "forecast"]
-
-
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """
@@ -22,8 +19,9 @@ class Forecast:
 
     Attributes:
         ks (`Tensor[K]`): the k.
-        change (`Tensor[K]`): the estimate of ⟨∇J_k, Δθ⟩, by how much the step raises pass@k: 0.01 is a point in 100.
-        change_se (`Tensor[K]`): its standard error over the probe prompts, and of the sketch if there is one.
+        change (`Tensor[K]`): the estimate of ⟨∇J_k, Δθ⟩, by how much the step raises pass@k: 0.01 is one percentage
+            point.
+        change_se (`Tensor[K]`): its standard error over the probe prompts; a sketch's own error is included.
         margin (`Tensor[K]`): half the width of its interval.
     """
 
@@ -51,16 +49,16 @@ def forecast(
     sampling_weights: Tensor | None = None,
 ) -> Forecast:
     r"""
-    The change of pass@k that a step Δθ of the weights makes, to first order: ⟨∇J_k, Δθ⟩.
+    By how much a step Δθ of the weights changes pass@k, to first order: ⟨∇J_k, Δθ⟩.
 
     With ĝ_i the success gradient of probe prompt i, estimated from its rollouts,
 
         ⟨∇J_k, Δθ⟩ ≈ 1/N Σ_i s_i ω_k(n_i, c_i) ⟨ĝ_i, Δθ⟩,
 
-    which is unbiased for a Δθ that did not see the probe's rollouts, since ω_k ĝ_i is unbiased for the prompt's pass@k
-    gradient. The prompts are independent, so the error bar is that of a mean, with Student's t; a sketch's own error,
-    told by how far its M estimates are apart, is added. Where the weights were measured after the step the gradient is
-    the one at its end; what is left out is of second order in Δθ.
+    which is unbiased if Δθ does not depend on the probe's rollouts, because ω_k ĝ_i is unbiased for the prompt's
+    pass@k gradient. The prompts are independent, so the error bar is that of a mean, with Student's t. A sketch's own
+    error is estimated from the spread of its M estimates, and added. If the gradients were measured after the step,
+    they are those at its end; the difference is of second order in Δθ.
 
     Args:
         products (`Tensor[N]` or `Tensor[M, N]`):
@@ -80,15 +78,15 @@ def forecast(
         [`Forecast`].
 
     Raises:
-        `ValueError`: if there are fewer than two prompts, or counts and products differ in number.
+        `ValueError`: if there are fewer than two prompts, or not as many counts as products.
     """
     products_MN = torch.atleast_2d(products).double().cpu()
     num_prompts = products_MN.size(1)
     num_correct_N = torch.as_tensor(num_correct)
     if num_prompts < 2:
-        raise ValueError(f"`products` has {num_prompts} prompts, which show no error; probe at least 2.")
+        raise ValueError(f"`products` has {num_prompts} prompts, too few for an error bar: probe at least 2.")
     if len(num_correct_N) != num_prompts:
-        raise ValueError(f"`num_correct` has {len(num_correct_N)} prompts, `products` {num_prompts}; give as many.")
+        raise ValueError(f"`num_correct` has {len(num_correct_N)} prompts, `products` {num_prompts}: give as many.")
     ks_K = torch.as_tensor(ks, dtype=torch.float64)
     weights_KN = torch.as_tensor(unbiased_prompt_weight(torch.as_tensor(num_samples), num_correct_N, ks_K[:, None]))
     if sampling_weights is not None:

@@ -1,4 +1,4 @@
-"""Confidence intervals: the quantile they are made with, and how many prompts one needs."""
+"""Confidence intervals: their quantile, and how many prompts they need."""
 
 from functools import lru_cache
 
@@ -11,5 +11,5 @@ FEWEST_PROMPTS = 8
 
 @lru_cache
 def student_t(confidence: float, degrees: int) -> float:
-    """The t with P(|T| ≤ t) = confidence, for T of Student's distribution with so many degrees of freedom."""
+    """The t with P(|T| ≤ t) = confidence, where T has Student's distribution with `degrees` degrees of freedom."""
     return float(student.ppf((1 + confidence) / 2, degrees))

@@ -1,36 +1,57 @@
-"""From one Gram matrix and success counts of N probe prompts to the conflict between pass@1 and pass@k, at every k.
-
-The mathematics is that of Barakat et al., "Why Pass@k Optimization Can Degrade Pass@1" (arXiv 2602.21189). With p(x)
-the success probability of prompt x and J_k the population pass@k,
-
-    ∇J_k = E_x[w_k(p(x)) ∇p(x)],  w_k(p) = k (1 − p)^(k−1)                                                (eq. 2, 3)
-    a(x) = ⟨∇p(x), ∇J_1⟩                                                                     (agreement score, eq. 8)
-    ⟨∇J_k, ∇J_1⟩ = E_x[w_k(p(x)) a(x)] = E_x[w_k] ‖∇J_1‖² + cov(w_k, a)                                  (Prop. 4.1)
-
-A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1. The same holds for any other
-objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
-"""
+"""From which k on pass@k is in conflict with pass@1: where the measured curve turns negative, and how sure that is."""
 
 import math
 from collections.abc import Callable
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
+from .report import InterferenceReport
 
-def _first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float | None:
-    """The smallest k in [1, largest_k] beyond which `curve` is negative, to 1e-9; `None` if there is none.
 
-    Looks at 257 points spread evenly in log k, and again, between the two points around the first crossing.
+def first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float | None:
     """
-    low, high, onset = 1.0, largest_k, None
-    while True:
-        grid = torch.linspace(math.log(low), math.log(high), 257, dtype=torch.float64).exp().clamp(low, high)
-        negative = curve(grid) < 0
-        if not negative.any():
-            return onset
-        first = int(negative.int().argmax())
-        onset = float(grid[first])
-        if first == 0 or onset - float(grid[first - 1]) <= 1e-9 * onset:
-            return onset
-        low, high = float(grid[first - 1]), onset
+    The smallest k in [1, largest_k] from which `curve` is negative, to 1e-9; `None` if it is not.
+
+    Looks at 257 points spread evenly in log k, then for the zero between the first negative point and the point before
+    it. 1.0 means that the curve is negative at 1 itself.
+    """
+    grid = torch.linspace(0.0, math.log(largest_k), 257, dtype=torch.float64).exp().clamp(1.0, largest_k)
+    negative = curve(grid) < 0
+    if not negative.any():
+        return None
+    first = int(negative.int().argmax())
+    if first == 0:
+        return 1.0
+
+    def value(k: float) -> float:
+        # A curve may stay at 0 for a while before it turns negative: 0 counts as positive.
+        return float(curve(torch.tensor([k], dtype=torch.float64))) or math.ulp(0.0)
+
+    onset = brentq(value, float(grid[first - 1]), float(grid[first]), xtol=1e-12, rtol=1e-12)
+    return max(float(onset), math.nextafter(1.0, 2.0))
+
+
+def onset_interval(report: InterferenceReport) -> tuple[float | None, float | None]:
+    """
+    Where the onset of conflict may lie: the k at which the lower end of the interval for ⟨∇J_k, ∇J_1⟩ turns negative,
+    and the k at which the upper end does. Between measured k both ends are straight lines.
+
+    In between, the interval holds 0: a confidence set for the crossing of a curve that falls once (Fieller's
+    argument). An end that does not turn negative up to the largest k measured gives `None`: (None, None) means that a
+    conflict is excluded up to there, (low, None) that the probe cannot tell.
+    """
+    return _crossing(report.ks, report.inner_product_low), _crossing(report.ks, report.inner_product_high)
+
+
+def _crossing(ks_K: Tensor, values_K: Tensor) -> float | None:
+    """The first k at which the line through the values is below 0."""
+    negative = values_K < 0
+    if not negative.any():
+        return None
+    first = int(torch.argmax(negative.int()))
+    if first == 0:
+        return float(ks_K[0])
+    above, below = float(values_K[first - 1]), float(values_K[first])
+    return float(ks_K[first - 1] + (ks_K[first] - ks_K[first - 1]) * above / (above - below))

@@ -1,15 +1,4 @@
-"""From one Gram matrix and success counts of N probe prompts to the conflict between pass@1 and pass@k, at every k.
-
-The mathematics is that of Barakat et al., "Why Pass@k Optimization Can Degrade Pass@1" (arXiv 2602.21189). With p(x)
-the success probability of prompt x and J_k the population pass@k,
-
-    ∇J_k = E_x[w_k(p(x)) ∇p(x)],  w_k(p) = k (1 − p)^(k−1)                                                (eq. 2, 3)
-    a(x) = ⟨∇p(x), ∇J_1⟩                                                                     (agreement score, eq. 8)
-    ⟨∇J_k, ∇J_1⟩ = E_x[w_k(p(x)) a(x)] = E_x[w_k] ‖∇J_1‖² + cov(w_k, a)                                  (Prop. 4.1)
-
-A conflict is a negative ⟨∇J_k, ∇J_1⟩: a small step that raises pass@k then lowers pass@1. The same holds for any other
-objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measure_objectives`]).
-"""
+"""What was measured on one probe: the report on pass@k at every k, and the report on another objective."""
 
 import math
 from dataclasses import dataclass, fields
@@ -20,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .intervals import student_t
-from .pairs import Estimator, _cosine, _weights
+from .pairs import Estimator, cosine_of, weights_at
 
 
 _COUNTS = ("num_correct", "num_samples")  # the integer tensors of a report
@@ -29,8 +18,8 @@ _COUNTS = ("num_correct", "num_samples")  # the integer tensors of a report
 @dataclass(frozen=True, eq=False)
 class InterferenceReport:
     r"""
-    What [`measure_interference`] found. Every tensor is on the CPU, float64 unless said otherwise; N is the number of
-    probe prompts, K the number of k. What follows from the stored fields by one line of arithmetic is a property.
+    What [`measure_interference`] found. Every tensor is on the CPU, and float64 unless said otherwise. N is the number
+    of probe prompts, K the number of k. Everything that follows from the stored fields is a property or a method.
 
     Attributes:
         ks (`Tensor[K]`): the k measured, strictly increasing.
@@ -39,23 +28,23 @@ class InterferenceReport:
         norm_squared (`Tensor[K]`): S_k, the estimate of ‖∇J_k‖²; the unbiased one may be negative.
         cosine_se (`Tensor[K]`): standard error of `cosine`, by jackknife; NaN where the cosine, or a leave-one-out
             cosine, is undefined.
-        agreement (`Tensor[N]`): a_i, the estimate of ⟨∇p(x_i), ∇J_1⟩; 0 where all rollouts of a prompt are correct, or
-            none, since its ĝ_i is then 0.
+        agreement (`Tensor[N]`): a_i, the estimate of ⟨∇p(x_i), ∇J_1⟩; 0 if all rollouts of the prompt are correct, or
+            none, because its ĝ_i is then 0.
         num_correct (`Tensor[N]`, int64): correct rollouts c_i of each prompt.
         num_samples (`Tensor[N]`, int64): rollouts n_i of each prompt.
         sampling_weights (`Tensor[N]`): importance weight of each prompt; ones unless given.
         estimator (`str`): `"unbiased"` or `"plugin"`.
         confidence (`float`): level of the two-sided intervals.
         onset (`float` or `None`): the smallest real k at which the measured curve I_k turns negative, between 1 and
-            the largest k measured; `None` if it does not. 1.0 means that I_1 = S_1 itself is measured negative: the
-            true ‖∇J_1‖² is not, so the pass@1 gradient is then lost in the noise of the probe. Read it with
-            `conflict`, which tells whether any measured k is significantly in conflict; where one is, `onset` is not
-            `None` and not beyond it.
+            the largest k measured; `None` if it does not. 1.0 means that I_1 = S_1 itself is measured negative. The
+            true ‖∇J_1‖² is not negative, so the pass@1 gradient is then lost in the noise of the probe. Read it with
+            `conflict`, which says whether any measured k is significantly in conflict. If one is, `onset` is not
+            `None` and not above that k.
         k_star_bound (`float` or `None`): [`k_star_bound`] in its tight form, on the measured agreement and success
             rates.
         k_star_bound_paper (`float` or `None`): the same with the paper's G² in the place of the largest agreement.
-            The score bound G² cannot be read off a Gram matrix; the stand-in is max |K_ij|, the smallest constant
-            that the Gram matrix shows to bound every |a_i|. With a G² of your own call [`k_star_bound`].
+            A Gram matrix does not give the score bound G². Its substitute is max |K_ij|, the smallest constant that
+            the Gram matrix shows to bound every |a_i|. If you know G², call [`k_star_bound`].
     """
 
     ks: Tensor
@@ -76,7 +65,7 @@ class InterferenceReport:
     @cached_property
     def weights(self) -> Tensor:
         """`Tensor[K, N]`: weight of each prompt in ∇J_k; ω_k(n_i, c_i), or k(1 − c_i/n_i)^(k−1) for `"plugin"`."""
-        return _weights(self.num_samples, self.num_correct, self.ks, self.estimator)
+        return weights_at(self.ks, self.num_samples, self.num_correct, self.estimator)
 
     @property
     def success_rate(self) -> Tensor:
@@ -90,11 +79,11 @@ class InterferenceReport:
 
     @property
     def cosine(self) -> Tensor:
-        """`Tensor[K]`: I_k / sqrt(S_1 S_k); NaN where S_1 ≤ 0 or S_k ≤ 0. A ratio of unbiased estimates: not itself
-        unbiased, and not confined to [−1, 1]. The sign of I_k is the conflict, the cosine describes it."""
-        return _cosine(
-            self.inner_product, torch.tensor(self.pass1_norm_squared, dtype=torch.float64), self.norm_squared
-        )
+        """`Tensor[K]`: I_k / sqrt(S_1 S_k); NaN where S_1 ≤ 0 or S_k ≤ 0. It is a ratio of unbiased estimates: not
+        itself unbiased, and it may lie outside [−1, 1]. The sign of I_k says whether there is a conflict; the cosine
+        describes it."""
+        pass1_norm_squared = torch.tensor(self.pass1_norm_squared, dtype=torch.float64)
+        return cosine_of(self.inner_product, pass1_norm_squared, self.norm_squared)
 
     @property
     def inner_product_low(self) -> Tensor:
@@ -108,8 +97,8 @@ class InterferenceReport:
 
     @property
     def cosine_margin(self) -> Tensor:
-        """`Tensor[K]`: half the width of the cosine's interval, NaN where `cosine_se` is. The error of a sketched Gram
-        matrix, which the interval for ⟨∇J_k, ∇J_1⟩ takes in, is not in it."""
+        """`Tensor[K]`: half the width of the cosine's interval; NaN where `cosine_se` is. Unlike the interval for
+        ⟨∇J_k, ∇J_1⟩, it does not include the error of a sketched Gram matrix."""
         return self._interval_factor * self.cosine_se
 
     @property
@@ -119,13 +108,13 @@ class InterferenceReport:
 
     @property
     def covariance(self) -> Tensor:
-        """`Tensor[K]`: cov(ω_k, a) = I_k − mean_weight · S_1, Prop. 4.1. The two terms add up to I_k exactly; it is
-        their sum that is unbiased, not each of them."""
+        """`Tensor[K]`: cov(ω_k, a) = I_k − mean_weight · S_1, Prop. 4.1. The two terms add up to I_k exactly. Their
+        sum is unbiased, but neither of them is."""
         return self.inner_product - self.mean_weight * self.pass1_norm_squared
 
     @property
     def negative_fraction(self) -> float:
-        """(Weighted) share of the prompts with a_i < 0. The noise of a_i pulls it towards one half."""
+        """(Weighted) share of the prompts with a_i < 0. The noise of a_i moves it towards one half."""
         return float(self.sampling_weights @ (self.agreement < 0).double() / self.sampling_weights.sum())
 
     @property
@@ -135,31 +124,32 @@ class InterferenceReport:
 
     @property
     def conflict_ks(self) -> tuple[float, ...]:
-        """The k measured to be significantly in conflict: not always an interval, the curve need not be monotone."""
+        """The measured k that are significantly in conflict. They may have gaps, because the curve need not be
+        monotone."""
         return tuple(self.ks[self.conflict].tolist())
 
     def in_conflict(self, k: float) -> bool:
-        """Whether k is significantly in conflict; k must be one of `ks`, since only there is an error bar known."""
+        """Whether k is significantly in conflict. k must be one of `ks`: only those have an error bar."""
         return bool(self.conflict[self.at(k)])
 
     def at(self, k: float) -> int:
         """
-        The place of k in `ks`, and in every tensor over k.
+        The index of k in `ks`, and in every tensor over k.
 
         Raises:
             `ValueError`: if k was not measured.
         """
         measured = self.ks.tolist()
         if k not in measured:
-            raise ValueError(f"k={k:g} was not measured; `ks` is {measured}. Measure again with k among `ks`.")
+            raise ValueError(f"k={k:g} was not measured; `ks` is {measured}. Measure again with this k among `ks`.")
         return measured.index(k)
 
     def contribution(self, k: float) -> Tensor:
-        """`Tensor[N]`: ω_k(n_i, c_i) a_i, what each prompt adds to N ⟨∇J_k, ∇J_1⟩ where sampling weights are ones."""
+        """`Tensor[N]`: ω_k(n_i, c_i) a_i, what each prompt adds to N ⟨∇J_k, ∇J_1⟩ if all sampling weights are 1."""
         return self.weights[self.at(k)] * self.agreement
 
     def most_negative(self, k: float, count: int) -> list[int]:
-        """The prompts that lower ⟨∇J_k, ∇J_1⟩ most, at most `count`, the worst first."""
+        """Indices of the prompts that lower ⟨∇J_k, ∇J_1⟩ most: at most `count`, the most negative first."""
         contribution_N = self.contribution(k)
         order = contribution_N.argsort(stable=True).tolist()
         return [i for i in order[:count] if contribution_N[i] < 0]

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+SMALLEST_SAMPLE = 3
+"""Fewest prompts of a measure: one is left out for the error bar, and a pair must be left."""
+
+
 @dataclass(frozen=True, eq=False)
 class ProbeSample:
     """
@@ -99,8 +103,9 @@ class ProbeSample:
 
     @property
     def gram_mean(self) -> Tensor:
-        """`Tensor[N, N]`: the mean of the M estimates."""
-        return self.gram.mean(0)
+        """`Tensor[N, N]`: the mean of the M estimates, made exactly symmetric."""
+        mean_NN = self.gram.mean(0)
+        return (mean_NN + mean_NN.T) / 2
 
     @property
     def finite(self) -> Tensor:
@@ -131,9 +136,10 @@ def as_float64(values: float | Tensor | Sequence[float]) -> Tensor:
 
 
 def refuse_gram(gram_MNN: Tensor) -> NoReturn:
+    """Says which shape a Gram matrix must have."""
     raise ValueError(
-        f"`gram` must be a square matrix over at least 3 prompts (one is left out for the error bars, and a pair must "
-        f"be left), but got shape {tuple(gram_MNN.shape[1:])}."
+        f"`gram` must be a square matrix over at least {SMALLEST_SAMPLE} prompts (one is left out for the error bars, "
+        f"and a pair must be left), but got shape {tuple(gram_MNN.shape[1:])}."
     )
 
 
