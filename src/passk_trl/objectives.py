@@ -1,31 +1,31 @@
 """What to train for beyond pass@k: E_x[f(p(x))] for a transform f of a prompt's success probability p.
 
-Since ∇f(p(x)) = f′(p(x)) ∇p(x), an objective is a prompt weight f′(p), and its sample form: an estimate t_N(m) of that
-weight from N rollouts of which m are correct. The trainer and the monitor need no more, by two identities that hold
-for any t:
+Since ∇f(p(x)) = f′(p(x)) ∇p(x), an objective is a prompt weight f′(p) with its sample form: an estimate t_N(m) of that
+weight from N rollouts of which m are correct. The trainer and the monitor need nothing else. Two identities hold for
+any t:
 
 - *training*: with t of the n − 1 others of a rollout, A_j = t_{n−1}(m_j) (r_j − mean of the others) has
   E[(1/n) Σ_j A_j ∇log π(y_j|x)] = E[t_{n−1}] ∇p(x);
 - *measuring*: with g = 1/(n−1) Σ_j (r_j − r̄) ∇log π(y_j|x) and c correct of n, E[t_{n−2}(c−1) g] = E[t_{n−2}] ∇p(x),
   although weight and gradient share their rollouts.
 
-The expectation E[t_N] = Σ_m t_N(m) C(N, m) p^m (1−p)^(N−m) is a polynomial of degree N at most
-([`Objective.expected_weight`]), so no other weight has an unbiased sample form, and each polynomial has one:
+The expectation E[t_N] = Σ_m t_N(m) C(N, m) p^m (1−p)^(N−m) is a polynomial in p of degree N at most
+([`Objective.expected_weight`]). Every such polynomial has an unbiased sample form, and no other weight has one:
 
-1. *Decisions*. Whatever looks at k attempts only through the number i of correct ones, and then succeeds with
+1. *Decisions*. A procedure that depends on k attempts only through the number i of correct ones, and succeeds with
    probability (or scores) g(i), has f(p) = E[g(I)], I ~ Binomial(k, p), and f′(p) = k E[g(I′+1) − g(I′)],
-   I′ ~ Binomial(k − 1, p): k times what one more correct attempt decides. The mean of k (g(i+1) − g(i)) over all
+   I′ ~ Binomial(k − 1, p): k times the effect of one more correct attempt. The mean of k (g(i+1) − g(i)) over all
    (k−1)-subsets of the N is unbiased. Pass@k, majority vote, "all k correct" and the expanded log-likelihood are four
    tables g.
 2. *The log-likelihood* f = log p has weight 1/p; t_N(m) = (N+1)/(m+1) is unbiased for its expansion to order N + 1.
-3. *All else* is plugged in, t_N(m) = f′((m+1)/(N+2)), and biased. In the monitor that is f′(c/n): what RS-GRPO and
+3. *All others* are plugged in, t_N(m) = f′((m+1)/(N+2)), and biased. In the monitor that is f′(c/n): what RS-GRPO and
    GRPO do with a group of n.
 
-A group whose rollouts are all wrong, or all correct, gets advantages of 0 whatever the objective.
+A group whose rollouts are all wrong, or all correct, gets advantages of 0 from every objective.
 
-Real rewards are taken as successes over thresholds z, and f is applied at each: the objective is ∫ f(P(r > z)) dz up
-to a constant, so pass@k becomes max@k, the expected maximum of k rewards, majority@k their median, and power:k, for a
-whole k, their minimum.
+Real rewards are successes over thresholds z, with f applied at each: the objective is ∫ f(P(r > z)) dz up to a
+constant. So pass@k becomes max@k, the expected maximum of k rewards, majority@k their median, and power:k, for a whole
+k, their minimum.
 """
 
 import math
@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .estimators import weighted_advantages
+from passk_trl.estimators import weighted_advantages
 
 
 __all__ = [
@@ -74,7 +74,7 @@ class Objective:
         unbiased (`bool`):
             Whether E[t] = f′(p) exactly, for every p and N ≥ `attempts` − 1.
         attempts (`int`, *optional*, defaults to `1`):
-            Rollouts a prompt needs for training, k of pass@k; the monitor needs one more.
+            Rollouts per prompt that training needs, such as k for pass@k; the monitor needs one more.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Objective:
 
     def advantages(self, rewards: Tensor) -> Tensor:
         """
-        Advantages whose policy gradient is that of the objective, as far as its sample form is unbiased.
+        Advantages whose policy gradient is that of the objective, if its sample form is unbiased.
 
         Args:
             rewards (`torch.Tensor` of shape `[..., n]`):
@@ -104,8 +104,8 @@ class Objective:
         """
         ω(n, c) = t_{n−2}(c−1), which turns a prompt's pass@1 gradient g into its gradient of the objective.
 
-        It is [`~passk_trl.estimators.unbiased_prompt_weight`] for any objective, but for c = 0 and c = n, where g = 0
-        and ω is that of the nearest c.
+        It generalises [`~passk_trl.estimators.unbiased_prompt_weight`] to any objective. At c = 0 and c = n, where
+        g = 0, ω is that of the nearest c.
 
         Args:
             num_samples (`torch.Tensor`):
@@ -121,10 +121,10 @@ class Objective:
 
     def expected_weight(self, p: Tensor, num_others: int) -> Tensor:
         """
-        E[t_N], what the sample form is unbiased for: f′(p) itself if `unbiased`, and a polynomial near it if not.
+        E[t_N], the expectation of the sample form: f′(p) itself if `unbiased`, otherwise a polynomial near it.
 
-        Training with groups of n ascends the objective that has this derivative at N = n − 1; the monitor measures it
-        at N = n − 2.
+        Training with groups of n ascends the objective that has this derivative, with N = n − 1; the monitor measures
+        it with N = n − 2.
 
         Args:
             p (`torch.Tensor`):
@@ -176,12 +176,9 @@ def objective_from(name: str) -> Objective:
     raise ValueError(f"objective={name!r} is unknown; set one of {OBJECTIVES}, such as 'majority@7'.")
 
 
-# Decisions over k attempts ---------------------------------------------------------------------------------------
-
-
 def decision(name: str, success: Sequence[float]) -> Objective:
     """
-    Any inference procedure that looks at k attempts only through how many of them are correct.
+    Any inference procedure that depends on k attempts only through the number of correct ones.
 
     f(p) = E[g(I)], I ~ Binomial(k, p), a polynomial of degree k; f′(p) = k E[g(I′+1) − g(I′)], I′ ~ Binomial(k−1, p).
     The sample form, k (g(i+1) − g(i)) averaged over all (k−1)-subsets, i of them correct, is unbiased for N ≥ k − 1.
@@ -190,13 +187,13 @@ def decision(name: str, success: Sequence[float]) -> Objective:
         name (`str`):
             What to call it.
         success (`Sequence[float]`):
-            g(0) … g(k): how likely the procedure succeeds, or what it scores, with i of k attempts correct.
+            g(0) … g(k): the probability that the procedure succeeds, or its score, with i of k attempts correct.
 
     Returns:
         [`Objective`] with `attempts` k.
 
     Raises:
-        ValueError: If `success` is not two finite numbers or more.
+        ValueError: If `success` is not at least two finite numbers.
     """
     success_K = torch.tensor(success, dtype=torch.float64)
     if len(success_K) < 2 or not success_K.isfinite().all():
@@ -234,8 +231,8 @@ def majority_at(k: int) -> Objective:
     Majority vote: more than half of k attempts are correct, k odd. For real rewards the median of k.
 
     f = P(Binomial(k, p) > k/2), weight k C(k−1, h) p^h (1−p)^h with h = (k−1)/2: largest at p = ½, where the other
-    votes are tied most often. Unbiased. It is the vote in which wrong answers all agree; where they split, fewer
-    correct ones suffice, and which ones agree a 0/1 reward does not tell.
+    votes are tied most often. Unbiased. It assumes that all wrong answers agree. If they differ, fewer correct ones
+    win, but a 0/1 reward does not say which answers agree.
 
     Raises:
         ValueError: If `k` is even or below 1.
@@ -244,13 +241,13 @@ def majority_at(k: int) -> Objective:
     """
     _require_attempts(k)
     if k % 2 == 0:
-        raise ValueError(f"`k` must be odd, for a tie decides nothing, but got {k}.")
+        raise ValueError(f"`k` must be odd, because a tie decides nothing, but got {k}.")
     return decision(f"majority@{k}", [float(2 * i > k) for i in range(k + 1)])
 
 
 def power(exponent: float) -> Objective:
     """
-    Power: f = p^a, weight a p^(a−1), a > 0. For a whole a, all of a attempts are correct: the minimum of real rewards.
+    Power: f = p^a, weight a p^(a−1), a > 0. For a whole a, all of a attempts are correct (real rewards: the minimum).
 
     a > 1 favours prompts that are mostly solved, a < 1 those that are rarely solved, and a → 0 gives the direction of
     the log-likelihood. Unbiased for a whole a; otherwise plugged in, and biased.
@@ -273,19 +270,19 @@ def maxrl(order: int | None = None) -> Objective:
     """
     Log-likelihood of success: f = log p, weight 1/p, or its expansion Σ_{j≤T} (1 − (1−p)^j)/j to a given order T.
 
-    The expansion (log p up to the constant Σ 1/j) has weight Σ_{j<T} (1−p)^j: pass@j in proportions 1/j, and the
-    expected Σ_{j≤I} 1/j with I of T attempts correct. It is unbiased. Without an `order` it goes as far as the
-    rollouts do: t_N(m) = (N+1)/(m+1) is unbiased for order N + 1, so n in training and n − 1 in a probe of n rollouts.
+    The expansion (log p up to the constant Σ 1/j) has weight Σ_{j<T} (1−p)^j: it sums pass@j in proportions 1/j, and
+    is the expected Σ_{j≤I} 1/j with I of T attempts correct. It is unbiased. Without an `order`, the rollouts set it:
+    t_N(m) = (N+1)/(m+1) is unbiased for order N + 1, so n in training and n − 1 in a probe of n rollouts.
 
     Args:
         order (`int`, *optional*):
-            T, at least 1. Training then needs groups of T, and T = 1 is pass@1.
+            T, at least 1. Training then needs groups of at least T; T = 1 is pass@1.
 
     Raises:
         ValueError: If `order` is below 1.
 
     Source: MaxRL, Tajwar et al. 2026, https://huggingface.co/papers/2602.02710. Its advantage (r_j − r̄)/r̄ gives the
-    gradient that the monitor measures: order n − 1 where groups without success are left out.
+    gradient that the monitor measures, which is of order n − 1 if groups without success are left out.
     """
     if order is not None:
         _require_attempts(order)
@@ -300,16 +297,13 @@ def maxrl(order: int | None = None) -> Objective:
     )
 
 
-# Plugged in ------------------------------------------------------------------------------------------------------
-
-
 def risk(beta: float) -> Objective:
     """
     Exponential utility: f = log E[e^(β r)]/β = log(1 + p (e^β − 1))/β, weight (e^β − 1)/(β (1 + p (e^β − 1))).
 
     β > 0 seeks risk and favours rarely solved prompts, with at most e^β times the weight of a solved one; β < 0 averts
-    it. Plugged in, and biased: the sample form is RS-GRPO's own advantage (e^(β r_j)/mean − 1)/β, but for the rollout
-    itself, which is left out. For real rewards RS-GRPO is another objective than ∫ f(P(r > z)) dz.
+    risk. Plugged in, and biased: the sample form is RS-GRPO's own advantage (e^(β r_j)/mean − 1)/β, except that the
+    rollout itself is left out. For real rewards RS-GRPO has another objective than ∫ f(P(r > z)) dz.
 
     Raises:
         ValueError: If `beta` is 0 or so large that e^|β| overflows.
@@ -326,12 +320,12 @@ def risk(beta: float) -> Objective:
 
 def grpo() -> Objective:
     """
-    What dividing by the group's standard deviation ascends: f = 2 arcsin √p, weight 1/√(p (1−p)), largest at 0 and 1.
+    GRPO's division by the group's standard deviation: f = 2 arcsin √p, weight 1/√(p (1−p)), largest at 0 and 1.
 
-    Plugged in, and biased: finite groups weigh prompts near p = 0 and 1 less. The monitor measures GRPO's own gradient
-    with groups of n but for the small constant that TRL adds to the standard deviation; training leaves the rollout
-    itself out, and [`~passk_trl.PassKGRPOConfig`]'s `advantage_estimator="grpo"` is TRL's as it is. For real rewards
-    GRPO is another objective than ∫ f(P(r > z)) dz.
+    Plugged in, and biased: finite groups give prompts near p = 0 and 1 less weight. The monitor measures GRPO's own
+    gradient with groups of n, without the small constant that TRL adds to the standard deviation. Training leaves the
+    rollout itself out; `advantage_estimator="grpo"` of [`~passk_trl.PassKGRPOConfig`] is TRL's GRPO unchanged. For
+    real rewards GRPO has another objective than ∫ f(P(r > z)) dz.
 
     Source: Davis & Recht 2025, https://huggingface.co/papers/2510.13651; GRPO, Shao et al. 2024,
     https://huggingface.co/papers/2402.03300.
@@ -348,9 +342,6 @@ _WITH_NUMBER: dict[str, Callable[[str], Objective]] = {
     "risk:": lambda b: risk(float(b)),
 }
 _WITHOUT_NUMBER = {"maxrl": maxrl, "grpo": grpo}
-
-
-# The mathematics they share --------------------------------------------------------------------------------------
 
 
 def _require_attempts(k: int) -> None:
@@ -375,7 +366,7 @@ def _mean_over_subsets(table_D: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     rollouts, i of them correct. Its expectation is Σ_i table_i C(d, i) p^i (1−p)^(d−i), for N ≥ d; NaN for N < d.
     """
     degree = len(table_D) - 1
-    correct_I = table_D.nonzero().squeeze(-1)  # one place for pass@k and majority vote, however large k is
+    correct_I = table_D.nonzero().squeeze(-1)  # a single entry for pass@k and majority vote, however large k is
 
     def sample_weight(others: Tensor, correct: Tensor) -> Tensor:
         others, correct = (each.unsqueeze(-1) for each in torch.broadcast_tensors(others, correct))

@@ -28,7 +28,7 @@ from passk_trl.estimators import (
     unbiased_prompt_weight,
 )
 from passk_trl.estimators.advantages import _against_baseline
-from passk_trl.estimators.groups import _sort_groups, _weight_from_others
+from passk_trl.estimators.groups import passk_weight_from_others, sort_groups
 
 
 MAX_N = 8
@@ -206,8 +206,8 @@ def test_any_baseline_of_the_others_is_unbiased():
     """The claim that new estimators rest on, for a baseline b(m) made up here, and with two unscored rollouts."""
     n, k = 5, 3
     groups = torch.tensor([[*binary_group(n, c), NAN, NAN] for c in range(n + 1)], dtype=torch.float64)
-    sorted_groups = _sort_groups(groups)
-    weight = _weight_from_others(sorted_groups, k)
+    sorted_groups = sort_groups(groups)
+    weight = passk_weight_from_others(sorted_groups, k)
     baseline = sorted_groups.num_correct * (sorted_groups.num_correct + 0.5)
     ascending = _against_baseline(sorted_groups, weight, baseline)
     for p in (Fraction(i, n + 1) for i in range(1, n + 1)):
