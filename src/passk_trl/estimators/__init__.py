@@ -24,8 +24,8 @@ between sorted rewards (`sum_over_gaps`). Tied rewards have no gap between them 
 """
 
 from .advantages import ESTIMATORS, UNBIASED_ESTIMATORS, allowed_k, passk_advantages, weighted_advantages
-from .prompt_weights import prompt_weight, unbiased_prompt_weight
 from .values import max_at_k, pass_at_k
+from .weights import prompt_weight, unbiased_prompt_weight
 
 
 __all__ = [

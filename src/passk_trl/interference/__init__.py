@@ -16,10 +16,11 @@ from .bounds import k_star_bound
 from .easy_hard import DELTAS_1, DELTAS_2, FilteredConflict, conflict_of_filtered, easy_and_hard
 from .forecasting import Forecast, forecast
 from .in_words import verdict
+from .interference_report import InterferenceReport
 from .measuring import measure_interference, measure_objectives
+from .objective_report import ObjectiveReport
 from .onset import onset_interval
 from .probe_size import required_probe_size
-from .report import InterferenceReport, ObjectiveReport
 from .sample import ProbeSample
 
 

@@ -6,7 +6,7 @@ Source: Barakat et al. 2026 (arXiv 2602.21189), section 5 and Proposition 4.1; n
 import math
 from dataclasses import dataclass
 
-from .report import InterferenceReport
+from .interference_report import InterferenceReport
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A report in one or two sentences."""
 
+from .interference_report import InterferenceReport
 from .onset import onset_interval
-from .report import InterferenceReport
 
 
 def verdict(report: InterferenceReport) -> str:

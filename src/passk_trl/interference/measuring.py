@@ -8,11 +8,12 @@ from torch import Tensor
 from passk_trl.objectives import Objective
 
 from .bounds import k_star_bound
-from .checks import check_confidence, check_estimator, check_sample, checked_ks
+from .interference_report import InterferenceReport
 from .intervals import student_t
+from .objective_report import ObjectiveReport
 from .onset import first_negative
 from .pairs import Estimator, against_pass1, paired, weights_at
-from .report import InterferenceReport, ObjectiveReport
+from .refusals import check_confidence, check_estimator, check_sample, checked_ks
 from .sample import ProbeSample
 
 

@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from .report import InterferenceReport
+from .interference_report import InterferenceReport
 
 
 def first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float | None:

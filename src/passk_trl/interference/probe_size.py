@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from .report import InterferenceReport
+from .interference_report import InterferenceReport
 from .sample import SMALLEST_SAMPLE
 
 

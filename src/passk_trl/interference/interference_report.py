@@ -1,4 +1,4 @@
-"""What was measured on one probe: the report on pass@k at every k, and the report on another objective."""
+"""The report of one probe: the conflict of pass@k with pass@1 at every k, and what follows from it."""
 
 import math
 from dataclasses import dataclass, fields
@@ -174,42 +174,4 @@ class InterferenceReport:
             if isinstance(value, list):
                 numbers = [math.nan if number is None else number for number in value]
                 restored[name] = torch.tensor(numbers, dtype=torch.int64 if name in _COUNTS else torch.float64)
-        return cls(**restored)
-
-
-@dataclass(frozen=True)
-class ObjectiveReport:
-    """
-    What [`measure_objectives`] found for one objective E_x[f(p(x))] with gradient ∇J_f.
-
-    Attributes:
-        name (`str`): of the objective.
-        inner_product (`float`): the estimate of ⟨∇J_f, ∇J_1⟩; its scale is that of f.
-        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t with N − 1 degrees).
-        norm_squared (`float`): the estimate of ‖∇J_f‖²; it may be negative.
-        cosine (`float`): of ∇J_f and ∇J_1; NaN where a squared norm is estimated ≤ 0. As in [`InterferenceReport`].
-        cosine_margin (`float`): half the width of its interval; NaN where it is undefined.
-    """
-
-    name: str
-    inner_product: float
-    inner_product_low: float
-    inner_product_high: float
-    norm_squared: float
-    cosine: float
-    cosine_margin: float
-
-    @property
-    def conflict(self) -> bool:
-        """Whether the whole interval for ⟨∇J_f, ∇J_1⟩ is below 0."""
-        return self.inner_product_high < 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-safe numbers and strings; NaN becomes `None`."""
-        return {name: None if value != value else value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "ObjectiveReport":
-        """The report that [`to_dict`] wrote, restored exactly."""
-        restored: dict[str, Any] = {name: math.nan if value is None else value for name, value in content.items()}
         return cls(**restored)
