@@ -1,0 +1,99 @@
+"""The onset of conflict: the first zero of the curve, and its interval."""
+
+import math
+
+import pytest
+import torch
+
+from passk_trl.interference import measure_interference, onset_interval
+from passk_trl.interference.onset import first_negative
+from probes import ROLLOUTS, every_probe, random_probe, report_with_curve
+
+
+def test_onset_is_the_first_crossing_of_a_curve_that_returns():
+    """Prompts of medium difficulty disagree, the hardest agree: I_k turns negative and then positive again, and only
+    the k in between are in conflict. There are enough prompts for small error bars."""
+    directions, counts = torch.tensor([1.0, -1.6, 1.0]).double(), torch.tensor([27, 6, 1])
+    repeats = torch.tensor([600, 200, 60])
+    gradients, num_correct = directions.repeat_interleave(repeats)[:, None], counts.repeat_interleave(repeats)
+    report = measure_interference(gradients @ gradients.T, num_correct, 32)
+    negative = report.inner_product < 0
+    assert report.inner_product[0] > 0
+    assert report.inner_product[-1] > 0
+    assert negative.any()
+    first = report.ks[negative][0].item()
+    assert first - 1 <= report.onset <= first
+    assert report.conflict_ks
+    assert set(report.conflict_ks) <= set(report.ks[negative].tolist())
+    at_onset = measure_interference(gradients @ gradients.T, num_correct, 32, [report.onset])
+    assert abs(at_onset.inner_product.item()) < 1e-6 * report.inner_product[0].item()
+    assert at_onset.in_conflict(report.onset) is False
+
+
+def test_a_negative_estimate_of_pass1_norm_puts_the_onset_at_one():
+    gram = 2 * torch.eye(4) - 0.5 * torch.ones(4, 4)
+    report = measure_interference(gram, [1, 2, 3, 2], 4)
+    assert report.pass1_norm_squared < 0
+    assert report.onset == 1.0
+    assert report.cosine.isnan().all()
+
+
+def test_the_interval_of_the_onset_is_where_the_ends_turn_negative():
+    report = report_with_curve([4.0, 2.0, 0.0, -2.0, -4.0], margin=1.0)
+    low, high = onset_interval(report)
+    assert (low, high) == (pytest.approx(2.5), pytest.approx(3.5))
+    assert onset_interval(report_with_curve([4.0, 2.0, 0.5], 1.0)) == (pytest.approx(2 + 1 / 1.5), None)
+    assert onset_interval(report_with_curve([4.0, 3.0, 2.0], 1.0)) == (None, None)
+    assert onset_interval(report_with_curve([0.5, 0.1], 1.0)) == (1.0, None)
+
+
+@pytest.mark.parametrize("zero", [1.0 + 1e-6, 1.5, 3.0, 7.123456789, 63.999])
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_a_zero_is_found_to_ten_digits(zero, scale):
+    found = first_negative(lambda k: scale * (math.log(zero) - k.log()), 64.0)
+    assert found == pytest.approx(zero, rel=1e-10)
+
+
+def test_a_curve_that_is_nowhere_negative_has_no_onset():
+    assert first_negative(lambda k: 1 / k, 64.0) is None
+    assert first_negative(torch.zeros_like, 64.0) is None
+    assert first_negative(lambda k: (4 - k).clamp(min=0), 64.0) is None
+
+
+def test_a_curve_that_is_negative_at_one_has_its_onset_there():
+    assert first_negative(lambda k: -k, 64.0) == 1.0
+    assert first_negative(lambda k: -k, 1.0) == 1.0
+
+
+def test_a_curve_that_jumps_below_zero_has_its_onset_at_the_jump():
+    assert first_negative(lambda k: torch.where(k < 5.25, 3.0, -1e-3), 64.0) == pytest.approx(5.25, rel=1e-10)
+    just_above_one = first_negative(lambda k: torch.where(k == 1, 1.0, -1.0), 64.0)
+    assert just_above_one == pytest.approx(1, rel=1e-10)
+    assert just_above_one > 1  # 1.0 would say that the curve is negative at 1
+
+
+def test_a_curve_may_stay_at_zero_before_its_onset():
+    assert first_negative(lambda k: (4 - k).clamp(min=0) - (k - 9).clamp(min=0), 64.0) == pytest.approx(9, rel=1e-10)
+
+
+@every_probe
+def test_the_curve_changes_its_sign_at_the_onset_of_every_probe(gram, counts, estimator):
+    check_onset(gram, counts, ROLLOUTS, estimator)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_curve_changes_its_sign_at_the_onset_of_a_random_probe(seed):
+    gram, counts, n, _ = random_probe(seed, num_prompts=9, n=12)
+    check_onset(gram, counts, n, "unbiased")
+
+
+def check_onset(gram, counts, num_rollouts, estimator):
+    def curve(*ks):
+        return measure_interference(gram, counts, num_rollouts, list(ks), estimator=estimator).inner_product
+
+    onset = measure_interference(gram, counts, num_rollouts, estimator=estimator).onset
+    if onset == 1:
+        assert curve(1) < 0
+    elif onset is not None:
+        before, after = curve(max(onset * (1 - 1e-9), 1), min(onset * (1 + 1e-9), num_rollouts - 1))
+        assert before >= 0 > after
