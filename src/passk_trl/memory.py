@@ -8,7 +8,7 @@ import torch
 from trl import ModelConfig
 
 from .config import PassKGRPOConfig
-from .gradients.gram import TOKENS_AT_A_TIME
+from .gradients.passes import TOKENS_AT_A_TIME
 from .gradients.store import fit_exactly
 
 

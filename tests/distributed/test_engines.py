@@ -15,7 +15,7 @@ import engines
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.distributed.displacement import Displacement
-from passk_trl.distributed.engine import put_to_rest
+from passk_trl.distributed.engine import reset_engine
 from passk_trl.distributed.ranks import gather_list
 from passk_trl.gradients import ScoredRollouts, gradient_rows, gram_matrix
 from passk_trl.records import read_records
@@ -150,9 +150,9 @@ class MeasureStep(TrainerCallback):
         self.norm = sum(float(change.square().sum()) for change in moved.values()) ** 0.5
         share = SHARES[self.trainer.accelerator.process_index % len(SHARES)]
         gram = gram_matrix(model, share, pad_token_id=0, step=self.displacement.of)
-        put_to_rest(self.trainer)
+        reset_engine(self.trainer)
         rows = gradient_rows(model, share, pad_token_id=0).rows
-        put_to_rest(self.trainer)
+        reset_engine(self.trainer)
         expected = sum(kept[:, 0].double() @ moved[name].double().flatten() for name, kept in rows.items())
         self.products, self.expected = gram.step_MN[0], torch.tensor(gather_list(expected.tolist()))
 

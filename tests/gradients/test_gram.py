@@ -142,9 +142,9 @@ def test_batch_size_does_not_matter():
 def test_logits_in_blocks_are_the_same(monkeypatch):
     model, data = qwen(), rollouts()
     whole = gram_matrix(model, data, 0).gram_NN
-    monkeypatch.setattr("passk_trl.gradients.gram._LOGITS_AT_A_TIME", 0)
+    monkeypatch.setattr("passk_trl.gradients.through_activations._LOGITS_AT_A_TIME", 0)
     for tokens in (3, 70):  # parts of a prompt; a few prompts
-        monkeypatch.setattr("passk_trl.gradients.gram._FEWEST_TOKENS_AT_A_TIME", tokens)
+        monkeypatch.setattr("passk_trl.gradients.through_activations._FEWEST_TOKENS_AT_A_TIME", tokens)
         assert relative_error(gram_matrix(model, data, 0).gram_NN, whole) < 1e-5
 
 

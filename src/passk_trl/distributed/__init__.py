@@ -1,1 +1,1 @@
-"""What only an engine knows: ranks, sharded parameters, DDP, FSDP2 and ZeRO."""
+"""What depends on the engine that holds the model: ranks, and parameters sharded by FSDP2 or ZeRO-3."""

@@ -1,4 +1,4 @@
-"""The engine that holds the model for training, given back as it was found, also by a probe that was broken off."""
+"""The engine of a trainer (none, DDP, FSDP2, ZeRO): what it shards, and how it is left ready for training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,29 +8,44 @@ from trl import GRPOTrainer
 from trl.models.utils import add_hooks, remove_hooks
 
 
-def put_to_rest(trainer: GRPOTrainer) -> None:
-    """Ends a pass through the model, complete or not, in the engine's books."""
+def may_shard(trainer: GRPOTrainer) -> bool:
+    """Whether the trainer was launched under FSDP or DeepSpeed."""
+    return trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+
+
+def generates_layer_by_layer(trainer: GRPOTrainer) -> bool:
+    """Whether a sharded model is gathered layer by layer in generation, and not as a whole before it."""
+    return not (_is_zero3(trainer) and trainer.args.ds3_gather_for_generation)
+
+
+def reset_engine(trainer: GRPOTrainer) -> None:
+    """Removes what a pass of ours, complete or not, left in the engine's state, so that training can go on."""
     engine = trainer.model_wrapped
-    if trainer._dist.is_zero3:
-        # A module counts as in use until the backward pass leaves it at its input, which ours need not reach, and
-        # parameters are fetched ahead in the order of our passes: TRL could gather neither. TRL takes the hooks off
-        # for a generation and leaves them off if that fails.
-        engine.optimizer.empty_partition_cache()  # the engine's own collects garbage too, for a third of a second
+    if _is_zero3(trainer):
+        # ZeRO-3 counts a module as in use until the backward pass reaches its input, which our passes need not do. It
+        # also fetches parameters ahead in the order of our passes. After either, TRL could not gather the parameters.
+        # TRL removes the hooks for a generation, and does not add them again if the generation fails.
+        engine.optimizer.empty_partition_cache()  # the engine's own method also collects garbage, for 0.3 s
         remove_hooks(engine)
         add_hooks(engine)
-    elif isinstance(engine, FSDPModule) and (state := engine._get_fsdp_state())._is_root:  # once it ran
-        # What FSDP2 does at the end of a backward pass, and does not if that fails.
+    elif isinstance(engine, FSDPModule) and (state := engine._get_fsdp_state())._is_root:  # not before its first pass
+        # FSDP2 calls this at the end of a backward pass, but not of one that failed.
         state._root_post_backward_final_callback()
 
 
 @contextmanager
-def at_rest_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
-    """Puts the engine to rest in the end, and gradient checkpointing on again if TRL's generation left it off."""
+def engine_reset_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
+    """Resets the engine at the end, and enables gradient checkpointing again if TRL's generation left it disabled."""
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     checkpointing = model.is_gradient_checkpointing
     try:
         yield
     finally:
-        put_to_rest(trainer)
+        reset_engine(trainer)
         if checkpointing and not model.is_gradient_checkpointing:
             model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
+
+
+def _is_zero3(trainer: GRPOTrainer) -> bool:
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    return plugin is not None and plugin.zero_stage == 3

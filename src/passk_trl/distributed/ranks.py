@@ -1,4 +1,10 @@
-"""What the ranks of a distributed run tell each other. In a single process, each of these is the identity."""
+"""
+Communication between the ranks of a distributed run. In a single process, each function returns its input.
+
+These call torch.distributed, not accelerate's `gather_object`, `reduce`, `broadcast_object_list` and
+`pad_across_processes`: where accelerate was not initialised (as when [`~passk_trl.gradients.gram_matrix`] is called
+without a trainer), those silently return this rank's values alone. Their answers are the same elsewhere.
+"""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,25 +17,27 @@ from torch import Tensor
 
 
 def num_ranks() -> int:
+    """Number of ranks, 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_last_rank() -> bool:
+    """Whether this is the last rank, as a single process is."""
     return num_ranks() == 1 or dist.get_rank() == num_ranks() - 1
 
 
 class AnotherRankFailed(Exception):
-    """This rank left a pass for no reason of its own."""
+    """This rank left a pass because another rank failed in it."""
 
 
 @contextmanager
 def failing_together() -> Iterator[None]:
     """
-    A part of the work that one rank may fail in while the others finish it. At its end all ranks learn of failures.
+    Work that may fail on one rank while the others finish it. At its end, all ranks learn of all failures and raise.
 
     Raises:
-        `torch.OutOfMemoryError`: on every rank, if that is all that went wrong.
-        `RuntimeError`: on the other ranks, if one raised anything else; that one raises what it raised.
+        `torch.OutOfMemoryError`: on every rank, if all failures are of this kind.
+        `RuntimeError`: on the other ranks, if one raised anything else; that one raises its own exception.
     """
     failure: Exception | None = None
     try:
@@ -38,8 +46,8 @@ def failing_together() -> Iterator[None]:
         pass
     except Exception as error:
         failure = error.with_traceback(None) if isinstance(error, torch.OutOfMemoryError) else error
-    told = "".join(traceback.format_exception(failure)) if failure is not None else None
-    outcomes = gather_list([(isinstance(failure, torch.OutOfMemoryError), told)])
+    description = "".join(traceback.format_exception(failure)) if failure is not None else None
+    outcomes = gather_list([(isinstance(failure, torch.OutOfMemoryError), description)])
     failed = [(rank, out_of_memory, text) for rank, (out_of_memory, text) in enumerate(outcomes) if text is not None]
     if not failed:
         return
@@ -52,7 +60,7 @@ def failing_together() -> Iterator[None]:
 
 
 def gather_list(items: list) -> list:
-    """All ranks' items in one list, in the order of ranks."""
+    """The items of all ranks in one list, in the order of ranks. Ranks may give different numbers of items."""
     if num_ranks() == 1:
         return items
     parts: list[list] = [[]] * num_ranks()
@@ -60,27 +68,30 @@ def gather_list(items: list) -> list:
     return [item for part in parts for item in part]
 
 
-def on_first_rank(ask: Callable[[], Any]) -> Any:
+def on_first_rank(function: Callable[[], Any]) -> Any:
     """
-    What the first rank finds, told to all: another node may not see its disk.
+    Calls a function on the first rank alone and returns its answer on all: another node may not see the same disk.
 
     Raises:
-        `ValueError` or `OSError`: on all ranks, if the first one met it.
+        `ValueError` or `OSError`: on all ranks, if the function raises it.
     """
     answer, error = None, None
     if num_ranks() == 1 or dist.get_rank() == 0:
         try:
-            answer = ask()
+            answer = function()
         except (ValueError, OSError) as failure:
             error = failure
-    answer, error = gather_list([(answer, error)])[0]
+    if num_ranks() > 1:
+        broadcast = [answer, error]
+        dist.broadcast_object_list(broadcast)
+        answer, error = broadcast
     if error is not None:
         raise error
     return answer
 
 
 def largest(value: int, device: torch.device) -> int:
-    """The largest of all ranks' values."""
+    """The largest of the values of all ranks, compared on this device."""
     if num_ranks() == 1:
         return value
     values = torch.tensor(value, device=device)
@@ -89,12 +100,14 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """All ranks' rows, `(n_rank, …)` each, as one tensor in the order of ranks; ranks may hold different numbers."""
+    """
+    The rows of all ranks, `(n_rank, …)` each, as one tensor in the order of ranks. Ranks may give different numbers.
+    """
     if num_ranks() == 1:
         return rows
     most = largest(rows.size(0), rows.device)
-    padded = rows.new_full((most + 1, *rows.shape[1:]), rows.size(0))  # the last row tells how many are real
+    padded = rows.new_full((most + 1, *rows.shape[1:]), rows.size(0))  # the last row holds the number of real rows
     padded[: rows.size(0)] = rows
     gathered = [torch.empty_like(padded) for _ in range(num_ranks())]
-    dist.all_gather(gathered, padded.contiguous())
+    dist.all_gather(gathered, padded.contiguous())  # accelerate needs a third collective, and twice the time, for it
     return torch.cat([part[: int(part[-1].flatten()[0])] for part in gathered])

@@ -1,8 +1,8 @@
-"""Policy + scored rollouts → the N×N Gram matrix of per-prompt success gradients, by one road for every engine.
+"""From a policy and scored rollouts to the N×N Gram matrix of per-prompt success gradients, one way for all engines.
 
-The gradient of prompt i is ĝ_i = (1/(n−1)) Σ_j (r_ij − r̄_i) ∇log π(y_ij | x_i): unbiased for ∇p(x_i), from n rollouts
-of success r_ij, with the score at the sampling temperature. `gram_matrix` returns K_ij = ⟨ĝ_i, ĝ_j⟩, all that crosses
-from models and machines to the mathematics of `passk_trl.interference`.
+The gradient of prompt i is ĝ_i = (1/(n−1)) Σ_j (r_ij − r̄_i) ∇log π(y_ij | x_i), from n rollouts of success r_ij, with
+the score at the sampling temperature. It is unbiased for ∇p(x_i). `gram_matrix` returns K_ij = ⟨ĝ_i, ĝ_j⟩. That is
+all that `passk_trl.interference` needs to know of models and machines.
 """
 
 from .gram import GradientRows, GramMatrix, gradient_rows, gram_matrix

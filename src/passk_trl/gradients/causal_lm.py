@@ -1,22 +1,22 @@
-"""A causal language model as the gradients see it: a backbone, and a linear head that is evaluated apart."""
+"""A causal language model in two parts: the backbone, and the linear head, which is evaluated separately."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from passk_trl.distributed.roll_call import RollCall
+from passk_trl.distributed.sharded_parameters import gathered
 
 from .scored_rollouts import PaddedBatch
 
 
 @dataclass(frozen=True)
 class Head:
-    """The whole LM head, gathered from wherever it is sharded, and what turns its output into log-probabilities."""
+    """The whole LM head, and what turns its output into log-probabilities."""
 
     weight: Tensor  # (V, H), in the dtype that products are computed in
     bias: Tensor | None  # (V)
@@ -44,7 +44,7 @@ class Head:
 
 class CausalLM:
     """
-    A causal language model, maybe under LoRA, maybe sharded.
+    A causal language model, with or without adapters, sharded or not.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -52,7 +52,7 @@ class CausalLM:
         temperature (`float`):
             Sampling temperature, at which log-probabilities are taken.
         autocast (`Callable`):
-            Makes the context the forward pass runs in.
+            Makes the context that the forward pass runs in.
     """
 
     def __init__(self, model: Any, temperature: float, autocast: Callable[[], AbstractContextManager]):
@@ -68,8 +68,8 @@ class CausalLM:
 
     def last_hidden_state(self, batch: PaddedBatch) -> Tensor:
         """
-        States before the head, `(B·n, P+C, H)`. The whole model runs, so that an engine's hooks all fire, but its head
-        at one position only.
+        States before the head, `(B·n, P+C, H)`. The whole model runs, so that all hooks of an engine fire, but the
+        head at one position only.
 
         Raises:
             `ValueError`: if the model's logits are not its head applied to these states.
@@ -81,7 +81,7 @@ class CausalLM:
         finally:
             handle.remove()
         (hidden,) = kept
-        if not self._head_checked:  # on all ranks in the same pass, the first
+        if not self._head_checked:  # in the first pass, which is the same on all ranks
             self._check_head(hidden[:, -1], logits[:, -1].float())
             self._head_checked = True
         return hidden
@@ -94,13 +94,12 @@ class CausalLM:
 
     @contextmanager
     def head(self) -> Iterator[Head]:
-        """The head with its whole weight, under any engine. Every rank must come here together."""
+        """The head with its whole weight, under any engine. All ranks must enter it together."""
         parameters = [p for p in (self.head_module.weight, self.head_module.bias) if p is not None]
         self.roll_call()
-        with torch.no_grad(), _whole(parameters):
-            full = [p.full_tensor() if isinstance(p, DTensor) else p.detach() for p in parameters]
-            full = [p.to(self._compute_dtype()) for p in full]
-            yield Head(full[0], full[1] if len(full) > 1 else None, self.softcap, self.temperature)
+        with torch.no_grad(), gathered(parameters) as whole:
+            weight, *bias = [tensor.to(self._compute_dtype()) for tensor in whole]
+            yield Head(weight, bias[0] if bias else None, self.softcap, self.temperature)
 
     def _compute_dtype(self) -> torch.dtype:
         device = self.head_module.weight.device.type
@@ -120,20 +119,10 @@ class CausalLM:
     def _check_head(self, hidden: Tensor, logits: Tensor) -> None:
         with self.head() as head:
             expected = head.logits(hidden)
-        # In half precision, one matrix product is rounded differently in another shape or kernel.
+        # In half precision, the rounding of a matrix product depends on its shape and its kernel.
         tolerance = 1e-3 if head.weight.dtype == torch.float32 else 5e-2
         if (expected - logits).abs().max() > tolerance * (1 + expected.abs().max()):
             raise ValueError(
                 f"the logits of {type(self.model).__name__} are not its LM head applied to its last hidden state, "
                 "which gradients through activations rely on; use gram_matrix(..., method='parameters')."
             )
-
-
-def _whole(parameters: list[nn.Parameter]) -> AbstractContextManager:
-    """ZeRO-3 has left empty shells of parameters outside the modules in use: gathers them."""
-    empty = [p for p in parameters if hasattr(p, "ds_numel") and p.numel() != p.ds_numel]
-    if not empty:
-        return nullcontext()
-    import deepspeed
-
-    return deepspeed.zero.GatheredParameters(empty)

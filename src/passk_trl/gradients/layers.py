@@ -1,8 +1,8 @@
 """The layers whose weight gradient can be formed from their input and the gradient at their output.
 
-Forward hooks put an identity on each layer's output that hands the gradient passing through it to the layer's own
-rule. Autograd is asked for the gradient of a constant those identities share, never for that of a parameter: the
-weight-gradient products are skipped, no engine's reduction hook fires, and `.grad` is never touched.
+A forward hook puts an identity on each layer's output. In the backward pass the identity hands the gradient to the
+layer's rule. Autograd is asked for the gradient of a constant that all identities share, never of a parameter. So no
+weight gradient is computed by autograd, no engine's reduction hook fires, and `.grad` is never touched.
 """
 
 import inspect
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from passk_trl.distributed.sharded_parameters import shape_of, size_of
 
 from .scored_rollouts import PaddedBatch
 from .store import Store
@@ -36,12 +38,12 @@ class Layer:
 @dataclass(frozen=True)
 class Coverage:
     """
-    Which of the trainable parameters the gradients take in.
+    Which of the trainable parameters the gradients cover.
 
     Args:
         covered (`int`): Number of parameters measured.
         total (`int`): Number of trainable parameters selected.
-        left_out (`tuple[str, ...]`): Names of the parameters of layer kinds that no rule covers.
+        left_out (`tuple[str, ...]`): Names of the parameters whose kind of layer no rule covers.
     """
 
     covered: int
@@ -53,33 +55,23 @@ class Coverage:
         return self.covered / self.total
 
 
-def numel(parameter: nn.Parameter) -> int:
-    """Number of elements of a parameter, also where ZeRO-3 has left an empty shell of it."""
-    return getattr(parameter, "ds_numel", parameter.numel())
-
-
-def shape(parameter: nn.Parameter) -> torch.Size:
-    """Shape of a parameter, also where ZeRO-3 has left an empty shell of it."""
-    return getattr(parameter, "ds_shape", parameter.shape)
-
-
-# One rule a layer kind; a is the layer's input, b the gradient at its output.
+# One rule for each kind of layer; a is the layer's input, b the gradient at its output.
 
 
 def _linear(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
     a, b = batch.group(a), batch.group(b)
     for own, name in layer.parameters.items():
         if own == "weight":
-            store.add_outer(name, shape(layer.module.weight), batch.prompts, b, a)
+            store.add_outer(name, shape_of(layer.module.weight), batch.prompts, b, a)
         else:
             store.add_vector(name, batch.prompts, b.float().sum(dim=1))
 
 
 def _embedding(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
-    if layer.module.padding_idx is not None:  # autograd leaves this row without gradient
+    if layer.module.padding_idx is not None:  # autograd gives this row no gradient
         b = b * (a != layer.module.padding_idx).unsqueeze(-1)
     name = layer.parameters["weight"]
-    store.add_selected(name, shape(layer.module.weight), batch.prompts, batch.group(a), batch.group(b))
+    store.add_selected(name, shape_of(layer.module.weight), batch.prompts, batch.group(a), batch.group(b))
 
 
 def _norm(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:
@@ -98,7 +90,7 @@ def _epsilon(norm: Any) -> float:
 
 
 def _rule(module: nn.Module) -> Rule | None:
-    # A subclass with a forward of its own computes something else, and is not covered.
+    # A subclass with its own forward computes something else, and is not covered.
     forward = type(module).forward
     if forward is nn.Linear.forward:
         return _linear
@@ -136,22 +128,22 @@ def find_layers(model: nn.Module, parameters: str) -> tuple[list[Layer], Coverag
             left_out += names.values()
         else:
             found.append((name, module, rule, names))
-    # A parameter with two roles of which one is not covered is left out of the other too: half a gradient is none.
+    # A parameter with two roles is left out of both if one is not covered: half of its gradient would be wrong.
     layers = [Layer(n, m, rule, {k: s for k, s in names.items() if s not in left_out}) for n, m, rule, names in found]
     layers = [layer for layer in layers if layer.parameters]
-    sizes = {store_name[id(p)]: numel(p) for p in model.parameters() if id(p) in store_name}
+    sizes = {store_name[id(p)]: size_of(p) for p in model.parameters() if id(p) in store_name}
     left_out = list(dict.fromkeys(left_out))
     coverage = Coverage(sum(sizes.values()) - sum(sizes[n] for n in left_out), sum(sizes.values()), tuple(left_out))
     if coverage.covered == 0:
         raise ValueError(
             f"parameters={parameters!r} selects no trainable parameter of a linear, embedding or norm layer; set "
-            "'all' or a regular expression that matches module names such as 'q_proj|v_proj'."
+            "'all' or a regular expression that matches module names, such as 'q_proj|v_proj'."
         )
     return layers, coverage
 
 
 class _Tap(torch.autograd.Function):
-    """The identity, which on the way back hands the gradient to `sink`. `anchor` makes autograd come by here."""
+    """The identity, whose backward pass hands the gradient to `sink`. `anchor` makes autograd call it."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, anchor: Tensor, sink: Callable[[Tensor], None]) -> Tensor:
@@ -161,16 +153,16 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         ctx.sink(gradient)
-        del ctx.sink  # and with it the layer's input, when autograd lets go of it too
+        del ctx.sink  # frees the layer's input, once autograd frees it too
         return gradient, gradient.new_zeros(()), None
 
 
 @contextmanager
 def tapped(layers: list[Layer], on_gradient: Callable[[Layer, Tensor, Tensor], None]) -> Iterator[Tensor]:
     """
-    While open, a backward pass to the yielded anchor calls `on_gradient(layer, input, gradient at the output)`.
+    Inside, a backward pass to the yielded anchor calls `on_gradient(layer, input, gradient at the output)`.
 
-    The anchor is a scalar that requires gradients. Nothing of the hooks stays behind, whatever happens inside.
+    The anchor is a scalar that requires gradients. The hooks are removed at the end, also after an exception.
     """
     anchor = torch.zeros((), requires_grad=True)
 

@@ -1,4 +1,4 @@
-"""Scored rollouts, and how they are laid out as the padded batch that a policy reads."""
+"""Scored rollouts, and the padded batches that a policy reads."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ class ScoredRollouts:
         prompt_ids (`list[list[int]]`):
             Token ids of the N prompts.
         completion_ids (`list[list[list[int]]]`):
-            Token ids of the n completions of each prompt, the end-of-sequence token included where it was sampled.
+            Token ids of the n completions of each prompt, with the end-of-sequence token where it was sampled.
         success_NG (`torch.Tensor`):
             Success of each rollout, 0 or 1, of shape `(N, n)` and any dtype.
 
     Raises:
-        `ValueError`: if the three do not agree in N or n, if n < 2, or if a success is neither 0 nor 1.
+        `ValueError`: if the three differ in N or n, if n < 2, or if a success is neither 0 nor 1.
     """
 
     prompt_ids: list[list[int]]
@@ -54,12 +54,12 @@ class ScoredRollouts:
 
     @property
     def score_weights_NG(self) -> Tensor:
-        """(r_ij − r̄_i)/(n−1), the weight of each rollout's score in its prompt's gradient, `float64`."""
+        """(r_ij − r̄_i)/(n−1), the weight of each rollout's score in its prompt's gradient, `float64` of `(N, n)`."""
         success_NG = self.success_NG.double()
         return (success_NG - success_NG.mean(dim=1, keepdim=True)) / (self.num_rollouts - 1)
 
     def length(self, prompt: int) -> int:
-        """Tokens of the longest rollout of a prompt, the prompt included."""
+        """Tokens of the longest rollout of a prompt, including the prompt's own."""
         return len(self.prompt_ids[prompt]) + max(map(len, self.completion_ids[prompt]))
 
 
@@ -67,7 +67,7 @@ class ScoredRollouts:
 class PaddedBatch:
     """B prompts × n rollouts as rows of P prompt columns (padded left) and C completion columns (padded right)."""
 
-    prompts: list[int]  # which prompts of the rollouts these are, length B
+    prompts: list[int]  # indices of the B prompts
     input_ids: Tensor  # (B·n, P+C)
     attention_mask: Tensor  # (B·n, P+C)
     completion_length: int  # C
@@ -79,15 +79,15 @@ class PaddedBatch:
         return self.group(self.input_ids[:, -self.completion_length :])
 
     def predicting(self, hidden: Tensor) -> Tensor:
-        """Of per-position states `(B·n, P+C, H)` those that predict the completion tokens, `(B, n·C, H)`."""
+        """The states that predict the completion tokens, `(B, n·C, H)`, of those of all positions `(B·n, P+C, H)`."""
         return self.group(hidden[:, -self.completion_length - 1 : -1])
 
     def group(self, rows: Tensor) -> Tensor:
-        """Rows of rollouts, `(B·n, T, …)`, to rows of prompts, `(B, n·T, …)`."""
+        """Turns rows of rollouts, `(B·n, T, …)`, into rows of prompts, `(B, n·T, …)`."""
         return rows.reshape(len(self.prompts), -1, *rows.shape[2:])
 
     def ungroup(self, grouped_BK: Tensor) -> Tensor:
-        """The inverse of `predicting`, zero elsewhere: `(B, n·C, H)` to `(B·n, P+C, H)`."""
+        """The inverse of `predicting`, `(B, n·C, H)` to `(B·n, P+C, H)`, with zero at the other positions."""
         rows = self.input_ids.size(0)
         full = grouped_BK.new_zeros(rows, self.input_ids.size(1), grouped_BK.size(-1))
         full[:, -self.completion_length - 1 : -1] = grouped_BK.reshape(rows, self.completion_length, -1)
@@ -95,7 +95,9 @@ class PaddedBatch:
 
 
 def longest_first(rollouts: ScoredRollouts) -> list[int]:
-    """The prompts in an order in which neighbours are of similar length, and memory runs out at once if at all."""
+    """
+    The prompts by falling length. Neighbours are of similar length, and if memory runs out, it does so at once.
+    """
     return sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
 
 
@@ -106,10 +108,10 @@ def padded(
     device: torch.device,
     which: slice = slice(None),
 ) -> PaddedBatch:
-    """These prompts' rollouts as one batch, or of each prompt those that `which` picks."""
+    """The rollouts of these prompts as one batch, or those rollouts of each prompt that `which` selects."""
     pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i][which]]
     P = max(len(prompt) for prompt, _ in pairs)
-    C = max(1, *(len(completion) for _, completion in pairs))  # all may be empty
+    C = max(1, *(len(completion) for _, completion in pairs))  # 1 if all completions are empty
     input_ids = torch.full((len(pairs), P + C), pad_token_id)
     mask = torch.zeros_like(input_ids)
     for row, (prompt, completion) in enumerate(pairs):
@@ -127,6 +129,6 @@ def padded(
 
 
 def no_rollouts(pad_token_id: int, device: torch.device) -> PaddedBatch:
-    """The smallest batch a policy can read, of gradient zero."""
+    """The smallest batch that a policy can read. Its gradient is zero."""
     input_ids = torch.full((1, 2), pad_token_id, device=device)
     return PaddedBatch([0], input_ids, torch.ones_like(input_ids), 1, torch.zeros(1, 1, device=device))

@@ -1,7 +1,7 @@
-"""Where per-prompt gradients are kept until their inner products are taken: whole, or as a seeded random sketch.
+"""Keeps per-prompt gradients until their inner products are taken: whole, or as random sketches.
 
-Both stores take a layer's gradient as its factors and add, so that a parameter with two roles (tied embeddings) gets
-their sum. `prompts` are the rows concerned, B of them; each prompt's factors come in one row.
+Both stores receive the factors of a layer's gradient and add their product, so that a parameter with two roles (tied
+embeddings) gets the sum of both. `prompts` are the B rows to add to; each prompt's factors are one row.
 """
 
 import zlib
@@ -13,20 +13,20 @@ from torch import Tensor
 from passk_trl.distributed.ranks import gather_rows
 
 
-# Whole gradients of all prompts are kept up to this many bytes; beyond, sketches are.
+# "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
 _EXACT_BYTES = 2**30
 
-# Numbers of each prompt's gradient that cross between ranks at a time.
+# So many numbers of each prompt's gradient are exchanged between ranks at a time.
 _COLUMNS_AT_A_TIME = 2**16
 
 
 def fit_exactly(num_prompts: int, num_parameters: int) -> bool:
-    """Whether so many prompts' whole gradients, in float32, fit into 1 GiB: what `"auto"` decides by."""
+    """Whether the whole gradients of so many prompts, in float32, fit into 1 GiB. `"auto"` keeps them if so."""
     return 4 * num_prompts * num_parameters <= _EXACT_BYTES
 
 
 class Store(Protocol):
-    """What a layer's rule adds to."""
+    """A place to which a layer's rule adds gradients."""
 
     def add_outer(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
         """Add Σ_t left_t right_tᵀ to a matrix's gradients. `left` is `(B, T, rows)`, `right` `(B, T, cols)`."""
@@ -38,13 +38,13 @@ class Store(Protocol):
         """Add a vector's gradients, `(B, size)`."""
 
     def forget(self, prompts: list[int]) -> None:
-        """Take back what was added for these prompts."""
+        """Set the gradients of these prompts back to zero."""
 
     def gram(self) -> Tensor:
-        """Inner products of the gradients of all ranks' prompts: `(M, N, N)` in float64, M independent estimates."""
+        """Inner products of the gradients of all ranks' prompts: M independent estimates, `(M, N, N)` in float64."""
 
     def rows(self) -> dict[str, Tensor]:
-        """What is kept of this rank's prompts: parameter → `(n_rank, M, numbers)` in float32, to save for later."""
+        """The numbers kept of this rank's prompts, to be saved: parameter → `(n_rank, M, numbers)` in float32."""
 
 
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
@@ -98,18 +98,20 @@ class ExactStore:
 
     def _add(self, name: str, prompts: list[int], gradients: Tensor) -> None:
         if name not in self._gradients:
-            # At least one row: a rank without prompts must know all names, to gather with the others.
+            # At least one row: a rank without prompts must know all names, to take part in every gathering.
             self._gradients[name] = gradients.new_zeros(max(1, self.num_prompts), *gradients.shape[1:])
         self._gradients[name].index_add_(0, torch.tensor(prompts, device=gradients.device), gradients)
 
 
 class SketchStore:
     """
-    Keeps M independent sketches (R_b b)(R_a a)ᵀ of each layer's gradient Σ_t b_t a_tᵀ: of one size for every layer.
+    Keeps M independent sketches Σ_t (R_b b_t)(R_a a_t)ᵀ of each layer's gradient Σ_t b_t a_tᵀ, of the same size for
+    every layer.
 
     R has i.i.d. entries ±1/√r, so that E[RᵀR] is the identity and the inner product of two sketches is unbiased for
-    that of the gradients. One sketch is off by √(2/r) of its factors' size, the mean of M by √(2/(r·M)), less for a
-    sum over tokens and layers; how far the M are apart is the error bar. A vector is sketched to r² numbers.
+    that of the gradients. The error of one sketch is √(2/r) of the size of its factors, that of the mean of M is
+    √(2/(r·M)), and less for a sum over tokens and layers. The spread of the M sketches gives the error bar. A vector
+    is sketched to r² numbers.
 
     Args:
         num_prompts (`int`):
@@ -119,7 +121,7 @@ class SketchStore:
         num_sketches (`int`, *optional*, defaults to `8`):
             M.
         rank (`int`, *optional*, defaults to `4`):
-            r, so that a layer takes M·r² numbers a prompt.
+            r. A layer takes M·r² numbers for each prompt.
     """
 
     def __init__(self, num_prompts: int, seed: int, num_sketches: int = 8, rank: int = 4):
@@ -167,10 +169,13 @@ class SketchStore:
         self._sketches[name].index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
 
     def _projection(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
-        """`(size, M·rank)` of ±1/√rank in the dtype and on the device of `like`. Large, so made anew at each use."""
+        """
+        `(size, M·rank)` numbers ±1/√rank in the dtype and on the device of `like`. They are too large to keep, so they
+        are drawn again at each use.
+        """
         generator = torch.Generator(like.device).manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
         columns = self.num_sketches * rank
-        # Bit by bit, of whole words: PyTorch draws one number of one bit as slowly as one of 32.
+        # The bits of 32-bit words: PyTorch draws a number of one bit no faster than a whole word.
         drawn = (size, -(-columns // 32))
         words = torch.randint(-(2**31), 2**31, drawn, generator=generator, device=like.device, dtype=torch.int32)
         each_bit = torch.arange(8, dtype=torch.uint8, device=like.device)

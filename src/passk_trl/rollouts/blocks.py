@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from trl import GRPOTrainer
 
 from passk_trl import files
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, num_ranks, on_first_rank
 
 from .checks import check_columns, check_probable
@@ -79,7 +80,7 @@ class RolloutBlocks:
     ):
         if block_size < 1:
             raise ValueError(f"block_size={block_size} is no number of prompts; set at least 1.")
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        if may_shard(trainer):
             raise ValueError(
                 "the policy would be sharded, which cannot be done without training; launch plain processes, each of "
                 "which holds the whole policy (accelerate launch --multi_gpu)."

@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 from trl.chat_template_utils import parse_response
 from trl.data_utils import is_conversational
 
-from passk_trl.distributed.engine import at_rest_afterwards
+from passk_trl.distributed.engine import engine_reset_afterwards, generates_layer_by_layer
 from passk_trl.distributed.ranks import failing_together, num_ranks
 from passk_trl.distributed.roll_call import RollCall
 from passk_trl.gradients import ScoredRollouts
@@ -88,13 +88,13 @@ def _generate(
     completion_ids: list[list[int]] = []
     at_once = len(inputs) if trainer.use_vllm else _fitting(trainer, num_rollouts)
     roll_call = RollCall(trainer.accelerator.unwrap_model(trainer.model_wrapped))
-    each_layer = not (trainer._dist.is_zero3 and trainer.args.ds3_gather_for_generation)
+    each_layer = generates_layer_by_layer(trainer)
     while len(prompt_ids) < len(inputs):
         batch = inputs[len(prompt_ids) : len(prompt_ids) + at_once]
         try:
             with failing_together():
                 ids, images, fields = trainer._tokenize_prompts([row["prompt"] for row in batch])
-            with failing_together(), at_rest_afterwards(trainer), roll_call.taken(each_layer):
+            with failing_together(), engine_reset_afterwards(trainer), roll_call.taken(each_layer):
                 completions, _ = trainer._generate_single_turn(ids, images, fields, num_generations=num_rollouts)
         except torch.OutOfMemoryError:
             if at_once == num_rollouts:

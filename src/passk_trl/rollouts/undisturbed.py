@@ -12,9 +12,10 @@ import torch
 from accelerate.utils import is_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import set_seed
 from trl import GRPOTrainer
+
+from passk_trl.distributed.sharded_parameters import local_part
 
 
 @contextmanager
@@ -53,7 +54,5 @@ def _weights_merged_for_vllm(trainer: GRPOTrainer) -> list[Tensor]:
     if not (trainer.use_vllm and is_peft_model(trainer.model)):
         return []
     layers = [module for module in trainer.model.modules() if isinstance(module, BaseTunerLayer)]
-    weights = [
-        parameter.detach() for layer in layers for parameter in layer.get_base_layer().parameters(recurse=False)
-    ]
-    return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
+    parameters = [parameter for layer in layers for parameter in layer.get_base_layer().parameters(recurse=False)]
+    return [local_part(parameter.detach()) for parameter in parameters]

@@ -1,0 +1,92 @@
+"""Takes all prompts through the model in batches, which are halved when memory runs out."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from accelerate.utils.memory import clear_device_cache
+
+from passk_trl.distributed.ranks import failing_together, largest
+from passk_trl.distributed.roll_call import RollCall
+
+from .options import GradientOptions
+from .scored_rollouts import PaddedBatch, ScoredRollouts, longest_first, no_rollouts, padded
+
+
+TOKENS_AT_A_TIME = 2**13
+"""About how many tokens a forward pass takes where `batch_size` is not given."""
+
+
+def take_passes(
+    add_gradients: Callable[[PaddedBatch], None],
+    forget: Callable[[list[int]], None],
+    rollouts: ScoredRollouts,
+    roll_call: RollCall,
+    device: torch.device,
+    options: GradientOptions,
+) -> None:
+    """
+    Calls `add_gradients` with batches that together hold all prompts. When memory runs out, the batch size is halved,
+    and at one prompt the prompt's rollouts are divided into 2, 4, 8 … parts, each of which takes a pass.
+
+    Ranks that share a sharded model take each pass together: a finished rank runs an empty batch, so that collectives
+    match. Otherwise each rank runs its own passes, at least one, and waits for the others at the end.
+
+    Args:
+        add_gradients (`Callable`):
+            Takes a batch through the model and adds the gradients of its prompts.
+        forget (`Callable`):
+            Takes back what was added for the prompts given.
+        rollouts ([`ScoredRollouts`]):
+            This rank's prompts.
+        roll_call ([`~passk_trl.distributed.roll_call.RollCall`]):
+            Of the model.
+        device (`torch.device`):
+            Where the batches go.
+        options ([`GradientOptions`]):
+            Of which `pad_token_id`, `method`, `batch_size`, `on_batch` and `reset_engine` are read.
+
+    Raises:
+        `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for parts of a single rollout.
+    """
+    sharded = roll_call.is_needed
+    each_pass, all_passes = (failing_together, nullcontext) if sharded else (nullcontext, failing_together)
+    batch_size = _batch_size(rollouts, device, options)
+    pending = longest_first(rollouts)
+    left = largest(len(pending), device)
+    most_rollouts = largest(rollouts.num_rollouts, device)
+    parts = 1  # of each prompt's rollouts
+    with all_passes():
+        while left > 0:
+            prompts = pending[:batch_size]
+            try:
+                for part in range(parts):
+                    with each_pass(), roll_call.taken():
+                        if prompts and part < rollouts.num_rollouts:
+                            which = slice(part, None, parts)
+                            add_gradients(padded(rollouts, prompts, options.pad_token_id, device, which))
+                        else:
+                            add_gradients(no_rollouts(options.pad_token_id, device))
+            except torch.OutOfMemoryError:
+                if batch_size == 1 and parts >= most_rollouts:
+                    raise
+                forget(prompts)
+                options.reset_engine()
+                clear_device_cache()
+                batch_size, parts = (batch_size // 2, parts) if batch_size > 1 else (1, 2 * parts)
+                continue
+            pending = pending[batch_size:]
+            left = largest(len(pending), device) if sharded else len(pending)
+            if options.on_batch is not None:
+                options.on_batch(len(prompts))
+
+
+def _batch_size(rollouts: ScoredRollouts, device: torch.device, options: GradientOptions) -> int:
+    """Prompts in a forward pass, the same on all ranks."""
+    if options.method == "parameters":
+        return 1
+    if options.batch_size is not None:
+        return options.batch_size
+    longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
+    fitting = max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
+    return -largest(-fitting, device)  # the smallest of all ranks
