@@ -27,7 +27,14 @@ def __getattr__(name: str) -> Any:
         return version("passk-trl")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name], __name__), name)
+    try:
+        module = import_module(_MODULE_OF[name], __name__)
+    except ImportError:
+        from .private_names import look_up
+
+        look_up("always")  # names what a library has moved, if that is the reason
+        raise
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,7 @@ from .control.controller import check_controllable
 from .estimators import passk_advantages
 from .monitor.callback import ConflictMonitor
 from .objectives import objective_from
+from .private_names import check_private_names
 from .rollouts.outcomes import are_binary, combine_rewards, passk_metrics
 
 
@@ -84,7 +85,7 @@ class PassKGRPOTrainer(GRPOTrainer):
         self, model: Any, reward_funcs: Any = None, args: PassKGRPOConfig | None = None, *more_args: Any, **kwargs: Any
     ) -> None:
         if args is None:
-            name = model if isinstance(model, str) else model.config._name_or_path
+            name = model if isinstance(model, str) else model.config.name_or_path
             args = PassKGRPOConfig(f"{name.split('/')[-1]}-PassK-GRPO")
         if not isinstance(args, PassKGRPOConfig):
             raise TypeError(f"args is a {type(args).__name__}; give PassKGRPOTrainer a PassKGRPOConfig.")
@@ -93,6 +94,7 @@ class PassKGRPOTrainer(GRPOTrainer):
         self._eval_rewards: list[Tensor] = []  # [P, G] of each batch of an evaluation
         for callback in self.callback_handler.callbacks:
             self._bind(callback)
+        check_private_names(self)
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         super().add_callback(callback)

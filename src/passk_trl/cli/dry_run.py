@@ -14,8 +14,7 @@ import torch
 from datasets import Dataset
 from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
-from trl import ModelConfig, get_peft_config
-from trl.data_utils import is_conversational
+from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import PassKGRPOConfig
 from passk_trl.memory import Engine, engine_of, memory

@@ -12,6 +12,8 @@ from typing import Any, get_type_hints
 import yaml
 from trl import TrlParser
 
+from passk_trl.private_names import look_up
+
 from .settings import check_settings, meant, takes_block
 
 
@@ -140,6 +142,7 @@ def _parser(types: Sequence[type], prog: str, description: str) -> _Parser:
 
 def _tidy_help(parser: _Parser, types: Sequence[type]) -> None:
     """Options under titles, this package's first, each in one spelling; what is read does not change."""
+    look_up("command line")
     options = parser._optionals._group_actions
     for action in options:
         if action.dest != "help":

@@ -27,6 +27,7 @@ from passk_trl.interference import InterferenceReport, ObjectiveReport, measure_
 from passk_trl.interference.forecasting import Forecast, forecast
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.objectives import Objective, objective_from
+from passk_trl.private_names import check_private_names
 from passk_trl.records import PROMPTS_SHOWN, cut, in_conflict_at, read_records, text_of, weighed_k
 from passk_trl.reports.trackers import log_figures
 from passk_trl.rollouts.checks import check_columns, check_probable, warn_if_truncated
@@ -260,6 +261,7 @@ class ConflictMonitor(TrainerCallback):
         """Tells the monitor its trainer, which transformers does not hand to callbacks."""
         if trainer is self._trainer:
             return
+        check_private_names(trainer)
         check_probable(trainer)
         rollouts = "num_rollouts"
         if self.probe_dataset is None:

@@ -24,6 +24,7 @@ from trl import GRPOTrainer
 from passk_trl import files
 from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, num_ranks, on_first_rank
+from passk_trl.private_names import check_private_names
 
 from .checks import check_columns, check_probable
 from .sampling import sample_rollouts
@@ -85,6 +86,7 @@ class RolloutBlocks:
                 "the policy would be sharded, which cannot be done without training; launch plain processes, each of "
                 "which holds the whole policy (accelerate launch --multi_gpu)."
             )
+        check_private_names(trainer)
         check_probable(trainer)
         check_columns(trainer, dataset)
         self.trainer = trainer

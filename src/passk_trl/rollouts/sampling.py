@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
-from trl import GRPOTrainer
+from trl import GRPOTrainer, is_conversational
 from trl.chat_template_utils import parse_response
-from trl.data_utils import is_conversational
 
 from passk_trl.distributed.engine import engine_reset_afterwards, generates_layer_by_layer
 from passk_trl.distributed.ranks import failing_together, num_ranks
