@@ -1,4 +1,4 @@
-"""The sketch against the exact store: unbiased, of a fixed size, with an error that its own estimates show."""
+"""The sketch against the exact store: it is unbiased, of a fixed size, and its own estimates show its error."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
         gradients = fill(store)
         gram_MNN = store.gram()
         grams.append(gram_MNN.mean(dim=0))
-        errors.append(gram_MNN.var(dim=0) / len(gram_MNN))  # of the mean, by the sketch's own account
+        errors.append(gram_MNN.var(dim=0) / len(gram_MNN))  # of the mean, as the sketch itself estimates it
     exact_NN = gradients @ gradients.T
     errors_NN = torch.stack(grams) - exact_NN
     true_variance_NN = errors_NN.square().mean(dim=0)

@@ -1,7 +1,7 @@
-"""Every way of holding a model that runs on CPUs, made real on gloo ranks, and proof that it is the one running.
+"""All engines that can run on CPUs, on real gloo ranks, and checks that the engine asked for is the one that runs.
 
-Accelerate has no FSDP for CPUs: with `use_cpu` it silently trains with DDP. Told that the CPU is its device and gloo
-its backend, it wraps the model with the real FSDP2. That is support for tests, not for users.
+Accelerate has no FSDP for CPUs: with `use_cpu` it silently trains with DDP. With the CPU set as its device and gloo as
+its backend, it wraps the model with the real FSDP2. Tests rely on that, users cannot.
 """
 
 import json
@@ -23,7 +23,7 @@ def world_size(engine: str) -> int:
 
 
 def environment(engine: str, directory: Path) -> dict[str, str]:
-    """What a launcher would set."""
+    """The environment variables that a launcher would set."""
     if engine.startswith("zero"):
         config = directory / f"{engine}.json"
         automatic = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -50,7 +50,7 @@ def arguments(engine: str) -> dict[str, Any]:
         for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
             os.environ.pop(variable, None)
     if engine.startswith("zero"):
-        # Compiled at first use, by both ranks at once, with a lock that a killed run leaves behind. It is not needed.
+        # Both ranks would compile it at first use, under a lock that a killed run leaves behind. It is not needed.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if engine != "fsdp2":
         return {}
@@ -60,7 +60,7 @@ def arguments(engine: str) -> dict[str, Any]:
 
 
 def check_running(engine: str, trainer: Any) -> None:
-    """Fails unless the trainer really holds its model as the engine does."""
+    """Fails unless the trainer's model is really held by this engine."""
     wrapped, parameters = trainer.model_wrapped, list(trainer.model.parameters())
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     assert ranks == trainer.accelerator.num_processes == world_size(engine)
@@ -73,20 +73,20 @@ def check_running(engine: str, trainer: Any) -> None:
         assert "ACCELERATE_USE_DEEPSPEED" not in os.environ
 
 
-def check_at_rest(trainer: Any) -> None:
-    """Fails if ZeRO-3 holds a parameter to be in use, which it then could not gather."""
+def check_reset(trainer: Any) -> None:
+    """Fails if ZeRO-3 counts a parameter as in use, which it then could not gather."""
     assert not any(getattr(p, "ds_active_sub_modules", None) for p in trainer.model.parameters())
 
 
 def optimizer_state(engine: str, trainer: Any) -> list[list]:
-    """What this rank's optimizer keeps: under ZeRO that of flat partitions, inside DeepSpeed's own optimizer."""
+    """The state of this rank's optimizer: under ZeRO of flat partitions, inside DeepSpeed's own optimizer."""
     optimizer = trainer.model_wrapped.optimizer.optimizer if engine.startswith("zero") else trainer.optimizer
     values = [value for state in optimizer.state.values() for value in state.values()]
     return [local_values(value) for value in values if isinstance(value, torch.Tensor)]
 
 
 def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The trainable parameters whole, by the engine's own means. All ranks must come here together."""
+    """The whole trainable parameters, gathered by the engine itself. All ranks must call this together."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with deepspeed.zero.GatheredParameters([p for p in parameters.values() if hasattr(p, "ds_id")]):
         return {
@@ -95,7 +95,7 @@ def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def local_values(tensor: torch.Tensor) -> list:
-    """What this rank holds of a parameter or of its optimizer state."""
+    """This rank's part of a parameter or of its optimizer state."""
     if isinstance(tensor, DTensor):
         tensor = tensor.to_local()
     return getattr(tensor, "ds_tensor", tensor).detach().flatten().tolist()

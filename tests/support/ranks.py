@@ -1,4 +1,4 @@
-"""Runs a function on several gloo ranks of this machine, within a second or two each time but the first.
+"""Runs a function on several gloo ranks of this machine. Starting them takes a second or two, the first time longer.
 
 The ranks are forked from a server process that has imported everything and initialised nothing (multiprocessing's
 "forkserver"). A fork of the test process itself would inherit accelerate's singletons and autograd's threads.
@@ -34,9 +34,9 @@ def run_ranks(
     """
     Calls `function(*args)` on every rank and returns the results, that of rank 0 first.
 
-    `function` must be importable (not a lambda, nor local to a test), arguments and results picklable. `environment`
-    is set, besides what torchrun sets, before the call. If a rank raises, dies or takes longer than `timeout` seconds,
-    all are killed and RuntimeError tells what happened, with the rank's own traceback.
+    `function` must be importable (not a lambda, not local to a test), arguments and results picklable. Before the
+    call, `environment` is set, and what torchrun sets. If a rank raises, dies or takes longer than `timeout` seconds,
+    all are killed, and a RuntimeError reports what happened, with the rank's traceback.
     """
     port = free_port()
     processes, results = [], {}

@@ -1,4 +1,4 @@
-"""What the distributed tests stand on: ranks that really are several, and failures that say where."""
+"""The helper of the distributed tests: it starts real ranks, and reports where one failed."""
 
 import os
 import time

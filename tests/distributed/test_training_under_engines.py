@@ -1,0 +1,39 @@
+"""Under every engine, training with the monitor is bit for bit training without it."""
+
+import pytest
+
+import engines
+import tiny
+from engine_runs import PROBE, every_engine, everywhere, train_with
+from passk_trl import ConflictMonitor
+from passk_trl.records import read_records
+
+
+def train(engine: str, lora: bool, output_dir, watched: bool, bf16: bool = False) -> tuple:
+    monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if watched else []
+    return train_with(monitors, engine, lora, output_dir, bf16=bf16, save_strategy="steps", save_steps=3)
+
+
+@every_engine
+def test_training_is_bit_identical_with_and_without_the_monitor(engine, lora, tmp_path):
+    watched = everywhere(train, engine, tmp_path, lora, tmp_path / "watched", True)
+    alone = everywhere(train, engine, tmp_path, lora, tmp_path / "alone", False)
+    for (steps, state), (_, state_alone) in zip(watched, alone, strict=True):
+        assert steps == [[0, 2, 4]]
+        for of_watched, of_alone in zip(state, state_alone, strict=True):
+            assert of_watched == of_alone
+        weights, optimizer, *_ = state
+        assert any(any(values) for values in weights)
+        assert any(any(values) for values in optimizer)
+    assert [len(record["rows"]) for record in read_records(tmp_path / "watched" / "conflict.jsonl")] == [11] * 3
+
+
+# transformers refuses bfloat16 on the CPU that FSDP2 is run on.
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [engine for engine in engines.ENGINES if engine != "fsdp2"])
+def test_training_in_bfloat16_is_bit_identical_too(engine, tmp_path):
+    watched = everywhere(train, engine, tmp_path, False, tmp_path / "watched", True, True)
+    alone = everywhere(train, engine, tmp_path, False, tmp_path / "alone", False, True)
+    for (steps, state), (_, state_alone) in zip(watched, alone, strict=True):
+        assert steps == [[0, 2, 4]]
+        assert state == state_alone

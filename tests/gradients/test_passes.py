@@ -1,0 +1,63 @@
+"""Batches of prompts: their size does not matter, and they are halved when memory runs out."""
+
+import itertools
+
+import pytest
+import torch
+
+from passk_trl.gradients import gram_matrix
+from policies import qwen, relative_error, rollouts
+
+
+def test_batch_size_does_not_matter():
+    model, data = qwen(), rollouts()
+    grams = [gram_matrix(model, data, 0, batch_size=size).gram_NN for size in (1, 2, 4, None)]
+    for one, other in itertools.pairwise(grams):
+        assert relative_error(one, other) < 1e-5
+
+
+def test_one_backward_pass_for_each_batch_of_prompts():
+    model, data = qwen(), rollouts(N=6)
+    backward_passes = []
+    model.model.embed_tokens.register_full_backward_hook(lambda *_: backward_passes.append(True))
+    done = []
+    gram_matrix(model, data, 0, batch_size=2, on_batch=done.append)
+    assert len(backward_passes) == 3
+    assert done == [2, 2, 2]
+
+
+@pytest.mark.parametrize("store", ["exact", "sketch"])
+def test_when_memory_runs_out_batches_are_halved_and_nothing_counts_twice(store):
+    model, data = qwen(), rollouts()
+    whole = gram_matrix(model, data, 0, store=store).gram_MNN
+    sizes = []
+
+    def limited(_module, _inputs, output):
+        sizes.append(len(output) // data.num_rollouts)
+        if sizes[-1] > 1:  # in the backward pass, when some layers have added to the store already
+            output.register_hook(lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
+
+    handle = model.model.layers[0].mlp.register_forward_hook(limited)
+    assert torch.allclose(gram_matrix(model, data, 0, store=store, batch_size=4).gram_MNN, whole, rtol=1e-4, atol=1e-7)
+    assert sizes == [4, 2, 1, 1, 1, 1, 1, 1]
+    handle.remove()
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(torch.OutOfMemoryError):
+        gram_matrix(model, data, 0, store=store)
+
+
+@pytest.mark.parametrize("store", ["exact", "sketch"])
+def test_one_prompt_that_memory_has_no_room_for_is_halved_by_its_rollouts(store):
+    model, data = qwen(), rollouts(n=5)
+    whole = gram_matrix(model, data, 0, store=store).gram_MNN
+    sizes = []
+
+    def limited(_module, _inputs, output):
+        sizes.append(len(output))
+        if sizes[-1] > 2:
+            output.register_hook(lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
+
+    model.model.layers[0].mlp.register_forward_hook(limited)
+    divided = gram_matrix(model, data, 0, store=store, batch_size=1).gram_MNN
+    assert torch.allclose(divided, whole, rtol=1e-4, atol=1e-7)
+    assert sizes == [5, 3] + 6 * [2, 1, 1, 1]
