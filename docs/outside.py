@@ -1,7 +1,7 @@
 """A mkdocs hook: brings to the site what its pages link to outside docs/, such as recipes and results.
 
-In the repository such a link is a path, which GitHub follows. On the site, docs/ is the root, and any other file keeps its
-path. The README is the site's first page.
+In the repository such a link is a path, which GitHub follows. On the site, docs/ is the root, and any other file keeps
+its path. The README is the site's first page.
 """
 
 import os

@@ -6,8 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mkdocstrings import Inventory
@@ -49,25 +52,25 @@ def on_site(site) -> set[str]:
         return {*Inventory.parse_sphinx(file)}
 
 
-@pytest.mark.parametrize(
-    ("page", "text", "complaint"),
-    [
-        ("train.md", "[dead](nowhere.md)", "'nowhere.md', but the target is not found"),
-        ("train.md", "[dead](../recipes/nowhere.md)", "nowhere.md', but the target is not found"),
-        ("train.md", "[dead](audit.md#nowhere)", "does not contain an anchor '#nowhere'"),
-        ("api/records-and-runs.md", "::: passk_trl.nowhere", "passk_trl.nowhere could not be found"),
-        ("new.md", "# A page that no menu leads to", "new.md"),
-    ],
-)
-def test_a_dead_link_fails_the_build(tmp_path, page, text, complaint):
+MISTAKES = {  # what is added to a page, and the complaint
+    ("train.md", "[dead](nowhere.md)"): "'nowhere.md', but the target is not found",
+    ("train.md", "[dead](../recipes/nowhere.md)"): "'../recipes/nowhere.md', but the target is not found",
+    ("train.md", "[dead](audit.md#nowhere)"): "does not contain an anchor '#nowhere'",
+    ("new.md", "# A page that no menu leads to"): "- new.md",
+}
+
+
+def test_each_dead_link_is_named_and_fails_the_build(tmp_path):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     for other in {path.name for path in ROOT.iterdir()} - {"docs"}:
         (tmp_path / other).symlink_to(ROOT / other)
-    with (tmp_path / "docs" / page).open("a") as file:
-        file.write(f"\n\n{text}\n")
+    for page, text in MISTAKES:
+        with (tmp_path / "docs" / page).open("a") as file:
+            file.write(f"\n\n{text}\n")
     built = build(tmp_path, tmp_path / "site")
     assert built.returncode != 0
-    assert complaint in built.stdout + built.stderr
+    assert [complaint for complaint in MISTAKES.values() if complaint not in built.stderr] == []
+    assert f"Aborted with {len(MISTAKES)} warnings" in built.stdout + built.stderr
 
 
 def test_every_module_has_a_page():
@@ -85,9 +88,9 @@ def test_every_public_name_is_on_a_page(on_site):
 
 
 def functions_of(module) -> set[str]:
-    """What a module without `__all__` has for others."""
-    here = {name: each for name, each in vars(module).items() if getattr(each, "__module__", None) == module.__name__}
-    return {name for name, each in here.items() if not name.startswith("_") and each.__doc__}
+    """And classes: what a module without `__all__` has for others."""
+    here = {each for each in vars(module).values() if callable(each) and each.__module__ == module.__name__}
+    return {each.__name__ for each in here if not each.__name__.startswith("_")}
 
 
 def test_the_site_fetches_nothing_from_elsewhere(site):
@@ -110,21 +113,44 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def address(site):
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), partial(Silent, directory=site)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 375], ids=["desktop", "phone"])
-def test_every_page_opens_in_a_browser(browser, site, width):
+def test_every_page_opens_in_a_browser(browser, site, address, width):
     page = browser.new_page(viewport={"width": width, "height": 800})
     complaints, requests, too_wide = [], [], []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda asked: requests.append(asked.url))
     for path in sorted(site.rglob("*.html")):
-        page.goto(path.as_uri(), wait_until="load")
+        page.goto(address + path.relative_to(site).as_posix(), wait_until="load")
         if page.evaluate("document.documentElement.scrollWidth") > width:
             too_wide.append(path.name)
         shown = page.eval_on_selector_all("article img", "all => all.map(one => [one.naturalWidth, one.clientWidth])")
         assert all(natural > 0 and 0 < drawn <= width for natural, drawn in shown), path
     assert complaints == []
     assert too_wide == []
-    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_search_finds_a_public_name(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    page.keyboard.press("/")
+    page.keyboard.type("required_probe_size")
+    page.wait_for_selector(".md-search-result__item")
+    assert "Interference" in page.inner_text(".md-search-result__list")
     page.close()
