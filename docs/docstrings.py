@@ -13,11 +13,11 @@ from typing import Any
 import griffe
 
 
-logger = logging.getLogger("mkdocs.plugins.docstrings")  # what it warns of fails a strict build
+logger = logging.getLogger("mkdocs.plugins.docstrings")  # its warnings fail a strict build
 
-_CROSS_REFERENCE = re.compile(r"\[`~?([\w.]+)`\]")
+_REFERENCE = re.compile(r"\[`(~?)([\w.]+)`\]")
 _TITLE = re.compile(r"^(Args|Parameters|Attributes|Returns|Raises|Example|Sources?):[ \n]", re.MULTILINE)
-_ENTRY = re.compile(r"^(\S.*?)(?: \((.*?)\))?:(?=\s)", re.MULTILINE)
+_ENTRY = re.compile(r"^(\S.*?)( \(.*?\))?:(?=\s)", re.MULTILINE)  # such as "k (`int`, *optional*):"
 _EXCEPTION = re.compile(r"^(?=`?\w+(?:Error|Exception)`?[,:])", re.MULTILINE)
 
 
@@ -25,32 +25,27 @@ class HuggingFaceDocstrings(griffe.Extension):
     """Rewrites every docstring of a package once it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        everything = list(_within(pkg))
-        paths = {each.path for each in everything}
-        for each in everything:
-            if each.is_alias:
-                continue
+        documented = [each for each in _within(pkg) if each.docstring]
+        paths = [each.path for each in documented]
+        for each in documented:
             if each.is_class:
                 _correct_signature(each)
-            if each.docstring:
-                each.docstring.value = _linked(_laid_out(cleandoc(each.docstring.value)), each, paths)
+            each.docstring.value = _linked(_laid_out(cleandoc(each.docstring.value)), each, paths)
 
 
-def _within(found: griffe.Object | griffe.Alias) -> Iterator[griffe.Object | griffe.Alias]:
+def _within(found: griffe.Object) -> Iterator[griffe.Object]:
     yield found
     for member in found.members.values():
-        if member.is_alias:
-            yield member
-        else:
+        if not member.is_alias:
             yield from _within(member)
 
 
 def _correct_signature(found: griffe.Class) -> None:
-    """Give a named tuple the one that griffe does not see, and a dataclass none where TRL has some of its fields."""
+    """griffe does not see that of a named tuple, and not the fields that a dataclass has from TRL."""
     if "NamedTuple" in map(str, found.bases):
         kind = griffe.ParameterKind.positional_or_keyword
         fields = [
-            griffe.Parameter(each.name, annotation=each.annotation, kind=kind) for each in found.attributes.values()
+            griffe.Parameter(name, annotation=each.annotation, kind=kind) for name, each in found.members.items()
         ]
         found.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(*fields)))
     if "dataclass" in found.labels and len(found.resolved_bases) < len(found.bases):
@@ -60,36 +55,43 @@ def _correct_signature(found: griffe.Class) -> None:
 def _laid_out(docstring: str) -> str:
     """Each section below its title in bold; the entries of arguments, attributes and errors as a list."""
     description, *sections = _TITLE.split(docstring)
-    parts = [description.strip()]
+    first, *others = description.strip().split("\n\n", 1)
+    # The first line is what the table at the top of a page shows: there the whole first sentence.
+    parts = [re.sub(r"(?<=\.) (?=[A-Z`])", "\n", first.replace("\n", " "), count=1), *others]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
-        on_the_line = body[0] not in " \n"
-        parts.append(f"**{title}:** {body.strip()}" if on_the_line else f"**{title}:**\n\n{_entries(title, body)}")
+        below = " " if body[0] not in " \n" else "\n\n"
+        parts.append(f"**{title}:**{below}{_entries(title, dedent(body).strip())}")
     return "\n\n".join(parts)
 
 
 def _entries(title: str, body: str) -> str:
-    body = dedent(body).strip()
     if title == "Raises":
         return _EXCEPTION.sub("- ", body)
-    return body if title in ("Returns", "Example") else _ENTRY.sub(_item, body)
+    if title in ("Args", "Parameters", "Attributes"):
+        return _ENTRY.sub(lambda entry: f"- **{entry[1].replace('*', chr(92) + '*')}**{entry[2] or ''}:", body)
+    return body
 
 
-def _item(entry: re.Match) -> str:
-    name, kind = entry.groups()
-    return f"- **{name.replace('*', chr(92) + '*')}**" + (f" ({kind})" if kind else "") + ":"
-
-
-def _linked(text: str, found: griffe.Object, paths: set[str]) -> str:
-    """A link where the package has what is named: in the same class or module, else anywhere."""
-
-    def link(match: re.Match) -> str:
-        name = match[1]
-        near = (found if found.is_class else found.parent or found).path
-        candidates = [f"{near}.{name}", name, *sorted(path for path in paths if path.endswith(f".{name}"))]
-        path = next((path for path in candidates if path in paths), None)
-        if path is None and ("." not in name or name.startswith("passk_trl.")):
+def _linked(text: str, found: griffe.Object, paths: list[str]) -> str:
+    def link(reference: re.Match) -> str:
+        short, name = reference.groups()
+        path = next((path for path in _meant(name, found, paths) if path in paths), None)
+        shown = name.split(".")[-1] if short else name
+        if path:
+            return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'
+        if "." not in name or name.startswith("passk_trl."):
             logger.warning(f"the docstring of {found.path} names [`{name}`], which is not there")
-        shown = f"<code>{name if match[0][2] != '~' else name.split('.')[-1]}</code>"
-        return f'<autoref optional identifier="{path}">{shown}</autoref>' if path else f"`{name}`"
+        return f"`{name}`"
 
-    return _CROSS_REFERENCE.sub(link, text)
+    return _REFERENCE.sub(link, text)
+
+
+def _meant(name: str, found: griffe.Object, paths: list[str]) -> Iterator[str]:
+    """What is called so in the same class, else in the same module and above, else wherever it is defined."""
+    scope: griffe.Object | None = found
+    while scope:
+        yield f"{scope.path}.{name}"
+        scope = scope.parent
+    yield name
+    last = name.split(".")[-1] if name.startswith("passk_trl.") else name
+    yield from (path for path in paths if path.endswith(f".{last}"))
