@@ -46,6 +46,12 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, policy_path):
     exec(compile("from passk_trl import *\n" + code, str(page), "exec"), known)
 
 
+def test_the_readme_is_short_and_begins_with_two_commands():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert {"make quickstart", "make test"} == {line.split("  ")[0] for line in lines[:35] if line.startswith("make ")}
+
+
 def test_the_pages_links_lead_somewhere():
     broken = []
     for page in PAGES:

@@ -76,6 +76,8 @@ def test_each_dead_link_is_named_and_fails_the_build(tmp_path):
 def test_every_module_has_a_page():
     modules = {module.name for module in pkgutil.iter_modules(passk_trl.__path__)}
     assert modules - {name.split(".")[0] for name in DOCUMENTED} == INSIDE
+    index = (ROOT / "docs" / "api" / "README.md").read_text()
+    assert [page.name for page in REFERENCE if page.name != "README.md" and f"]({page.name})" not in index] == []
 
 
 def test_every_public_name_is_on_a_page(on_site):
