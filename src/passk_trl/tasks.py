@@ -98,7 +98,7 @@ def ambiguous_arithmetic(
     >>> from passk_trl.tasks import ambiguous_arithmetic
 
     >>> ambiguous_arithmetic(1000, seed=0)[0]["prompt"]
-    [{'content': 'Take 31 and 18.', 'role': 'user'}]
+    [{'role': 'user', 'content': 'Take 63 and 28.'}]
     ```
     """
     if not 0 <= minority_share * (1 - abs(cue)) <= minority_share * (1 + abs(cue)) <= 1:

@@ -27,7 +27,6 @@ __all__ = [
     "Situation",
 ]
 
-# By the name that a recipe's `mitigation:` block calls them.
 CONTROLLERS: dict[str, type[Controller]] = {
     "governor": Governor,
     "mix": Mix,
@@ -39,3 +38,4 @@ CONTROLLERS: dict[str, type[Controller]] = {
     "annealed": Annealed,
     "aggregated": Aggregated,
 }
+"""Controllers by the name that a recipe's `mitigation:` block gives them."""
