@@ -9,7 +9,7 @@ from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.estimators import passk_advantages
 from passk_trl.interference import ObjectiveReport, measure_interference
 from passk_trl.objectives import objective_from
-from passk_trl.records import read_records
+from passk_trl.records import ProbeRecord, read_records
 
 
 TRAINED = ["majority@3", "maxrl", "maxrl@4", "power:0.5", "power:2", "risk:2", "grpo"]
@@ -181,7 +181,7 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
 def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
     """At k = 1, which the config then has, there is none."""
     measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, sign, 0.5)
-    monkeypatch.setattr("passk_trl.monitor.callback.measure_objectives", lambda *arguments: [measured])
+    monkeypatch.setattr("passk_trl.monitor.probe.measure_objectives", lambda *arguments: [measured])
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     trainer = trainer_of(tmp_path, monitor, objective="maxrl")
     trainer.train()
@@ -196,7 +196,9 @@ def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
     report = measure_interference(torch.ones(12, 12), [4] * 12, 8)
     for step, sign in enumerate([1, -1, -1, 1]):
         measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, float(sign), 0.5)
-        monitor._announce(report, step, measured)
+        record = ProbeRecord(step, 1, report, [], {}, {"maxrl": measured}, None)
+        monitor._announce(record)
+        monitor.records.append(record)
     assert [record.getMessage() for record in caplog.records if "training for" in record.getMessage()] == [
         "step 1: training for maxrl now works against pass@1: <grad J_f, grad J_1> is -1, 95% interval -1.5 to -0.5.",
         "step 3: training for maxrl no longer works against pass@1.",

@@ -9,11 +9,9 @@ from passk_trl.estimators import pass_at_k
 from passk_trl.interference import measure_interference
 from passk_trl.records import (
     ProbeRecord,
-    cut,
     in_conflict_at,
     read_lines,
     read_records,
-    text_of,
     weighed_k,
 )
 from runs import interference, record
@@ -30,7 +28,7 @@ def test_what_is_no_record_is_skipped_and_named(tmp_path, caplog):
     assert corrupt == [2, 3, 4, 6]
     with caplog.at_level(logging.WARNING):
         assert read_records(path) == records
-    assert "skipped what is no record, on line 2, 3, 4, 6" in caplog.text
+    assert "skipped what is not a record, on line 2, 3, 4, 6" in caplog.text
 
 
 def test_a_last_line_that_is_being_written_is_no_corruption(tmp_path):
@@ -74,13 +72,3 @@ def test_conflict_is_asked_of_measured_k_only():
     assert in_conflict_at(report, 4)
     assert not in_conflict_at(report, 64)
     assert [weighed_k(report, k) for k in (1, 2, 64)] == [4, 2, 7]
-
-
-def test_a_prompt_is_shown_as_text():
-    assert text_of("plain") == "plain"
-    assert text_of([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]) == (
-        "Be brief.\n\n2+2?"
-    )
-    assert text_of([{"role": "assistant", "tool_calls": []}]) == "None"
-    assert cut("abcdef", 3) == "abc…"
-    assert cut("abc", 3) == "abc"

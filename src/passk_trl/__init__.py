@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import PassKGRPOConfig
-    from .monitor.callback import ConflictMonitor
+    from .monitor import ConflictMonitor
     from .trainer import PassKGRPOTrainer
 
     __version__: str

@@ -1,4 +1,4 @@
-"""`conflict.jsonl`: what each probe of a run leaves on disk, written by the monitor and read without TRL."""
+"""`conflict.jsonl`: the record that each probe of a run leaves on disk. Reading it needs no TRL."""
 
 import json
 import logging
@@ -23,23 +23,25 @@ logger = logging.getLogger(__name__)
 PROMPTS_SHOWN = 8
 """How many of the prompts that lower the inner product most are recorded with their text, and shown."""
 
-# A prompt's text is cut to this many characters.
-_CHARACTERS_KEPT = 2000
-
 
 @dataclass(frozen=True, eq=False)
 class ProbeRecord:
     """
-    One probe of a run, as `conflict.jsonl` has it.
+    One probe of a run: what the monitor keeps, and a line of `conflict.jsonl`.
 
     Args:
-        step (`int`): the step at whose end it was made, 0 before the first.
+        step (`int`): the step after which the probe was made, 0 before the first.
         training_k (`int`): the k trained for.
         report ([`InterferenceReport`]): the conflict over k.
-        rows (`list[int]`): the row of each prompt in the probe dataset; empty where it was not recorded.
-        texts (`dict[int, str]`): by row, the text of the prompts that interfere most, where it was recorded.
+        rows (`list[int]`): the row of each prompt in the probe dataset; empty in a file that does not have them.
+        texts (`dict[int, str]`): by row, the text of the prompts that interfere most; empty without a probe dataset.
         objectives (`dict[str, ObjectiveReport]`): by name, the conflict of other objectives than pass@k.
         forecast ([`Forecast`], *optional*): what the step just taken does to pass@k, where it was forecast.
+        probe_seconds (`float`, *optional*): how long the probe took.
+        covered_parameters (`int`, *optional*): number of trainable parameters whose gradients are taken in.
+        trainable_parameters (`int`, *optional*): number of all of them.
+        left_out_parameters (`list[str]`, *optional*): names of those that are not taken in.
+        gram (`str`, *optional*): how gradients were kept, `"exact"` or `"sketch"`.
     """
 
     step: int
@@ -49,11 +51,34 @@ class ProbeRecord:
     texts: dict[int, str]
     objectives: dict[str, ObjectiveReport]
     forecast: Forecast | None
+    probe_seconds: float | None = None
+    covered_parameters: int | None = None
+    trainable_parameters: int | None = None
+    left_out_parameters: list[str] | None = None
+    gram: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as a line of the file has it, JSON-safe. What it does not have is left out."""
+        content = {
+            "step": self.step,
+            "training_k": self.training_k,
+            "probe_seconds": self.probe_seconds,
+            "covered_parameters": self.covered_parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "left_out_parameters": self.left_out_parameters,
+            "gram": self.gram,
+            "rows": self.rows or None,
+            "report": self.report.to_dict(),
+            "objectives": [each.to_dict() for each in self.objectives.values()] or None,
+            "forecast": self.forecast.to_dict() if self.forecast else None,
+            "texts": [list(row_and_text) for row_and_text in self.texts.items()] or None,
+        }
+        return {name: value for name, value in content.items() if value is not None}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ProbeRecord":
         """
-        The record of a line.
+        The record that [`to_dict`] wrote, here or in an earlier version.
 
         Raises:
             `KeyError`, `TypeError`: if it lacks a field that every record has.
@@ -66,7 +91,25 @@ class ProbeRecord:
             texts=dict(content.get("texts", [])),
             objectives={each["name"]: ObjectiveReport.from_dict(each) for each in content.get("objectives", [])},
             forecast=Forecast.from_dict(content["forecast"]) if content.get("forecast") else None,
+            probe_seconds=content.get("probe_seconds"),
+            covered_parameters=content.get("covered_parameters"),
+            trainable_parameters=content.get("trainable_parameters"),
+            left_out_parameters=content.get("left_out_parameters"),
+            gram=content.get("gram"),
         )
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the trainable parameters whose gradients are taken in, where it was recorded."""
+        if self.covered_parameters is None or self.trainable_parameters is None:
+            return None
+        return self.covered_parameters / self.trainable_parameters
+
+    def in_conflict(self, k: float, objective: str | None = None) -> bool:
+        """Whether the objective, if one is named and was measured, or else pass@k is in conflict with pass@1."""
+        if objective is not None and objective in self.objectives:
+            return self.objectives[objective].conflict
+        return in_conflict_at(self.report, k)
 
     def pass_at(self, k: int) -> tuple[float, float]:
         """Unbiased pass@k of the probe prompts, and half the width of its interval."""
@@ -79,9 +122,10 @@ class ProbeRecord:
 
 def read_lines(path: str | Path) -> tuple[list[dict[str, Any]], list[int]]:
     """
-    The records of a `conflict.jsonl`, in order, and the numbers of the lines that are none.
+    The records of a `conflict.jsonl`, in order, and the numbers of the lines that are not records.
 
-    A last line that is not whole, as a crash or a probe that is being written leaves it, is passed over in silence.
+    A last line that is not complete is skipped without being counted: a crash leaves such a line, and so does a probe
+    that is being written.
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
     records = {number: _parsed(line) for number, line in enumerate(lines, start=1)}
@@ -93,35 +137,28 @@ def _parsed(line: str) -> dict[str, Any] | None:
     try:
         content = json.loads(line)
         ProbeRecord.from_dict(content)
-    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or no record
+    except (ValueError, KeyError, TypeError, AttributeError):  # not JSON, or not a record
         return None
     return content
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a `conflict.jsonl`, in order. A line that is none is skipped with a warning that names it."""
+    """The records of a `conflict.jsonl`, in order. A line that is not a record is skipped, with a warning."""
     records, corrupt = read_lines(path)
     if corrupt:
-        logger.warning("%s: skipped what is no record, on line %s.", path, ", ".join(map(str, corrupt)))
+        logger.warning("%s: skipped what is not a record, on line %s.", path, ", ".join(map(str, corrupt)))
     return records
 
 
 def in_conflict_at(report: InterferenceReport, k: float) -> bool:
-    """Whether k was measured and found in conflict: an earlier run may have measured other k."""
+    """Whether k was measured and is in conflict. An earlier run may have measured other k."""
     return k in report.ks.tolist() and report.in_conflict(k)
 
 
 def weighed_k(report: InterferenceReport, training_k: int) -> float:
-    """The measured k whose weights say most: that trained for or, since all weights are 1 there, not 1 but n / 2."""
+    """
+    The k whose prompt weights are shown: the largest measured k up to the k trained for, or up to n / 2 if that is 1,
+    since all weights are 1 at k = 1.
+    """
     aim = training_k if training_k > 1 else int(report.num_samples.min()) // 2
     return max((k for k in report.ks.tolist() if k <= aim), default=float(report.ks[0]))
-
-
-def text_of(prompt: str | list[dict[str, Any]]) -> str:
-    """What a reader is shown of a prompt."""
-    return prompt if isinstance(prompt, str) else "\n\n".join(str(message.get("content")) for message in prompt)
-
-
-def cut(text: str, characters: int = _CHARACTERS_KEPT) -> str:
-    """The beginning of a text, with an ellipsis where something follows."""
-    return text[:characters] + "…" * (len(text) > characters)

@@ -1,9 +1,8 @@
-"""PassKGRPOTrainer: TRL's GRPOTrainer with its advantages swapped for pass@k ones. The swap, and nothing else."""
+"""PassKGRPOTrainer: TRL's GRPOTrainer with its advantages replaced by those of pass@k."""
 
 import functools
 import textwrap
 from collections import deque
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -18,40 +17,42 @@ from .control import Controller, Situation
 from .control.batch_gram import batch_gram
 from .control.controller import check_controllable
 from .estimators import passk_advantages
-from .monitor.callback import ConflictMonitor
+from .monitor import ConflictMonitor
 from .objectives import objective_from
 from .private_names import check_private_names
-from .rollouts.outcomes import are_binary, combine_rewards, passk_metrics
+from .reports.trackers import add_tracker_figures
+from .rollouts.metrics import passk_metrics
+from .rollouts.success import are_binary, combine_rewards
 
 
 class PassKGRPOTrainer(GRPOTrainer):
     """
-    [`~trl.GRPOTrainer`] trained for pass@k: it takes exactly the same arguments, and `args.pass_at_k` sets k.
+    [`~trl.GRPOTrainer`] for pass@k: it takes exactly the same arguments, and `args.pass_at_k` sets k.
 
-    TRL generates the completions, scores them and computes the loss as ever. Only the advantages are replaced, by
+    TRL generates the completions, scores them and computes the loss as usual. Only the advantages are replaced, by
     [`~passk_trl.estimators.passk_advantages`] of the same rewards, so every option of TRL (several reward functions,
     `num_iterations`, `steps_per_generation`, PEFT, vLLM, evaluation) keeps its meaning. With
-    `advantage_estimator="grpo"` and `pass_at_k=1` TRL's own advantages stay and training is bit-for-bit GRPO.
+    `advantage_estimator="grpo"` and `pass_at_k=1`, TRL's own advantages stay and training is bit-for-bit GRPO.
 
     With `args.objective` set, the advantages are those of another objective than pass@k, such as majority vote or the
     log-likelihood of success ([`passk_trl.objectives`]).
 
     With several reward functions, `multi_objective_aggregation="sum_then_normalize"` forms the advantages of the
-    summed reward, and `"normalize_then_sum"` sums the advantages of each: the gradient of the weighted sum of their
-    max@k.
+    summed reward. `"normalize_then_sum"` sums the advantages of each reward, which gives the gradient of the weighted
+    sum of their max@k.
 
-    Logged besides TRL's metrics:
+    Logged in addition to TRL's metrics:
 
-    - `passk/pass@{k}` for k = 1, 2, 4 … n and the k trained for, from the rollouts of each training batch and, with
-      the prefix `eval_`, from each evaluation: unbiased pass@k (Chen et al. 2021, eq. 1). With real rewards and no
-      `success_threshold`, `passk/max@{k}`, the unbiased expected maximum of k rewards.
-    - `passk/zero_advantage_fraction`: the fraction of the training batch's groups that carry no gradient.
+    - `passk/pass@{k}` for k = 1, 2, 4 … n and the k trained for: unbiased pass@k (Chen et al. 2021, eq. 1) of the
+      rollouts of each training batch and, with the prefix `eval_`, of each evaluation. With real rewards and no
+      `success_threshold` it is `passk/max@{k}`, the unbiased expected maximum of k rewards.
+    - `passk/zero_advantage_fraction`: the fraction of the training batch's groups that have no gradient.
 
-    In evaluation each row of the dataset counts once: the rows that a distributed sampler repeats to fill its last
-    batch, which TRL's averages count twice, are left out (not those of an iterable dataset, whose end is not known).
+    In evaluation each row of the dataset counts once. A distributed sampler repeats rows to fill its last batch; TRL's
+    averages count these twice, and the metrics here do not (except with an iterable dataset, whose end is not known).
 
-    A [`ConflictMonitor`] among the `callbacks` is bound to the trainer, and a [`passk_trl.control`] controller decides
-    the advantages, from what the first such monitor found. What it decided is logged as `control/*`.
+    A [`ConflictMonitor`] among the `callbacks` is bound to the trainer. A [`passk_trl.control`] controller among them
+    decides the advantages, from the reports of the first monitor. Its decisions are logged as `control/*`.
 
     Args:
         model, reward_funcs, …:
@@ -92,25 +93,26 @@ class PassKGRPOTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs, args, *more_args, **kwargs)
         self._binary_rewards = True  # until a reward other than 0 and 1 is seen
         self._eval_rewards: list[Tensor] = []  # [P, G] of each batch of an evaluation
-        for callback in self.callback_handler.callbacks:
+        for callback in list(self.callback_handler.callbacks):
             self._bind(callback)
         check_private_names(self)
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         super().add_callback(callback)
-        self._bind(self.callback_handler.callbacks[-1])  # an instance, also of a class
+        self._bind(self.callback_handler.callbacks[-1])  # an instance, also if a class was given
 
     def _bind(self, callback: Any) -> None:
         if isinstance(callback, ConflictMonitor):
             callback.bind(self)
+            add_tracker_figures(self)
         if isinstance(callback, Controller):
             check_controllable(self.args, self._callbacks_of(Controller))
 
     def _callbacks_of(self, kind: type) -> list[Any]:
         return [callback for callback in self.callback_handler.callbacks if isinstance(callback, kind)]
 
-    # The seam: the first override keeps the rewards that TRL gathers over all processes (whole groups, contiguous),
-    # the second replaces the advantages that TRL made of them.
+    # The swap. The first override keeps the rewards that TRL gathers over all processes, as whole groups in order. The
+    # second replaces the advantages that TRL made of them.
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
@@ -119,24 +121,18 @@ class PassKGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
         num_generations = self.num_generations if self.model.training else self.num_generations_eval
-        # On the CPU: a few kilobytes, in float64, which not every accelerator has.
+        # On the CPU: a few kilobytes, in float64, which some accelerators do not have.
         rewards_PGF = self._gathered_rewards.view(-1, num_generations, len(self.reward_funcs)).cpu()
         rewards_PG = combine_rewards(rewards_PGF, self.reward_weights, self.args.success_threshold)
         self._binary_rewards &= are_binary(rewards_PG)
-
-        if not self.model.training:  # the loss of an evaluation moves nothing; evaluation_loop sums up its rewards
-            self._eval_rewards.append(rewards_PG)
+        if not self.model.training:
+            self._eval_rewards.append(rewards_PG)  # for evaluation_loop; advantages do not matter in an evaluation
             return output
 
         if self.args.advantage_estimator == "grpo":
             advantages_PG = self.accelerator.gather(output["advantages"]).view_as(rewards_PG)
         else:
-            controllers = self._callbacks_of(Controller)
-            advantages_PG = (
-                self._controlled_advantages(controllers[0], rewards_PG, output)
-                if controllers
-                else self._passk_advantages(rewards_PGF, rewards_PG)
-            )
+            advantages_PG = self._advantages(rewards_PGF, rewards_PG, output)
             first = self.accelerator.process_index * len(inputs)
             output["advantages"] = advantages_PG.flatten()[first : first + len(inputs)].to(output["advantages"])
             _replace_last(self._logs["advantages"], advantages_PG.flatten().tolist())
@@ -147,20 +143,23 @@ class PassKGRPOTrainer(GRPOTrainer):
             self._metrics["train"][name].append(value)
         return output
 
-    def _passk_advantages(self, rewards_PGF: Tensor, rewards_PG: Tensor) -> Tensor:
-        advantages_of: Callable[[Tensor], Tensor]
-        if self.args.objective is None:
-            advantages_of = functools.partial(
-                passk_advantages, k=self.args.pass_at_k, estimator=self.args.advantage_estimator
-            )
-        else:
-            advantages_of = objective_from(self.args.objective).advantages
-        if self.multi_objective_aggregation == "normalize_then_sum":
-            per_reward_FPG = advantages_of(rewards_PGF.movedim(-1, 0))
+    def _advantages(self, rewards_PGF: Tensor, rewards_PG: Tensor, batch: dict[str, Any]) -> Tensor:
+        """`(P, G)`: what a controller decides, if there is one, or else the advantages of the objective."""
+        if controllers := self._callbacks_of(Controller):
+            advantages_PG = self._controlled_advantages(controllers[0], rewards_PG, batch)
+        elif self.multi_objective_aggregation == "normalize_then_sum":
+            per_reward_FPG = self._objective_advantages(rewards_PGF.movedim(-1, 0))
             advantages_PG = torch.einsum("fpg,f->pg", per_reward_FPG, self.reward_weights)
         else:
-            advantages_PG = advantages_of(rewards_PG)
-        return self._scaled(advantages_PG)
+            advantages_PG = self._objective_advantages(rewards_PG)
+        if self.scale_rewards == "batch":
+            advantages_PG = advantages_PG / (advantages_PG.square().mean().sqrt() + 1e-4)
+        return advantages_PG
+
+    def _objective_advantages(self, rewards: Tensor) -> Tensor:
+        if self.args.objective is not None:
+            return objective_from(self.args.objective).advantages(rewards)
+        return passk_advantages(rewards, k=self.args.pass_at_k, estimator=self.args.advantage_estimator)
 
     def _controlled_advantages(self, controller: Controller, rewards_PG: Tensor, batch: dict[str, Any]) -> Tensor:
         monitors = self._callbacks_of(ConflictMonitor)
@@ -177,12 +176,7 @@ class PassKGRPOTrainer(GRPOTrainer):
         )
         for name, value in decision.figures.items():
             self._metrics["train"][f"control/{name}"].append(value)
-        return self._scaled(decision.advantages_PG)
-
-    def _scaled(self, advantages_PG: Tensor) -> Tensor:
-        if self.scale_rewards == "batch":
-            advantages_PG = advantages_PG / (advantages_PG.square().mean().sqrt() + 1e-4)
-        return advantages_PG
+        return decision.advantages_PG
 
     def evaluation_loop(
         self, dataloader: DataLoader, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
@@ -198,7 +192,7 @@ class PassKGRPOTrainer(GRPOTrainer):
 
 
 def _replace_last(logged: deque[float], values: list[float]) -> None:
-    """Replaces the end of a bounded deque, where TRL has just logged its own advantages."""
+    """Replaces the end of a bounded deque, to which TRL has just added its own advantages."""
     for _ in range(min(len(values), len(logged))):
         logged.pop()
     logged.extend(values)

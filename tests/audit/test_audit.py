@@ -189,7 +189,7 @@ def test_prompts_always_solved_have_gradient_zero_at_no_cost(tmp_path, monkeypat
     ("options", "message"),
     [
         ({"num_rollouts": 2}, "num_rollouts=2 shows no k above 1"),
-        ({"block_size": 0}, "block_size=0 is no number of prompts"),
+        ({"block_size": 0}, "block_size=0 is not a number of prompts"),
         ({"gram": "whole"}, "gram='whole' is unknown"),
     ],
 )

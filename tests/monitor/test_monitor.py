@@ -17,7 +17,7 @@ from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.gradients import gram_matrix
 from passk_trl.interference import InterferenceReport, measure_interference
 from passk_trl.interference.forecasting import Forecast
-from passk_trl.records import read_records
+from passk_trl.records import ProbeRecord, read_records
 from passk_trl.rollouts.undisturbed import undisturbed
 
 
@@ -328,7 +328,9 @@ def test_each_crossing_is_announced_once(caplog):
     monitor._trainer = Trainer()
     with caplog.at_level(logging.WARNING):
         for step, sign in enumerate([1, -1, -1, 1, 1, -1]):
-            monitor._announce(report(sign), step)
+            record = ProbeRecord(step, 4, report(sign), [], {}, {}, None)
+            monitor._announce(record)
+            monitor.records.append(record)
     said = [record.getMessage() for record in caplog.records]
     assert [message.split(":")[0] for message in said] == ["step 1", "step 3", "step 5"]
     assert "training for pass@4 now works against pass@1" in said[0]
@@ -344,12 +346,12 @@ def test_each_crossing_is_announced_once(caplog):
         ({"probe_dataset": tiny.questions().rename_column("prompt", "question")}, "has no column 'prompt', only"),
         ({"num_prompts": 3}, "num_prompts=3 is too few for an error bar; set at least 8"),
         ({"num_rollouts": 1}, "num_rollouts=1 shows no k above 1; set at least 3"),
-        ({"every": 0}, "every=0 is no number of steps; set at least 1"),
+        ({"every": 0}, "every=0 is not a number of steps; set at least 1"),
         ({"gram": "magic"}, "gram='magic' is unknown; set 'auto', 'exact' or 'sketch'"),
-        ({"probe_batch_size": 0}, "probe_batch_size=0 is no number of prompts; set at least 1"),
-        ({"confidence": 95}, "confidence=95 is no level; set a number between 0 and 1"),
+        ({"probe_batch_size": 0}, "probe_batch_size=0 is not a number of prompts; set at least 1"),
+        ({"confidence": 95}, "confidence=95 is not a level; set a number between 0 and 1"),
         ({"ks": [0.5, 2]}, r"ks=\[0.5, 2\] holds a k below 1; set numbers from 1"),
-        ({"parameters": "("}, r"parameters='\(' is no regular expression"),
+        ({"parameters": "("}, r"parameters='\(' is not a regular expression"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
@@ -470,7 +472,7 @@ def test_max_overhead_puts_probes_off_and_leaves_each_as_it_is(tmp_path):
     assert every.steps == [1, 2, 3, 4, 5, 6]
     assert seldom.steps == [1]  # what a probe costs is not known before the first
     assert seldom.report.to_dict() == every.reports[0].to_dict()
-    with pytest.raises(ValueError, match="max_overhead=5 is no fraction of the time; set a number between 0 and 1"):
+    with pytest.raises(ValueError, match="max_overhead=5 is not a fraction of the time; set a number between 0 and 1"):
         ConflictMonitor(tiny.questions(), max_overhead=5)
 
 

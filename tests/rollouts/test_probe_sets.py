@@ -5,16 +5,11 @@ import torch
 from datasets import Dataset
 
 from passk_trl.interference import measure_interference
-from passk_trl.rollouts.probe_sets import bands, draw_stratified, hold_out, overlap, prompt_text
+from passk_trl.rollouts.probe_sets import bands, draw_stratified, hold_out, overlap
 
 
 def chat(text: str, system: str | None = None) -> list[dict]:
     return [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": text}]
-
-
-def test_prompts_are_compared_by_what_they_say():
-    assert prompt_text("What is\n 2 + 2?") == prompt_text(chat("what is 2 + 2?", system="Think."))
-    assert prompt_text("What is 2 + 2?") != prompt_text("What is 2 + 3?")
 
 
 def test_overlap_is_by_content_not_by_row():

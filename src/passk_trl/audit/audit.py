@@ -24,7 +24,8 @@ from passk_trl.distributed.ranks import gather_list, gather_rows, num_ranks, on_
 from passk_trl.gradients import Coverage, ScoredRollouts, gradient_rows, gram_of_rows
 from passk_trl.gradients.layers import find_layers
 from passk_trl.gradients.store import fit_exactly
-from passk_trl.rollouts.blocks import Record, RolloutBlocks, digest, progress
+from passk_trl.rollouts.blocks import Record, RolloutBlocks, digest
+from passk_trl.rollouts.progress import block_progress
 
 from .parameters import choose_parameters
 
@@ -139,11 +140,11 @@ class Audit:
             parameter.requires_grad_(id(parameter) in measured)
         settings = json.dumps(self._gradients_settings, indent=2)
         on_first_rank(partial(files.write, self._gradients_folder / "settings.json", settings))
-        with progress(self.trainer, "gradients", len(self.dataset)) as done:
+        with block_progress(self.trainer, "gradients", len(self.dataset)) as progress:
             for block, prompts in enumerate(self.rollouts.blocks):
                 if not on_first_rank(partial(self._gradients_there, block)):
-                    self._gradients_of(block, model, done.some)
-                done.block(prompts)
+                    self._gradients_of(block, model, progress.add)
+                progress.finish_block(prompts)
 
     def _gradients_of(self, block: int, model: nn.Module, on_prompts: Callable[[int], None]) -> None:
         """Writes the gradients of a block's prompts, those apart whose rollouts all fared alike: theirs are zero."""

@@ -19,7 +19,7 @@ from passk_trl.interference.in_words import verdict
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.onset import onset_interval
 from passk_trl.reports.style import BLUE, GREY, ORANGE
-from passk_trl.rollouts.outcomes import reported_ks
+from passk_trl.rollouts.metrics import reported_ks
 
 from .audit import Measurement
 

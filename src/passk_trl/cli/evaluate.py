@@ -18,7 +18,7 @@ from passk_trl.distributed.ranks import on_first_rank
 from passk_trl.evaluation import check_ks, evaluate, split_by_success
 from passk_trl.evaluation.report import Evaluated, write_evaluation
 from passk_trl.rollouts.blocks import RolloutBlocks, digest
-from passk_trl.rollouts.outcomes import reported_ks
+from passk_trl.rollouts.metrics import reported_ks
 
 from .checkpoint import leave_server, load_untrained
 from .data import DataArguments, checked_rewards, column_of, draw_prompts

@@ -9,8 +9,8 @@ from trl import ModelConfig
 from passk_trl import PassKGRPOConfig
 from passk_trl.audit import Audit
 from passk_trl.audit.report import diagnose, write_audit
-from passk_trl.records import text_of
 from passk_trl.rollouts.checks import truncated_sampling, warn_if_truncated
+from passk_trl.rollouts.prompt_text import text_of
 
 from .checkpoint import load_untrained
 from .data import DataArguments, checked_rewards, draw_prompts

@@ -8,7 +8,7 @@ from trl import GRPOTrainer
 
 from passk_trl.distributed.ranks import gather_list
 from passk_trl.gradients.of_trainer import gram_of_trained
-from passk_trl.rollouts.checks import check_probable
+from passk_trl.rollouts.checks import check_can_probe
 from passk_trl.rollouts.training_batch import batch_rollouts
 
 from .mixing import check_binary
@@ -33,7 +33,7 @@ def batch_gram(trainer: GRPOTrainer, batch: dict[str, Any], rewards_PG: Tensor) 
         `ValueError`: if a reward is neither 0 nor 1, or the trainer generates in a way that cannot be measured.
         `torch.OutOfMemoryError`: on all ranks, if a single rollout is too much for one.
     """
-    check_probable(trainer)
+    check_can_probe(trainer)
     check_binary(rewards_PG)
     gram_PP = torch.zeros(len(rewards_PG), len(rewards_PG), dtype=torch.float64)
     mixed = (rewards_PG.min(dim=1).values < rewards_PG.max(dim=1).values).nonzero().flatten().tolist()  # not NaN

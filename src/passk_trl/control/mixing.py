@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from passk_trl.estimators import pass_at_k, passk_advantages
-from passk_trl.rollouts.outcomes import are_binary
+from passk_trl.rollouts.success import are_binary
 
 
 # A mean prompt weight below this is that of prompts that are solved; dividing by it would blow noise up.

@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
-from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, cut, weighed_k
+from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
+from passk_trl.rollouts.prompt_text import cut
 
 from .figures import draw_agreement, draw_curve, draw_forecast, draw_heat_map, draw_training
 from .run import Run

@@ -1,7 +1,4 @@
-"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
-
-Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
-"""
+"""Whether a trainer can be probed: how it generates, and the columns that its reward functions need."""
 
 import inspect
 import warnings
@@ -16,8 +13,8 @@ from trl import GRPOTrainer
 _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
-def check_probable(trainer: GRPOTrainer) -> None:
-    """Raises `ValueError` if the trainer's rollouts are more than one completion of a prompt."""
+def check_can_probe(trainer: GRPOTrainer) -> None:
+    """Raises `ValueError` if a rollout of the trainer is more than one completion of a text prompt."""
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
@@ -28,12 +25,23 @@ def check_probable(trainer: GRPOTrainer) -> None:
 
 
 def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
-    """Raises `ValueError` if a reward function needs a column that the probe prompts lack."""
+    """Raises `ValueError` if a reward function needs a column that the probe prompts do not have."""
     check_reward_columns(dict(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)), dataset)
 
 
-def check_reward_columns(functions: dict[str, Any], dataset: Dataset, of: str = "probe prompts") -> None:
-    """Raises `ValueError` if one of the reward functions, by their names, needs a column that the dataset lacks."""
+def check_reward_columns(functions: dict[str, Any], dataset: Dataset, rows: str = "probe prompts") -> None:
+    """
+    Args:
+        functions (`dict[str, Callable]`):
+            Reward functions by name.
+        dataset ([`~datasets.Dataset`]):
+            What they are to score.
+        rows (`str`, *optional*, defaults to `"probe prompts"`):
+            What the message calls the rows of the dataset.
+
+    Raises:
+        `ValueError`: if a reward function needs a column that the dataset does not have.
+    """
     available = _GIVEN_TO_REWARDS | set(dataset.column_names)
     for name, function in functions.items():
         if isinstance(function, torch.nn.Module):
@@ -46,24 +54,24 @@ def check_reward_columns(functions: dict[str, Any], dataset: Dataset, of: str = 
         }
         if missing := sorted(needed - available):
             raise ValueError(
-                f"the reward function '{name}' needs {', '.join(missing)}, which the {of} lack; their "
+                f"the reward function '{name}' needs {', '.join(missing)}, which the {rows} lack; their "
                 f"columns are {dataset.column_names}: add or rename a column."
             )
 
 
 def truncated_sampling(trainer: GRPOTrainer) -> list[str]:
-    """The settings, such as `"top_p=0.95"`, by which completions are not sampled from the policy itself."""
-    harmless = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
-    chosen = {name: getattr(trainer, name) for name in harmless} | (trainer.args.generation_kwargs or {})
-    return [f"{name}={chosen[name]}" for name, values in harmless.items() if chosen[name] not in values]
+    """The settings, such as `"top_p=0.95"`, with which completions are not sampled from the policy itself."""
+    neutral = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
+    chosen = {name: getattr(trainer, name) for name in neutral} | (trainer.args.generation_kwargs or {})
+    return [f"{name}={chosen[name]}" for name, values in neutral.items() if chosen[name] not in values]
 
 
 def warn_if_truncated(trainer: GRPOTrainer) -> None:
-    """Warns if completions are not sampled from the policy whose gradient is taken."""
+    """Warns if completions are not sampled from the policy whose gradients are taken."""
     if truncating := truncated_sampling(trainer):
         warnings.warn(
-            f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the gradients taken are "
-            "those of the whole one, so the estimates of conflict are biased; set top_p=1, top_k=0, min_p=None and "
-            "repetition_penalty=1 for unbiased ones.",
+            f"{', '.join(truncating)}: completions are sampled from a truncated policy, but the gradients are those "
+            "of the whole policy, so the estimates of conflict are biased; set top_p=1, top_k=0, min_p=None and "
+            "repetition_penalty=1 for unbiased estimates.",
             stacklevel=3,
         )

@@ -1,37 +1,32 @@
-"""Prompts to probe: held out of training by what they say, and drawn so that no difficulty is missed."""
+"""Which prompts to probe: held out of training by their text, and drawn so that no difficulty is missed."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 
+from .prompt_text import comparable_text
 
-__all__ = ["bands", "draw_stratified", "hold_out", "overlap", "prompt_text", "stratum_weights"]
 
-
-def prompt_text(prompt: str | Sequence[dict[str, Any]]) -> str:
-    """What a prompt says, whatever its whitespace, letter case and system message: the same for two that are one."""
-    if isinstance(prompt, str):
-        said = prompt
-    else:
-        said = "\n".join(str(message["content"]) for message in prompt if message["role"] != "system")
-    return " ".join(said.casefold().split())
+__all__ = ["bands", "draw_stratified", "hold_out", "overlap", "stratum_weights"]
 
 
 def overlap(dataset: Dataset, other: Dataset) -> list[int]:
-    """Rows of a dataset whose prompt, by content, is one of another's too. Both have the column `prompt`."""
-    known = set(map(prompt_text, other["prompt"]))
-    return [row for row, prompt in enumerate(dataset["prompt"]) if prompt_text(prompt) in known]
+    """
+    Rows of a dataset whose prompt is in another dataset too. Both have the column `prompt`. Prompts are compared by
+    their text, without whitespace, letter case and system message.
+    """
+    known = set(map(comparable_text, other["prompt"]))
+    return [row for row, prompt in enumerate(dataset["prompt"]) if comparable_text(prompt) in known]
 
 
 def hold_out(dataset: Dataset, num_prompts: int, seed: int = 0) -> tuple[Dataset, Dataset]:
     """
-    Splits prompts for probing off a dataset. No prompt is on both sides, not even where the dataset repeats it: its
-    other rows leave the training side and are not used.
+    Splits prompts for probing off a dataset. No prompt is on both sides: where the dataset repeats a prompt that is
+    held out, the other rows leave the training side too and are not used.
 
     Args:
         dataset ([`~datasets.Dataset`]):
@@ -42,19 +37,19 @@ def hold_out(dataset: Dataset, num_prompts: int, seed: int = 0) -> tuple[Dataset
             Seed of the choice.
 
     Returns:
-        `tuple[Dataset, Dataset]`: what is left for training, and the prompts held out.
+        `tuple[Dataset, Dataset]`: the rows left for training, and the prompts held out.
 
     Raises:
-        `ValueError`: if fewer than `num_prompts` different prompts are there, or nothing would be left.
+        `ValueError`: if the dataset has fewer than `num_prompts` different prompts, or nothing would be left.
     """
     first_row: dict[str, int] = {}
     for row, prompt in enumerate(dataset["prompt"]):
-        first_row.setdefault(prompt_text(prompt), row)
+        first_row.setdefault(comparable_text(prompt), row)
     different = list(first_row.values())
     if not 0 < num_prompts < len(different):
         raise ValueError(
             f"{num_prompts} prompts cannot be held out of {len(different)} different ones; set a number from 1 to "
-            f"{len(different) - 1}, or give them a dataset of their own."
+            f"{len(different) - 1}, or probe the prompts of another dataset."
         )
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
     held_out = dataset.select(sorted(different[i] for i in order[:num_prompts]))
@@ -64,17 +59,17 @@ def hold_out(dataset: Dataset, num_prompts: int, seed: int = 0) -> tuple[Dataset
 
 def bands(success: Iterable[float], edges: Sequence[float] = (0.25, 0.5, 0.75)) -> list[str]:
     """
-    Strata of difficulty from earlier success rates: never solved, always solved, and the bands between.
+    Strata of difficulty from earlier success rates: never solved, always solved, and bands between the two.
 
     Args:
         success (`Iterable[float]`):
             Success rate of each prompt, in [0, 1].
         edges (`Sequence[float]`, *optional*, defaults to `(0.25, 0.5, 0.75)`):
-            Where the bands between are divided.
+            Success rates that divide the bands.
 
     Returns:
-        `list[str]`: the stratum of each prompt, such as `"0.25 to 0.5"`, for a column that
-        [`~passk_trl.ConflictMonitor`]'s `stratify_by` names.
+        `list[str]`: the stratum of each prompt, such as `"0.25 to 0.5"`. Put it into a column that `stratify_by` of
+        [`~passk_trl.ConflictMonitor`] names.
 
     Raises:
         `ValueError`: if a success rate is outside [0, 1].
@@ -94,14 +89,15 @@ def bands(success: Iterable[float], edges: Sequence[float] = (0.25, 0.5, 0.75)) 
 
 def stratum_weights(strata: Sequence[Hashable]) -> Tensor:
     r"""
-    What a row counts where every one of H strata is drawn as often: H π_h, of a stratum with share π_h of the rows.
+    Weight of each row if all H strata are drawn equally often: H π_h for a row of stratum h, which has the share π_h
+    of the rows.
 
     Args:
         strata (`Sequence`):
             Stratum of each of N rows.
 
     Returns:
-        `torch.Tensor`: `(N,)` in float64, of mean 1 over the draws.
+        `torch.Tensor`: `(N,)` in float64. The expected weight of a drawn row is 1.
     """
     sizes = Counter(strata)
     return torch.tensor([len(sizes) * sizes[stratum] / len(strata) for stratum in strata], dtype=torch.float64)
@@ -111,11 +107,11 @@ def draw_stratified(
     strata: Sequence[Hashable], num_prompts: int, generator: torch.Generator
 ) -> tuple[list[int], Tensor]:
     """
-    Rows drawn with every stratum as likely as every other, and the weights that undo it.
+    Draws rows so that all strata are equally likely, and gives the weights that correct for it.
 
-    Each row is drawn by itself: a stratum at random, then one of its rows. With its weight
-    [`~passk_trl.interference.measure_interference`] is unbiased for the dataset as it is. A row may be drawn twice,
-    and is then two independent prompts.
+    Each row is drawn independently: first a stratum, then one of its rows. With the weights,
+    [`~passk_trl.interference.measure_interference`] is unbiased for the dataset as it is. A row may be drawn twice; it
+    then counts as two independent prompts.
 
     Args:
         strata (`Sequence`):
@@ -123,7 +119,7 @@ def draw_stratified(
         num_prompts (`int`):
             Rows to draw.
         generator (`torch.Generator`):
-            What to draw with.
+            Source of randomness.
 
     Returns:
         `list[int]` and `torch.Tensor`: the rows, and their [`stratum_weights`].

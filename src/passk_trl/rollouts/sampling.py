@@ -1,7 +1,4 @@
-"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
-
-Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
-"""
+"""Rollouts of chosen prompts, sampled by the trainer's own generation and scored by its own reward functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +14,7 @@ from passk_trl.distributed.ranks import failing_together, num_ranks
 from passk_trl.distributed.roll_call import RollCall
 from passk_trl.gradients import ScoredRollouts
 
-from .scoring import _rewards_that_raise_late, _score, success_of
+from .scoring import score_completions, trainer_success
 
 
 def sample_rollouts(
@@ -29,11 +26,11 @@ def sample_rollouts(
     on_prompts: Callable[[int], None],
 ) -> tuple[ScoredRollouts, list[int]]:
     """
-    Rollouts of rows of a dataset, divided over the ranks.
+    Scored rollouts of rows of a dataset. The rows are divided over the ranks.
 
     Args:
         trainer ([`~trl.GRPOTrainer`]):
-            Its generation backend and its reward functions are used.
+            Generates and scores the rollouts.
         dataset ([`~datasets.Dataset`]):
             Probe prompts, with the columns that the reward functions read.
         rows (`list[int]`):
@@ -43,10 +40,10 @@ def sample_rollouts(
         success_threshold (`float`, *optional*):
             Reward from which a rollout counts as correct; rewards must be 0 or 1 if `None`.
         on_prompts (`Callable[[int], None]`):
-            Called with the number of prompts rolled out, after each batch.
+            Called after each batch, with the number of prompts that it had.
 
     Returns:
-        [`ScoredRollouts`] and `list[int]`: this rank's share, and the rows they are. A row is left out if one of its
+        [`ScoredRollouts`] and `list[int]`: this rank's rollouts, and their rows. A row is left out if one of its
         rollouts could not be scored.
 
     Raises:
@@ -54,25 +51,26 @@ def sample_rollouts(
     """
     mine = rows[trainer.accelerator.process_index :: num_ranks()]
     share = -(-len(rows) // num_ranks())
-    # Generation and rewards take as many prompts from every rank: those that have one less fill up with any.
+    # Generation and rewards take equally many prompts from every rank. A rank that has one less repeats another one.
     inputs = [dataset[row] for row in (mine + rows)[:share] for _ in range(num_rollouts)]
     prompt_ids, completion_ids = _generate(trainer, inputs, num_rollouts, on_prompts)
     with failing_together():
         completions = _decode(trainer, inputs, prompt_ids, completion_ids)
-    with failing_together(), _rewards_that_raise_late(trainer):
-        rewards = _score(trainer, inputs, completions, completion_ids, _fitting(trainer, num_rollouts))
+    with failing_together():
+        at_once = _rollouts_at_once(trainer, num_rollouts)
+        rewards = score_completions(trainer, inputs, completions, completion_ids, at_once)
     groups = [completion_ids[first : first + num_rollouts] for first in range(0, len(inputs), num_rollouts)]
     with failing_together():
         rewards_NGF = rewards.view(share, num_rollouts, -1)
-        success_NG = success_of(trainer, rewards_NGF[: len(mine)], success_threshold)
-    kept = (~success_NG.isnan().any(dim=1)).nonzero().flatten().tolist()
+        success_NG = trainer_success(trainer, rewards_NGF[: len(mine)], success_threshold)
+    scored = (~success_NG.isnan().any(dim=1)).nonzero().flatten().tolist()
     prompt_ids = prompt_ids[::num_rollouts]
-    rollouts = ScoredRollouts([prompt_ids[i] for i in kept], [groups[i] for i in kept], success_NG[kept])
-    return rollouts, [mine[i] for i in kept]
+    rollouts = ScoredRollouts([prompt_ids[i] for i in scored], [groups[i] for i in scored], success_NG[scored])
+    return rollouts, [mine[i] for i in scored]
 
 
-def _fitting(trainer: GRPOTrainer, num_rollouts: int) -> int:
-    """Rollouts of whole prompts that fit where training's do."""
+def _rollouts_at_once(trainer: GRPOTrainer, num_rollouts: int) -> int:
+    """Rollouts of whole prompts, about as many as training generates at once."""
     return num_rollouts * max(1, trainer.args.generation_batch_size // num_ranks() // num_rollouts)
 
 
@@ -80,12 +78,13 @@ def _generate(
     trainer: GRPOTrainer, inputs: list[dict[str, Any]], num_rollouts: int, on_prompts: Callable[[int], None]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """
-    Prompt ids and completion ids of inputs that repeat each prompt for its rollouts, in batches that are halved on all
-    ranks when memory runs out on one. A vLLM does its own batching and gets all at once.
+    Prompt ids and completion ids of inputs, which repeat each prompt once for each rollout.
+
+    Batches are halved on all ranks when memory runs out on one. vLLM gets all inputs and makes its own batches.
     """
     prompt_ids: list[list[int]] = []
     completion_ids: list[list[int]] = []
-    at_once = len(inputs) if trainer.use_vllm else _fitting(trainer, num_rollouts)
+    at_once = len(inputs) if trainer.use_vllm else _rollouts_at_once(trainer, num_rollouts)
     roll_call = RollCall(trainer.accelerator.unwrap_model(trainer.model_wrapped))
     each_layer = generates_layer_by_layer(trainer)
     while len(prompt_ids) < len(inputs):
@@ -110,7 +109,7 @@ def _generate(
 def _decode(
     trainer: GRPOTrainer, inputs: list[dict[str, Any]], prompt_ids: list[list[int]], completion_ids: list[list[int]]
 ) -> list:
-    """Completions as the reward functions of a training step see them."""
+    """Completions in the form that reward functions get in a training step."""
     tokenizer = trainer._tokenizer
     if not is_conversational({"prompt": inputs[0]["prompt"]}):
         return trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)

@@ -1,9 +1,6 @@
-"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
+"""Rewards and success of rollouts, from the trainer's own reward functions."""
 
-Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,78 +9,57 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import is_async_callable
 
-from .outcomes import are_binary, combine_rewards
+from .success import success_of
 
 
-def success_of(trainer: GRPOTrainer, rewards_NGF: Tensor, threshold: float | None) -> Tensor:
+def trainer_success(trainer: GRPOTrainer, rewards_PGF: Tensor, success_threshold: float | None) -> Tensor:
     """
-    Success of rollouts, `(N, G)`: 0, 1, or NaN where unscorable.
+    Success of rollouts with a trainer's reward weights, `(P, G)`: 0, 1, or NaN where unscorable.
 
     Raises:
-        `ValueError`: if rewards are neither 0 nor 1 and no threshold is set, here or in the trainer's config.
+        `ValueError`: if a reward is neither 0 nor 1 and no threshold is set, here or in the trainer's config.
     """
-    if threshold is None:
-        threshold = getattr(trainer.args, "success_threshold", None)
-    rewards_NG = combine_rewards(rewards_NGF, trainer.reward_weights, threshold)
-    if not are_binary(rewards_NG):
-        other = next(
-            reward for reward in rewards_NG.flatten().tolist() if reward not in (0.0, 1.0) and reward == reward
-        )
-        raise ValueError(
-            f"a probe rollout has reward {other:g}, neither 0 nor 1; set success_threshold to the reward from which a "
-            "completion counts as correct."
-        )
-    return rewards_NG
+    if success_threshold is None:
+        success_threshold = getattr(trainer.args, "success_threshold", None)
+    return success_of(rewards_PGF, trainer.reward_weights, success_threshold)
 
 
-def _score(
+def score_completions(
     trainer: GRPOTrainer,
     inputs: list[dict[str, Any]],
     completions: list,
     completion_ids: list[list[int]],
     at_once: int,
 ) -> Tensor:
-    """Rewards of this rank's inputs, `(B, functions)`, on the CPU."""
+    """
+    Rewards of this rank's completions, scored in parts of `at_once`.
+
+    Returns:
+        `torch.Tensor`: `(B, F)` of B completions and F reward functions, on the CPU.
+
+    Raises:
+        `Exception`: what a reward function raised on this rank, once all ranks have scored.
+    """
     rewards = []
-    for start in range(0, len(inputs), at_once):
-        part = slice(start, start + at_once)
-        prompts = [row["prompt"] for row in inputs[part]]
-        gathered = trainer._calculate_rewards(inputs[part], prompts, completions[part], completion_ids[part])
-        first = trainer.accelerator.process_index * len(prompts)
-        rewards.append(gathered[first : first + len(prompts)].cpu())
+    with _failures_after_scoring(trainer):
+        for start in range(0, len(inputs), at_once):
+            part = slice(start, start + at_once)
+            prompts = [row["prompt"] for row in inputs[part]]
+            gathered = trainer._calculate_rewards(inputs[part], prompts, completions[part], completion_ids[part])
+            first = trainer.accelerator.process_index * len(prompts)
+            rewards.append(gathered[first : first + len(prompts)].cpu())
     return torch.cat(rewards)
 
 
 @contextmanager
-def _rewards_that_raise_late(trainer: GRPOTrainer) -> Iterator[None]:
-    """TRL gathers the rewards of all ranks: one that raised before would leave the others waiting."""
+def _failures_after_scoring(trainer: GRPOTrainer) -> Iterator[None]:
+    """
+    Raises what a reward function raised, but only at the end. TRL gathers the rewards of all ranks: a rank that raises
+    before that would leave the others waiting.
+    """
     failures: list[Exception] = []
     functions = trainer.reward_funcs
-
-    def noting(function: Any) -> Any:
-        if isinstance(function, torch.nn.Module):
-            return function
-        if is_async_callable(function):
-
-            async def noted_async(**kwargs: Any) -> list:
-                try:
-                    return _as_many(await function(**kwargs), kwargs["completions"])
-                except Exception as error:
-                    failures.append(error)
-                    return [None] * len(kwargs["completions"])
-
-            return noted_async
-
-        def noted(**kwargs: Any) -> list:
-            try:
-                return _as_many(function(**kwargs), kwargs["completions"])
-            except Exception as error:
-                failures.append(error)
-                return [None] * len(kwargs["completions"])
-
-        return noted
-
-    trainer.reward_funcs = [noting(function) for function in functions]
+    trainer.reward_funcs = [_collecting(function, failures) for function in functions]
     try:
         yield
     finally:
@@ -92,7 +68,33 @@ def _rewards_that_raise_late(trainer: GRPOTrainer) -> Iterator[None]:
         raise failures[0]
 
 
-def _as_many(rewards: list, completions: list) -> list[float | None]:
+def _collecting(function: Any, failures: list[Exception]) -> Any:
+    """A reward function that adds what it raises to `failures`, and then returns no rewards."""
+    if isinstance(function, torch.nn.Module):
+        return function
+    collecting: Callable
+    if is_async_callable(function):
+
+        async def collecting(**kwargs: Any) -> list:
+            try:
+                return _checked_rewards(await function(**kwargs), kwargs["completions"])
+            except Exception as error:
+                failures.append(error)
+                return [None] * len(kwargs["completions"])
+
+    else:
+
+        def collecting(**kwargs: Any) -> list:
+            try:
+                return _checked_rewards(function(**kwargs), kwargs["completions"])
+            except Exception as error:
+                failures.append(error)
+                return [None] * len(kwargs["completions"])
+
+    return collecting
+
+
+def _checked_rewards(rewards: list, completions: list) -> list[float | None]:
     if len(rewards) != len(completions):
         raise ValueError(f"a reward function returned {len(rewards)} rewards for {len(completions)} completions.")
     return [None if reward is None else float(reward) for reward in rewards]

@@ -1,7 +1,4 @@
-"""Scored rollouts from a trainer: sampled for probe prompts, or those its training batch has already.
-
-Everything goes through the trainer's own generation and reward functions, and nothing of it is left behind in them.
-"""
+"""Leaves training as it was: what a probe draws, logs or loads into vLLM is undone when it ends."""
 
 import random
 from collections.abc import Iterator
@@ -21,12 +18,22 @@ from passk_trl.distributed.sharded_parameters import local_part
 @contextmanager
 def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
     """
-    Random streams of its own for what happens inside, and nothing left of what reward functions log in it. A vLLM that
-    got the weights inside gets them again from training, when it would have without.
+    Runs the block without a trace in training.
 
-    A vLLM server has a random stream of its own, which rollouts inside do advance.
+    - The block has random streams of its own, with a seed.
+    - What reward functions log in the block is dropped.
+    - vLLM gets the weights from training when it would have got them without the block, even if the block has already
+      sent them.
+
+    The random stream of a vLLM server is not restored: rollouts in the block advance it.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            The trainer.
+        seed (`int`):
+            Seed of the block's random streams.
     """
-    python, numpy = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     device = trainer.accelerator.device
     pending = (trainer._pending_extra_logs, trainer._pending_metrics)
     before = [{key: list(values) for key, values in logs.items()} for logs in pending]
@@ -42,15 +49,18 @@ def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
                 weight.copy_(original)
             if trainer.use_vllm:
                 trainer._last_loaded_step = last_loaded_step
-            random.setstate(python)
-            np.random.set_state(numpy)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
             for logs, content in zip(pending, before, strict=True):
                 logs.clear()
                 logs.update(content)
 
 
 def _weights_merged_for_vllm(trainer: GRPOTrainer) -> list[Tensor]:
-    """This rank's part of the weights that TRL merges adapters into for vLLM, and out of again, which rounds them."""
+    """
+    This rank's part of the weights that have an adapter. For vLLM, TRL merges the adapters into the weights and takes
+    them out again, which rounds the weights.
+    """
     if not (trainer.use_vllm and is_peft_model(trainer.model)):
         return []
     layers = [module for module in trainer.model.modules() if isinstance(module, BaseTunerLayer)]

@@ -1,4 +1,4 @@
-"""From the rewards of several functions to one reward, its success, and the pass@k of groups."""
+"""The k that are logged, and the pass@k of groups."""
 
 from itertools import combinations
 from math import comb, nan
@@ -6,48 +6,7 @@ from math import comb, nan
 import pytest
 import torch
 
-from passk_trl.rollouts.outcomes import are_binary, combine_rewards, passk_metrics, reported_ks
-
-
-def rewards(*rows) -> torch.Tensor:
-    """One group of rollouts, each given as the rewards of all functions."""
-    return torch.tensor([rows])
-
-
-def assert_same(actual: torch.Tensor, expected: list) -> None:
-    torch.testing.assert_close(actual, torch.tensor([expected]), rtol=0, atol=1e-7, equal_nan=True)
-
-
-def test_rewards_are_summed_with_their_weights():
-    combined = combine_rewards(rewards([1.0, 0.5], [0.0, 1.0], [1.0, 0.0]), torch.tensor([2.0, -1.0]))
-    assert_same(combined, [1.5, -1.0, 2.0])
-
-
-def test_a_missing_reward_counts_as_none_and_only_a_rollout_without_any_is_unscorable():
-    combined = combine_rewards(rewards([1.0, nan], [nan, 1.0], [nan, nan]), torch.tensor([2.0, 3.0]))
-    assert_same(combined, [2.0, 3.0, nan])
-
-
-@pytest.mark.parametrize(
-    ("threshold", "expected"),
-    [(0.5, [1.0, 1.0, 0.0, nan]), (0.75, [1.0, 0.0, 0.0, nan]), (0.0, [1.0, 1.0, 1.0, nan])],
-)
-def test_success_is_a_sum_that_reaches_the_threshold(threshold, expected):
-    group = rewards([0.5, 0.5], [0.5, nan], [0.25, 0.0], [nan, nan])
-    assert_same(combine_rewards(group, torch.ones(2), threshold), expected)
-
-
-def test_weights_come_in_any_dtype():
-    combined = combine_rewards(rewards([1.0], [0.0]), torch.tensor([2.0], dtype=torch.float64))
-    assert combined.dtype == torch.float32
-    assert_same(combined, [2.0, 0.0])
-
-
-@pytest.mark.parametrize(
-    ("values", "binary"), [([0.0, 1.0, nan], True), ([nan], True), ([0.0, 0.5], False), ([1.0, 2.0], False)]
-)
-def test_binary_rewards_are_0_or_1_where_scored(values, binary):
-    assert are_binary(torch.tensor(values)) is binary
+from passk_trl.rollouts.metrics import passk_metrics, reported_ks
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""One probe: choose prompts, sample and score rollouts, take gradients, measure the conflict, make a record of it."""
+
+import logging
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from trl import GRPOTrainer
+
+from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
+from passk_trl.gradients import GramMatrix, ScoredRollouts
+from passk_trl.gradients.of_trainer import gram_of_trained
+from passk_trl.interference import InterferenceReport, measure_interference, measure_objectives
+from passk_trl.interference.forecasting import forecast
+from passk_trl.objectives import Objective, objective_from
+from passk_trl.private_names import check_private_names
+from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
+from passk_trl.rollouts.checks import check_can_probe, check_columns
+from passk_trl.rollouts.probe_sets import draw_stratified, overlap, stratum_weights
+from passk_trl.rollouts.progress import progress_bar
+from passk_trl.rollouts.prompt_text import cut, text_of
+from passk_trl.rollouts.sampling import sample_rollouts
+from passk_trl.rollouts.training_batch import TrainingBatch
+
+from .settings import MonitorSettings, check_batch
+
+
+logger = logging.getLogger(__name__)
+
+
+class Prober:
+    """
+    Takes probes of the policy that a trainer trains.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]): the trainer.
+        settings ([`MonitorSettings`]): what to measure, and how.
+
+    Raises:
+        `ValueError`: if the trainer cannot be probed, or a reward function needs a column that the probe prompts do
+        not have, or there are too few rollouts for the k or the objectives.
+    """
+
+    def __init__(self, trainer: GRPOTrainer, settings: MonitorSettings):
+        check_private_names(trainer)
+        check_can_probe(trainer)
+        self.trainer = trainer
+        self.settings = settings
+        self.training_k: int = getattr(trainer.args, "pass_at_k", 1)
+        if settings.probe_dataset is None:
+            self.num_rollouts = trainer.num_generations
+            check_batch(trainer.args, settings.num_prompts)
+        else:
+            self.num_rollouts = settings.num_rollouts
+            check_columns(trainer, settings.probe_dataset)
+            _warn_if_trained_on(settings.probe_dataset, trainer)
+        self.ks = self._measured_ks()
+        self.objectives = self._measured_objectives()
+        self._batch = TrainingBatch(trainer) if settings.probe_dataset is None else None
+
+    @property
+    def _rollouts_setting(self) -> str:
+        """The setting that determines the number of rollouts."""
+        return "num_rollouts" if self.settings.probe_dataset is not None else "num_generations"
+
+    def _measured_ks(self) -> list[float]:
+        """The k of the settings, and the k trained for."""
+        chosen = range(1, self.num_rollouts) if self.settings.ks is None else self.settings.ks
+        ks = sorted({*chosen, self.training_k})
+        if ks[-1] > self.num_rollouts - 1:
+            raise ValueError(
+                f"{self._rollouts_setting}={self.num_rollouts} shows k up to {self.num_rollouts - 1} only, not "
+                f"k={ks[-1]:g}; set {self._rollouts_setting} to {int(ks[-1]) + 1} or more."
+            )
+        return ks
+
+    def _measured_objectives(self) -> list[Objective]:
+        """The objectives of the settings, and the objective trained for."""
+        objectives = list(self.settings.objectives)
+        trained_for = getattr(self.trainer.args, "objective", None)
+        if trained_for is not None and trained_for not in [objective.name for objective in objectives]:
+            objectives.append(objective_from(trained_for))
+        for objective in objectives:
+            if objective.attempts > self.num_rollouts - 1:
+                raise ValueError(
+                    f"{self._rollouts_setting}={self.num_rollouts} does not show {objective.name}; set "
+                    f"{self._rollouts_setting} to {objective.attempts + 1} or more."
+                )
+        return objectives
+
+    def probe(self, step: int, seed: int, displacement: Displacement | None) -> ProbeRecord:
+        """
+        Takes a probe. To be called by all ranks together.
+
+        Args:
+            step (`int`): the step after which it is taken.
+            seed (`int`): seed of the choice of prompts, the rollouts and the sketches.
+            displacement ([`Displacement`], *optional*): what the step has changed in the parameters, for the forecast.
+
+        Returns:
+            [`ProbeRecord`]: the same on all ranks, without its `probe_seconds`.
+        """
+        rollouts, rows = self._rollouts(seed)
+        gram = self._gram(rollouts, seed, displacement)
+        num_correct = gather_list(rollouts.num_correct_N.tolist())
+        rows = gather_list(rows)
+        kept = gram.gram_NN.diagonal().isfinite().nonzero().flatten()
+        if len(kept) < len(rows) and self.trainer.accelerator.is_main_process:
+            dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
+            logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
+        rows = [rows[i] for i in kept]
+        counts = ([num_correct[i] for i in kept], self.num_rollouts)
+        weights = self._sampling_weights(rows)
+        confidence = self.settings.confidence
+        gram_MNN = gram.gram_MNN[:, kept][:, :, kept]
+        report = measure_interference(gram_MNN, *counts, self.ks, confidence, sampling_weights=weights)
+        objectives = measure_objectives(gram_MNN, *counts, self.objectives, confidence, weights)
+        step_forecast = None
+        if gram.step_MN is not None:
+            step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, confidence, weights)
+        return ProbeRecord(
+            step=step,
+            training_k=self.training_k,
+            report=report,
+            rows=rows,
+            texts=self._texts(rows, report),
+            objectives={each.name: each for each in objectives},
+            forecast=step_forecast,
+            covered_parameters=gram.coverage.covered,
+            trainable_parameters=gram.coverage.total,
+            left_out_parameters=list(gram.coverage.left_out),
+            gram=gram.store,
+        )
+
+    def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
+        """This rank's rollouts, and the rows of their prompts in the probe dataset or in the training batch."""
+        settings = self.settings
+        if self._batch is not None:
+            with failing_together():
+                return self._batch.rollouts(settings.num_prompts, seed, settings.success_threshold)
+        assert settings.probe_dataset is not None  # or there would be a batch
+        generator = torch.Generator().manual_seed(seed)
+        if settings.stratify_by is not None:
+            strata = settings.probe_dataset[settings.stratify_by]
+            rows, _ = draw_stratified(strata, settings.num_prompts, generator)
+        else:
+            rows = torch.randperm(len(settings.probe_dataset), generator=generator)[: settings.num_prompts].tolist()
+        share = -(-len(rows) // num_ranks())
+        with progress_bar(self.trainer, "probe: rollouts", share, leave=False, delay=3) as bar:
+            return sample_rollouts(
+                *(
+                    self.trainer,
+                    settings.probe_dataset,
+                    rows,
+                    self.num_rollouts,
+                    settings.success_threshold,
+                    bar.update,
+                )
+            )
+
+    def _gram(self, rollouts: ScoredRollouts, seed: int, displacement: Displacement | None) -> GramMatrix:
+        with progress_bar(self.trainer, "probe: gradients", rollouts.num_prompts, leave=False, delay=3) as bar:
+            return gram_of_trained(
+                self.trainer,
+                rollouts,
+                store=self.settings.gram,
+                parameters=self.settings.parameters,
+                seed=seed,
+                batch_size=self.settings.probe_batch_size,
+                on_batch=bar.update,
+                step=displacement.of if displacement else None,
+            )
+
+    def _sampling_weights(self, rows: list[int]) -> Tensor | None:
+        if self.settings.probe_dataset is None or self.settings.stratify_by is None:
+            return None
+        return stratum_weights(self.settings.probe_dataset[self.settings.stratify_by])[rows]
+
+    def _texts(self, rows: list[int], report: InterferenceReport) -> dict[int, str]:
+        """The text of the prompts that interfere most, by row: a reader of the record may not have the dataset."""
+        if self.settings.probe_dataset is None:
+            return {}
+        worst = [rows[i] for i in report.most_negative(weighed_k(report, self.training_k), PROMPTS_SHOWN)]
+        return {row: cut(text_of(self.settings.probe_dataset[row]["prompt"])) for row in worst}
+
+
+def _warn_if_trained_on(probe_dataset: Dataset, trainer: GRPOTrainer) -> None:
+    if not isinstance(trainer.train_dataset, Dataset) or not trainer.accelerator.is_main_process:
+        return
+    if trained_on := overlap(probe_dataset, trainer.train_dataset):
+        logger.warning(
+            "%d of the %d probe prompts are trained on too, row %d for one, so probes measure in part what training "
+            "has seen; hold them out of training, with passk_trl.rollouts.probe_sets.hold_out.",
+            *(len(trained_on), len(probe_dataset), trained_on[0]),
+        )
