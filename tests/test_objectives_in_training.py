@@ -181,7 +181,7 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
 def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
     """At k = 1, which the config then has, there is none."""
     measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, sign, 0.5)
-    monkeypatch.setattr("passk_trl.monitor.probe.measure_objectives", lambda *arguments: [measured])
+    monkeypatch.setattr("passk_trl.monitor.prober.measure_objectives", lambda **arguments: [measured])
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     trainer = trainer_of(tmp_path, monitor, objective="maxrl")
     trainer.train()

@@ -23,7 +23,7 @@ from passk_trl.rollouts.undisturbed import undisturbed
 
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from .overhead import ProbeClock
-from .probe import Prober
+from .prober import Prober
 from .record_file import append_record, take_up_records
 from .settings import MonitorSettings
 

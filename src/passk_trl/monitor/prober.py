@@ -11,7 +11,7 @@ from passk_trl.distributed.displacement import Displacement
 from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
 from passk_trl.gradients import GramMatrix, ScoredRollouts
 from passk_trl.gradients.of_trainer import gram_of_trained
-from passk_trl.interference import InterferenceReport, measure_interference, measure_objectives
+from passk_trl.interference import InterferenceReport, ProbeSample, measure_interference, measure_objectives
 from passk_trl.interference.forecasting import forecast
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.private_names import check_private_names
@@ -101,24 +101,28 @@ class Prober:
         Returns:
             [`ProbeRecord`]: the same on all ranks, without its `probe_seconds`.
         """
-        rollouts, rows = self._rollouts(seed)
+        rollouts, mine = self._rollouts(seed)
         gram = self._gram(rollouts, seed, displacement)
-        num_correct = gather_list(rollouts.num_correct_N.tolist())
-        rows = gather_list(rows)
-        kept = gram.gram_NN.diagonal().isfinite().nonzero().flatten()
-        if len(kept) < len(rows) and self.trainer.accelerator.is_main_process:
-            dropped = [row for i, row in enumerate(rows) if i not in kept.tolist()]
+        rows = gather_list(mine)
+        sample = ProbeSample.of(
+            gram.gram_MNN,
+            gather_list(rollouts.num_correct_N.tolist()),
+            self.num_rollouts,
+            self._sampling_weights(rows),
+        )
+        finite = sample.finite
+        if not finite.all() and self.trainer.accelerator.is_main_process:
+            dropped = [row for row, is_finite in zip(rows, finite, strict=True) if not is_finite]
             logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
-        rows = [rows[i] for i in kept]
-        counts = ([num_correct[i] for i in kept], self.num_rollouts)
-        weights = self._sampling_weights(rows)
+        rows = [row for row, is_finite in zip(rows, finite, strict=True) if is_finite]
+        sample = sample.keep(finite)
         confidence = self.settings.confidence
-        gram_MNN = gram.gram_MNN[:, kept][:, :, kept]
-        report = measure_interference(gram_MNN, *counts, self.ks, confidence, sampling_weights=weights)
-        objectives = measure_objectives(gram_MNN, *counts, self.objectives, confidence, weights)
+        report = measure_interference(**sample.arguments, ks=self.ks, confidence=confidence)
+        objectives = measure_objectives(**sample.arguments, objectives=self.objectives, confidence=confidence)
         step_forecast = None
         if gram.step_MN is not None:
-            step_forecast = forecast(gram.step_MN[:, kept], *counts, report.ks, confidence, weights)
+            products_MN = gram.step_MN[:, finite]
+            step_forecast = forecast(products_MN, **sample.counts, ks=report.ks, confidence=confidence)
         return ProbeRecord(
             step=step,
             training_k=self.training_k,
