@@ -2,11 +2,13 @@
 
 import json
 import logging
+from dataclasses import replace
+from math import nan
 
 import torch
 
 from passk_trl.estimators import pass_at_k
-from passk_trl.interference import measure_interference
+from passk_trl.interference import ObjectiveReport, measure_interference
 from passk_trl.records import (
     ProbeRecord,
     in_conflict_at,
@@ -47,6 +49,38 @@ def test_a_record_is_read_as_it_was_written():
     assert read.texts[120] == "What is 2 + 2? (12)"
     of_an_earlier_version = ProbeRecord.from_dict({"step": 0, "report": content["report"]})
     assert (of_an_earlier_version.texts, of_an_earlier_version.forecast) == ({}, None)
+
+
+def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
+    content = {
+        "step": 10,
+        "training_k": 4,
+        "probe_seconds": 1.5,
+        "covered_parameters": 90,
+        "trainable_parameters": 120,
+        "left_out_parameters": [],
+        "gram": "exact",
+        "rows": [0, 1],
+        "report": record(10, opposed=True)["report"],
+        "objectives": [ObjectiveReport("maxrl", -1.0, -2.0, -0.5, 1.0, nan, nan).to_dict()],
+        "forecast": record(10, opposed=True)["forecast"],
+        "texts": [[1, "1?"]],
+    }
+    whole = ProbeRecord.from_dict(content)
+    assert json.dumps(whole.to_dict()) == json.dumps(content)  # the order of keys too
+    assert whole.coverage == 0.75
+    of_an_earlier_version = {key: content[key] for key in ("step", "training_k", "report")}
+    assert ProbeRecord.from_dict(of_an_earlier_version).to_dict() == of_an_earlier_version
+    assert ProbeRecord.from_dict(of_an_earlier_version).coverage is None
+
+
+def test_conflict_is_that_of_the_objective_where_it_was_measured():
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    measured = {"maxrl": ObjectiveReport("maxrl", 1.0, 0.5, 1.5, 1.0, 1.0, 0.5)}
+    assert probe.in_conflict(4)
+    assert probe.in_conflict(4, "maxrl")
+    assert not replace(probe, objectives=measured).in_conflict(4, "maxrl")
+    assert replace(probe, objectives=measured).in_conflict(4)
 
 
 def test_pass_at_k_of_the_probe_prompts_has_the_interval_of_a_mean():

@@ -7,7 +7,9 @@ import torch
 import tiny
 from passk_trl import ConflictMonitor
 from passk_trl.interference import measure_interference
+from passk_trl.monitor.logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from passk_trl.records import ProbeRecord
+from runs import record
 from watched import PROBE
 
 
@@ -35,3 +37,38 @@ def test_each_crossing_is_announced_once(caplog):
     assert "training for pass@4 now works against pass@1" in said[0]
     assert "The conflict begins at k = " in said[0]
     assert "no longer works against pass@1" in said[1]
+
+
+def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
+    opposed, aligned = (ProbeRecord.from_dict(record(10, opposed=each)) for each in (True, False))
+    metrics = metrics_of(opposed)
+    assert {name for name in metrics if "@" in name} == {
+        *(f"conflict/{kind}@{k}" for kind in ("inner_product", "cosine") for k in (1, 2, 4)),
+        *(f"conflict/forecast_pass@{k}" for k in (1, 2, 4)),
+        *(f"conflict/pass@{k}" for k in (1, 2, 4, 8)),
+    }
+    assert metrics["conflict/onset_k"] == opposed.report.onset
+    assert metrics["conflict/in_conflict"] == 1
+    assert "conflict/coverage" not in metrics  # which this record does not have
+    assert "conflict/onset_k" not in metrics_of(aligned)
+    assert metrics_of(aligned)["conflict/in_conflict"] == 0
+
+
+def test_a_crossing_is_seen_from_the_probe_before():
+    opposed, aligned = (ProbeRecord.from_dict(record(10, opposed=each)) for each in (True, False))
+    assert crossing(aligned, None) is crossing(aligned, aligned) is crossing(opposed, opposed) is None
+    assert crossing(opposed, None) == crossing(opposed, aligned)
+    assert crossing(aligned, opposed) == "step 10: training for pass@4 no longer works against pass@1."
+
+
+def test_what_is_measured_is_said_in_words():
+    measured = {"covered_parameters": 750, "trainable_parameters": 1000, "gram": "sketch"}
+    whole = ProbeRecord.from_dict({**record(10, opposed=True), **measured, "left_out_parameters": []})
+    partial = ProbeRecord.from_dict({**record(10, opposed=True), **measured, "left_out_parameters": ["a", "b"]})
+    assert coverage_in_words(whole) == (
+        "probes take in 750 of 1000 trainable parameters, as sketches of a fixed size (gram='sketch')."
+    )
+    assert left_out_in_words(whole) is None
+    assert "leave out 25.0% of the trainable parameters, of layer kinds that are not covered: a, b." in (
+        left_out_in_words(partial) or ""
+    )

@@ -6,9 +6,11 @@ import numpy as np
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
+from trl import GRPOConfig, GRPOTrainer
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
+from passk_trl.reports.trackers import TrackerFigures
 
 
 def trained(output_dir, report_to):
@@ -55,3 +57,48 @@ def test_without_a_tracker_nothing_is_drawn(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("passk_trl.reports.trackers.read_run", lambda directory: 1 / 0)
     trained(tmp_path, [])
     assert "the figures could not be logged" not in caplog.text
+
+
+def kinds_of_callbacks(trainer):
+    return [type(callback) for callback in trainer.callback_handler.callbacks]
+
+
+def test_figures_come_once_after_all_monitors(tmp_path):
+    trainer, _ = trained(tmp_path, [])
+    for _ in range(2):
+        kinds = kinds_of_callbacks(trainer)
+        assert kinds.count(TrackerFigures) == 1
+        assert kinds[-1] is TrackerFigures
+        ConflictMonitor(tiny.questions(), num_prompts=12).attach(trainer)
+    assert kinds_of_callbacks(trainer)[-2:] == [ConflictMonitor, TrackerFigures]
+
+
+def test_a_plain_trainer_gets_figures_and_a_resumed_run_draws_new_probes_only(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr("passk_trl.reports.trackers._log_figures", lambda trainer, step: steps.append(step))
+
+    def train(max_steps, **resume):
+        options = {"max_steps": max_steps, "save_strategy": "steps", "save_steps": 2}
+        trainer = GRPOTrainer(
+            model=tiny.policy(),
+            reward_funcs=tiny.starts_low,
+            args=tiny.training_args(tmp_path, GRPOConfig, **options),
+            train_dataset=tiny.questions(),
+            processing_class=tiny.tokenizer(),
+        )
+        ConflictMonitor(tiny.questions(), every=2, num_prompts=12, num_rollouts=8, at_start=True).attach(trainer)
+        trainer.train(**resume)
+        return [entry["conflict/overhead"] for entry in trainer.state.log_history if "conflict/overhead" in entry]
+
+    overheads = train(2)
+    assert steps == [0, 2]
+    train(4, resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert steps == [0, 2, 4]
+    assert all(0 < overhead < 1 for overhead in overheads)
+
+
+def test_the_seconds_of_figures_count_as_overhead(tmp_path):
+    trainer, monitor = trained(tmp_path, ["tensorboard"])
+    [figures] = [each for each in trainer.callback_handler.callbacks if isinstance(each, TrackerFigures)]
+    assert figures.seconds > 0
+    assert monitor._figure_seconds == figures.seconds
