@@ -22,7 +22,7 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up at first use: `import passk_trl.estimators` needs torch only and must not wait for TRL.
+    # Imported at first use: `import passk_trl.estimators` needs torch only and must not wait for TRL.
     if name == "__version__":
         return version("passk-trl")
     if name not in _MODULE_OF:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whenever the process is killed."""
+"""Files that are written whole or not at all, even if the process is killed."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Args:
         path (`Path`):
-            The file to write. Its folder is made if it is not there.
+            The file to write. Its folder is made if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
