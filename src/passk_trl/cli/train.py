@@ -14,7 +14,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.control import CONTROLLERS
 from passk_trl.control.controller import check_controllable
-from passk_trl.monitor.settings import check_batch
+from passk_trl.monitor.monitor_settings import check_batch
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
 

@@ -22,10 +22,10 @@ from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
 
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
+from .monitor_settings import MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
 from .record_file import append_record, take_up_records
-from .settings import MonitorSettings
 
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from passk_trl.rollouts.prompt_text import cut, text_of
 from passk_trl.rollouts.sampling import sample_rollouts
 from passk_trl.rollouts.training_batch import TrainingBatch
 
-from .settings import MonitorSettings, check_batch
+from .monitor_settings import MonitorSettings, check_batch
 
 
 logger = logging.getLogger(__name__)
