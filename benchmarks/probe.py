@@ -1,14 +1,14 @@
-"""What a probe costs, in time and memory, under each engine, beside a plain pass and the obvious ways to the same.
+"""The time and memory of a probe under each engine, compared with a plain pass and with the obvious alternatives.
 
     python benchmarks/probe.py [--engines single ddp zero3] [--hidden-size 256] [--layers 4] [--rounds 3]
     python benchmarks/probe.py --engines single --device cuda --dtype bfloat16 --hidden-size 1024 --layers 24
 
-64 prompts x 16 rollouts of a random policy, divided over the ranks; generation is left out. The plain pass is TRL's
-own: log-probabilities through its fused LM head, backward into `.grad`, in batches of the same size. A probe gives
-the interference at every k. Times of one engine are taken in turn in the same process, round by round: a ratio is the
-median over the rounds of one to the plain pass of the same round, and the obvious ways are in the first round only.
-Memory is the most that a rank has allocated at once beyond what it had before:
-on CPUs as the profiler saw it, in a run of its own. DDP and ZeRO-3 run on two ranks; each rank has one thread.
+64 prompts x 16 rollouts of a random policy are divided over the ranks; generation is not measured. The plain pass is
+TRL's: log-probabilities through its fused LM head and a backward pass into `.grad`, in batches of the same size. A
+probe gives the interference at every k. All ways are timed in turn in the same process, for several rounds. A ratio is
+the median over the rounds of a way's time to that of the plain pass in the same round. The obvious alternatives are
+timed in the first round only. Memory is the most that a rank allocates at once beyond what it had before; on CPUs the
+profiler measures it, in a separate run. DDP and ZeRO-3 run on two ranks; each rank has one thread.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from passk_trl.distributed.sharded_parameters import size_of
 from passk_trl.gradients import ScoredRollouts, gram_matrix
 from passk_trl.gradients.scored_rollouts import longest_first, padded
 from passk_trl.interference import measure_interference
@@ -37,11 +38,11 @@ from passk_trl.interference import measure_interference
 PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 32
 FEW_PROMPTS, MANY_PROMPTS = 16, 256
 AT_A_TIME = 4  # prompts in a forward pass
-KS = (1, 2, 4, 8)  # for the way that takes a backward pass for each
+KS = (1, 2, 4, 8)  # of the alternative that takes a backward pass for each k
 
 
 class Policy:
-    """A random policy as an engine holds it."""
+    """A random policy under an engine."""
 
     def __init__(self, engine: str, lora: bool, options: argparse.Namespace):
         torch.manual_seed(0)
@@ -60,7 +61,7 @@ class Policy:
         add_fused_lm_head(model)
         if lora:
             model = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", init_lora_weights=False))
-        PartialState(cpu=options.device == "cpu")  # an Accelerator that is told so itself forgets DeepSpeed
+        PartialState(cpu=options.device == "cpu")  # Accelerator(cpu=True) would ignore DeepSpeed
         self.accelerator = Accelerator()
         self.is_zero = engine == "zero3"
         if self.is_zero:
@@ -68,7 +69,7 @@ class Policy:
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
         self.wrapped, _ = self.accelerator.prepare(model, optimizer)
         self.name = "LoRA" if lora else "all"
-        self.trainable = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+        self.trainable = sum(size_of(p) for p in model.parameters() if p.requires_grad)
 
     @property
     def device(self) -> torch.device:
@@ -105,7 +106,7 @@ Way = Callable[[Policy, ScoredRollouts], None]
 
 
 def forward_only(policy: Policy, rollouts: ScoredRollouts) -> None:
-    """What the forward pass of one batch keeps for its backward pass."""
+    """The forward pass of one batch, for the memory that it keeps for the backward pass."""
     batch = padded(rollouts, list(range(AT_A_TIME)), 0, policy.device)
     output = policy.model(batch.input_ids, batch.attention_mask, use_cache=False, logits_to_keep=1)
     del output
@@ -173,7 +174,7 @@ def seconds(way: Way, policy: Policy, rollouts: ScoredRollouts) -> float:
 
 
 def megabytes(way: Way, policy: Policy, rollouts: ScoredRollouts) -> float:
-    """The most this rank has allocated at once, beyond what it had before."""
+    """The most that this rank allocates at once, beyond what it had before."""
     if policy.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -196,9 +197,9 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
         import deepspeed
 
         os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
-        # Compiled at first use, by all ranks at once; gloo does without.
+        # All ranks would compile it at first use; gloo does not need it.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    warnings.simplefilter("ignore")  # of what torch and deepspeed think of each other
+    warnings.simplefilter("ignore")  # of torch and deepspeed about each other
     torch.set_num_threads(1)
     options.dtype = getattr(torch, options.dtype)
     few, medium, many = (
@@ -257,7 +258,9 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-torchjd", action="store_true", help="leave out TorchJD, which takes the most memory")
+    parser.add_argument(
+        "--no-torchjd", action="store_true", help="do not measure TorchJD, which takes the most memory"
+    )
     options = parser.parse_args()
     print(
         f"{PROMPTS} prompts x {ROLLOUTS} rollouts x ({PROMPT_TOKENS} + {COMPLETION_TOKENS}) tokens, "
@@ -267,7 +270,7 @@ def main() -> None:
     print(f"{'engine':<8}{'of':<6}{'':<34}" + "".join(f"{column:>10}" for column in columns))
     for engine in options.engines:
         ranks = 1 if engine == "single" else 2
-        os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler tells stderr that it starts and stops
+        os.environ["KINETO_LOG_LEVEL"] = "99"  # else the profiler writes to stderr when it starts and stops
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
