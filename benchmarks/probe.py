@@ -258,9 +258,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--no-torchjd", action="store_true", help="do not measure TorchJD, which takes the most memory"
-    )
+    parser.add_argument("--no-torchjd", action="store_true", help="do not measure TorchJD, which needs most memory")
     options = parser.parse_args()
     print(
         f"{PROMPTS} prompts x {ROLLOUTS} rollouts x ({PROMPT_TOKENS} + {COMPLETION_TOKENS}) tokens, "

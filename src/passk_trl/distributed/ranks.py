@@ -109,5 +109,6 @@ def gather_rows(rows: Tensor) -> Tensor:
     padded = rows.new_full((most + 1, *rows.shape[1:]), rows.size(0))  # the last row holds the number of real rows
     padded[: rows.size(0)] = rows
     gathered = [torch.empty_like(padded) for _ in range(num_ranks())]
-    dist.all_gather(gathered, padded.contiguous())  # accelerate needs a third collective, and twice the time, for it
+    # accelerate would need a third collective, which doubles the time for short rows.
+    dist.all_gather(gathered, padded.contiguous())
     return torch.cat([part[: int(part[-1].flatten()[0])] for part in gathered])

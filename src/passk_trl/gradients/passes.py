@@ -88,5 +88,5 @@ def _batch_size(rollouts: ScoredRollouts, device: torch.device, options: Gradien
     if options.batch_size is not None:
         return options.batch_size
     longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
-    fitting = max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
-    return -largest(-fitting, device)  # the smallest of all ranks
+    allowed = max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
+    return -largest(-allowed, device)  # the smallest of all ranks

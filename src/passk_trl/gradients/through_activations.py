@@ -32,7 +32,7 @@ def add_through_activations(causal_lm: CausalLM, layers: list[Layer], store: Sto
     def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
         if a.size(0) != batch.input_ids.size(0):
             raise ValueError(
-                f"the layer '{layer.name}' mixes the tokens of all rollouts, so their gradients cannot be told apart; "
+                f"the layer '{layer.name}' mixes the tokens of all rollouts, so their gradients cannot be separated; "
                 "set parameters to a regular expression that leaves it out."
             )
         layer.rule(store, layer, batch, a, b)
