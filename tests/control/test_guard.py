@@ -9,10 +9,10 @@ def shares(guard: Guard, num_correct: int, batches: int) -> list[float]:
     return [guard.decide(situation(rewards([num_correct] * 4))).figures["share"] for _ in range(batches)]
 
 
-def test_pass1_that_falls_raises_its_share_and_pass1_to_spare_lowers_it():
+def test_a_falling_pass1_raises_its_share_and_a_rising_one_lowers_it():
     guard = Guard(horizon=4)
     steady = shares(guard, 8, 8)
-    assert steady == [0.3] * 8  # it holds what it began with
+    assert steady == [0.3] * 8  # pass@1 is where it started
     falling = shares(guard, 4, 6)
     assert falling == sorted(falling)
     assert falling[-1] > falling[0] > 0.3
@@ -29,30 +29,37 @@ def test_a_batch_that_could_not_be_scored_changes_nothing():
     assert guard.state() == before
 
 
-def test_a_floor_of_its_own():
+def test_a_given_floor_is_held():
     assert shares(Guard(floor=0.9, horizon=1), 8, 1)[0] > 0.3
     assert shares(Guard(floor=0.1, horizon=1), 8, 1)[0] < 0.3
 
 
-def test_what_is_held_is_above_the_first_batches_by_their_standard_error():
-    apart = rewards([0, 16, 0, 16])
+def test_the_learned_floor_is_the_first_batches_pass1_plus_standard_errors():
+    unequal = rewards([0, 16, 0, 16])
     guard = Guard(horizon=4, margin=2.0)
     for _ in range(4):
-        guard.decide(situation(apart))
-    assert guard.held == pytest.approx(0.5 + 2 * 0.5 / 16**0.5)
-    assert guard.lack == pytest.approx(0.25)
-    held = guard.held
-    guard.decide(situation(apart))
-    assert guard.held == held
+        guard.decide(situation(unequal))
+    assert guard.learned_floor == pytest.approx(0.5 + 2 * 0.5 / 16**0.5)
+    assert guard.shortfall == pytest.approx(0.25)
+    learned = guard.learned_floor
+    guard.decide(situation(unequal))
+    assert guard.learned_floor == learned
 
 
-def test_what_it_remembers_makes_another_go_on_alike():
+def test_another_guard_with_the_remembered_attributes_decides_the_same():
     first = Guard(horizon=3)
     shares(first, 8, 5)
     second = Guard(horizon=3)
-    for name, value in first.state()["attributes"].items():
-        setattr(second, name, value)
+    for name in first.remembered:
+        setattr(second, name, getattr(first, name))
     assert shares(first, 6, 5) == shares(second, 6, 5)
+
+
+def test_checkpoints_have_the_keys_of_earlier_versions():
+    guard = Guard(horizon=1)
+    shares(guard, 8, 1)
+    expected = {"integral": 0.3, "running": 0.5, "batches": 1, "held": 0.5, "prompts": 4, "squares": 1.0}
+    assert guard.state()["attributes"] == expected
 
 
 @pytest.mark.parametrize("arguments", [{"horizon": 0}, {"start": 1.5}, {"gain": -1.0}])

@@ -42,7 +42,7 @@ _DESCRIPTION = f"""Trains a policy for pass@k, and measures meanwhile from which
 The block `monitor:` has, with these defaults and to be overridden as in --monitor.every 20:
 {textwrap.fill(_MONITOR, 100, initial_indent="  ", subsequent_indent="  ")}
 
-The block `mitigation:` has `controller`, one of {", ".join(CONTROLLERS)},
+The block `mitigation:` has `controller`, one of {", ".join(CONTROLLERS)} (all after governor: experiments),
 and the arguments of that one; without it, plain pass@k is trained.
 
 reward_funcs and dataset_name may be import paths, which run the code they name."""

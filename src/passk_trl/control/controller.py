@@ -1,9 +1,10 @@
 """What a controller sees before each batch of training, and what it decides."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -15,16 +16,16 @@ from passk_trl.interference import InterferenceReport
 @dataclass(frozen=True)
 class Situation:
     """
-    What is known when the rollouts of a batch of training have been scored: the same on all ranks.
+    What is known once the rollouts of a training batch have rewards. It is the same on all ranks.
 
     Attributes:
         k (`int`): the k trained for.
-        progress (`float`): how much of training is over, from 0 to 1.
+        progress (`float`): how much of training is done, from 0 to 1.
         rewards_PG (`torch.Tensor`): one reward for each rollout of the batch; NaN where unscorable.
-        reports (`Sequence[InterferenceReport]`): what a [`~passk_trl.ConflictMonitor`] has found so far, the latest
-            last; none without one.
-        gram (`Callable[[], torch.Tensor]`): takes a backward pass over the batch, and tells the inner products of its
-            prompts' pass@1 gradients, float64 `(P, P)`.
+        reports (`Sequence[InterferenceReport]`): the reports of a [`~passk_trl.ConflictMonitor`] so far, the latest
+            last; empty without a monitor.
+        gram (`Callable[[], torch.Tensor]`): takes a backward pass over the batch and returns the inner products of
+            its prompts' pass@1 gradients, float64 `(P, P)`.
     """
 
     k: int
@@ -41,7 +42,7 @@ class Decision:
 
     Attributes:
         advantages_PG (`torch.Tensor`): of the batch's rollouts, in any floating dtype.
-        figures (`dict[str, float]`): what was decided, logged as `control/{name}`.
+        figures (`dict[str, float]`): numbers to log, each as `control/{name}`.
     """
 
     advantages_PG: Tensor
@@ -50,50 +51,56 @@ class Decision:
 
 class Controller(TrainerCallback, ExportableState, ABC):
     """
-    Decides, batch by batch, the advantages of [`~passk_trl.PassKGRPOTrainer`], among whose callbacks it is.
+    Decides, batch by batch, the advantages of [`~passk_trl.PassKGRPOTrainer`]. It is one of the trainer's callbacks.
 
-    A subclass has `decide`. What it remembers from batch to batch goes by name into `remembered`: plain numbers, which
-    checkpoints keep and a resumed run takes up. A decision must follow from the situation and these alone, so that all
-    ranks make the same.
+    A subclass implements `decide`. It lists in `remembered` the names of the attributes that it keeps from batch to
+    batch. These are plain numbers: checkpoints store them, and a resumed run restores them. A decision must follow
+    from the situation and these attributes alone, so that all ranks decide the same.
     """
 
     needs_reports = False
     remembered: tuple[str, ...] = ()
+    # The key in a checkpoint of an attribute that has another name there.
+    _key_of: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @abstractmethod
     def decide(self, now: Situation) -> Decision:
         """The advantages of a batch."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {}, "attributes": {name: getattr(self, name) for name in self.remembered}}
+        """What a checkpoint stores."""
+        return {"args": {}, "attributes": {key: getattr(self, name) for key, name in self._attribute_of().items()}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """
-        Takes up what the checkpoint has that training resumes from.
+        Restores the attributes from the checkpoint that training resumes from.
 
         Raises:
-            `ValueError`: if it is of a controller of this name that remembered something else.
+            `ValueError`: if the checkpoint is of a controller of this name that remembered other attributes.
         """
-        # A checkpoint of a run without this controller knows nothing of it; the next will ask for its place.
-        kept = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
-        if set(kept["attributes"]) != set(self.remembered):
+        # A checkpoint of a run without this controller has no entry for it. The next checkpoint needs one.
+        stored = state.stateful_callbacks.setdefault(type(self).__name__, self.state())["attributes"]
+        attribute_of = self._attribute_of()
+        if set(stored) != set(attribute_of):
             raise ValueError(
-                f"the checkpoint's {type(self).__name__} remembers {', '.join(kept['attributes'])}, not "
-                f"{', '.join(self.remembered)}: it is of another version; resume with that one, or start anew."
+                f"the checkpoint's {type(self).__name__} remembers {', '.join(stored)}, not "
+                f"{', '.join(attribute_of)}: it is of another version; resume with that one, or start anew."
             )
         if state.global_step > 0:
-            for name, value in kept["attributes"].items():
-                setattr(self, name, value)
+            for key, value in stored.items():
+                setattr(self, attribute_of[key], value)
+
+    def _attribute_of(self) -> dict[str, str]:
+        return {self._key_of.get(name, name): name for name in self.remembered}
 
 
 def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
     """
     Raises:
-        `ValueError`: if there are several controllers, or the config asks for advantages of its own, or to make
-            callbacks anew from a checkpoint.
+        `ValueError`: if there are several controllers, if the config sets how advantages are computed, or if it asks
+            for callbacks to be rebuilt from a checkpoint.
     """
     name = type(controllers[-1]).__name__
     if len(controllers) > 1:
@@ -103,8 +110,8 @@ def check_controllable(args: Any, controllers: Sequence[Controller]) -> None:
         raise ValueError(f"{setting}={getattr(args, setting)!r} leaves {name} nothing to decide; leave it unset.")
     if args.restore_callback_states_from_checkpoint:
         raise ValueError(
-            f"restore_callback_states_from_checkpoint=True would make another {name} with arguments by default; leave "
-            "it off: a controller takes up by itself what the checkpoint has."
+            f"restore_callback_states_from_checkpoint=True would make another {name} with default arguments; leave it "
+            "off: a controller restores its own state from the checkpoint."
         )
     if args.multi_objective_aggregation == "normalize_then_sum":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Advantages of pass@k and pass@1 mixed, each by its mean prompt weight: a share means the same for every k."""
+"""Advantages of pass@k and pass@1 mixed, each divided by its mean prompt weight, so that shares compare across k."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from passk_trl.estimators import pass_at_k, passk_advantages
 from passk_trl.rollouts.success import are_binary
 
 
-# A mean prompt weight below this is that of prompts that are solved; dividing by it would blow noise up.
+# Prompts with a mean weight below this are solved. Dividing by it would amplify noise.
 SOLVED = 1e-3
 
 
 def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: float | None = None) -> Tensor:
     r"""
-    (1 − λ) A^(k)/ω̄ + λ A^(1): the pass@k advantages, by their mean prompt weight, mixed with those of pass@1.
+    (1 − λ) A^(k)/ω̄ + λ A^(1): the pass@k advantages, divided by their mean prompt weight, mixed with those of pass@1.
 
     Args:
         rewards_PG (`torch.Tensor`):
@@ -23,13 +23,13 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
         share (`float`):
             λ, from 0 (pass@k) to 1 (pass@1).
         mean_weight (`float`, *optional*):
-            ω̄, the mean of the prompts' pass@k weights, by which λ compares like with like; the batch's if `None`.
+            ω̄, the mean of the prompts' pass@k weights. It gives both gradients the same scale. If `None`, the batch's.
 
     Returns:
         `torch.Tensor` `(P, G)`.
 
     Raises:
-        `ValueError`: if a reward is neither 0 nor 1, of which there is no prompt weight.
+        `ValueError`: if a reward is neither 0 nor 1; other rewards have no prompt weight.
     """
     check_binary(rewards_PG)
     if mean_weight is None:
@@ -43,9 +43,11 @@ def mean_prompt_weight(
     num_samples_P: Tensor, num_correct_P: Tensor, k: int, sampling_weights_P: Tensor | None = None
 ) -> float:
     """
-    Mean of k(1 − p)^(k−1) over prompts, estimated by k(1 − pass@(k−1)), which is unbiased: also where a prompt was
-    never solved, and ω_k, made for what multiplies a gradient, would count what it has not. Prompts with fewer than
-    k − 1 scored rollouts are left out; 1 without any.
+    Mean of k(1 − p)^(k−1) over prompts, estimated by k(1 − pass@(k−1)).
+
+    The estimate is unbiased for every prompt, also for one that was never solved. ω_k is not: it is made to multiply
+    a gradient, and such a prompt has none. Prompts with fewer than k − 1 scored rollouts are left out. The result is 1
+    if none is left.
 
     Args:
         num_samples_P (`torch.Tensor`), num_correct_P (`torch.Tensor`):
@@ -53,7 +55,7 @@ def mean_prompt_weight(
         k (`int`):
             Attempts.
         sampling_weights_P (`torch.Tensor`, *optional*):
-            How much each prompt counts; all alike if `None`.
+            How much each prompt counts; all the same if `None`.
     """
     enough_P = num_samples_P >= k - 1
     if k == 1 or not enough_P.any():

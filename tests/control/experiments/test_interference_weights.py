@@ -2,14 +2,8 @@ import pytest
 import torch
 
 from passk_trl.control import InterferenceWeights
-from passk_trl.control.interference_weights import agreement_with_others
 from passk_trl.estimators import passk_advantages
 from situations import rewards, situation
-
-
-def test_agreement_leaves_a_prompts_own_term_out():
-    gram = torch.tensor([[100.0, 1.0, 2.0], [1.0, 100.0, -3.0], [2.0, -3.0, 100.0]])
-    assert agreement_with_others(gram).tolist() == [1.5, -1.0, -0.5]
 
 
 def test_prompts_that_oppose_lose_weight_in_training():
@@ -17,12 +11,12 @@ def test_prompts_that_oppose_lose_weight_in_training():
     gradients = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     decision = InterferenceWeights().decide(situation(batch, gram=lambda: (gradients @ gradients.T).double()))
     weights = (decision.advantages_PG / passk_advantages(batch.double(), 1))[:, 0]
-    assert (weights[:3] > 0).all()  # pass@8 gave all weight to the one that opposes
+    assert (weights[:3] > 0).all()  # pass@8 gives all weight to the prompt that opposes
     assert weights @ torch.tensor([1 / 3, 1 / 3, 1 / 3, -1], dtype=torch.float64) == pytest.approx(0, abs=1e-9)
     assert decision.figures["moved"] > 0
 
 
-def test_a_batch_of_one_prompt_or_without_memory_is_weighed_as_passk_does():
+def test_a_batch_of_one_prompt_or_without_memory_is_gets_the_weights_of_passk():
     batch = rewards([2])
     expected = passk_advantages(batch.double(), 8, "loo")
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from passk_trl.control import Aggregated
-from passk_trl.control.aggregated import nearest_gram
-from passk_trl.control.two_gradients import two_gradients
+from passk_trl.control.two_gradients import nearest_gram, two_gradients
 from situations import report, rewards, situation
 
 
@@ -18,10 +17,10 @@ def test_an_aggregator_of_torchjd_gives_pass1_a_share_in_a_conflict(aggregator):
     gram = nearest_gram(two_gradients([report(True)], 8))
     assert gram[0, 1] < 0
     against_both = gram @ torch.tensor([conflicting, 1 - conflicting]).double()
-    # None of these three steps against either, but for the 1e-4 of the trace that TorchJD adds to the diagonal.
+    # None of the three works against either gradient, except for the 1e-4 of the trace that TorchJD adds.
     assert (against_both > -1e-4 * gram.trace()).all()
 
 
-def test_an_aggregator_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"aggregator='UpGrad' is unknown; set one of .*UPGrad"):
+def test_an_unknown_aggregator_is_refused():
+    with pytest.raises(ValueError, match=r"aggregator='UpGrad' is unknown: set one of .*UPGrad"):
         Aggregated("UpGrad")

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from passk_trl.control.prompt_weights import gradient_weights, nearest_weights
+from passk_trl.control.experiments.prompt_weights import agreement_with_others, gradient_weights, nearest_weights
 from situations import rewards
 
 
@@ -17,7 +17,7 @@ def test_the_nearest_weights_are_what_a_solver_of_quadratic_programmes_finds(wan
     wanted, agreement = torch.tensor(wanted).double(), torch.tensor(agreement).double()
     found = nearest_weights(wanted, agreement)
     assert (found >= 0).all()
-    if agreement.max() <= 1e-6:  # nothing to make up with
+    if agreement.max() <= 1e-6:  # no weights meet the constraint
         return
     if wanted @ agreement >= 0:
         assert torch.equal(found, wanted)
@@ -42,3 +42,8 @@ def test_each_prompt_has_the_attempts_that_its_scored_rollouts_allow():
     weights = gradient_weights(batch, 8)
     assert weights[0] == gradient_weights(batch[:1], 8)[0]
     assert weights[1] == 1  # of a single attempt
+
+
+def test_agreement_leaves_a_prompts_own_term_out():
+    gram = torch.tensor([[100.0, 1.0, 2.0], [1.0, 100.0, -3.0], [2.0, -3.0, 100.0]])
+    assert agreement_with_others(gram).tolist() == [1.5, -1.0, -0.5]

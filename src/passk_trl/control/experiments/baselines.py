@@ -1,14 +1,14 @@
-"""What users do without measuring: a fixed share of pass@1, and a k that falls over training."""
+"""Two baselines that measure nothing: a fixed share of pass@1, and a k that falls over training."""
 
 from passk_trl.estimators import passk_advantages
 
-from .controller import Controller, Decision, Situation
-from .mixing import mixed_advantages
+from ..controller import Controller, Decision, Situation
+from ..mixed_advantages import mixed_advantages
 
 
 class FixedMix(Controller):
     """
-    A fixed share of pass@1's gradient in pass@k's, each weight vector taken by its mean.
+    Mixes a fixed share of pass@1's gradient into pass@k's, each divided by its mean prompt weight.
 
     Args:
         share (`float`, *optional*, defaults to `0.3`):
@@ -17,7 +17,7 @@ class FixedMix(Controller):
 
     def __init__(self, share: float = 0.3):
         if not 0 <= share <= 1:
-            raise ValueError(f"share={share} is no share; set a number from 0 to 1.")
+            raise ValueError(f"share={share} is not a share: set a number from 0 to 1.")
         self.share = share
 
     def decide(self, now: Situation) -> Decision:
@@ -26,16 +26,16 @@ class FixedMix(Controller):
 
 class Annealed(Controller):
     """
-    A k that goes from the k trained for to `end` over training, in equal factors.
+    Moves k from the configured one to `end` over training, in equal factors.
 
     Args:
         end (`int`, *optional*, defaults to `1`):
-            The k that training comes to; at most the size of a group.
+            The k at the end of training; at most the size of a group.
     """
 
     def __init__(self, end: int = 1):
         if end < 1:
-            raise ValueError(f"end={end} is no number of attempts; set at least 1.")
+            raise ValueError(f"end={end} is not a number of attempts: set at least 1.")
         self.end = end
 
     def decide(self, now: Situation) -> Decision:

@@ -1,24 +1,21 @@
-"""Aggregated: combines the two gradients as a multi-objective aggregator of TorchJD does."""
+"""Aggregated: combines the two gradients by a multi-objective aggregator of TorchJD."""
 
 import importlib
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .controller import Controller, Decision, Situation
-from .mixing import mixed_advantages
-from .two_gradients import TwoGradients, two_gradients
+from ..controller import Controller, Decision, Situation
+from ..mixed_advantages import mixed_advantages
+from ..two_gradients import nearest_gram, two_gradients
 
 
-# Those whose weights follow from the Gram matrix alone, without chance or memory: the same on all ranks.
+# Those whose weights follow from the Gram matrix alone. They use no chance and no memory, so all ranks agree.
 AGGREGATORS = ("UPGrad", "DualProj", "MGDA", "PCGrad", "AlignedMTL")
 
 
 class Aggregated(Controller):
     """
-    Combines pass@1's and pass@k's gradients by an aggregator of TorchJD that works on their Gram matrix, which the
-    latest probes tell.
+    Combines pass@1's and pass@k's gradients by an aggregator of TorchJD, from the Gram matrix of the two that the
+    latest probes measured.
 
     Args:
         aggregator (`str`, *optional*, defaults to `"UPGrad"`):
@@ -33,11 +30,11 @@ class Aggregated(Controller):
         try:
             aggregation: Any = importlib.import_module("torchjd.aggregation")
         except ImportError as error:
-            raise ImportError("'aggregated' needs TorchJD; pip install 'torchjd[quadprog_projector]'.") from error
+            raise ImportError("'aggregated' needs TorchJD: pip install 'torchjd[quadprog_projector]'.") from error
         if probes < 1:
-            raise ValueError(f"probes={probes} is no number of probes; set at least 1.")
+            raise ValueError(f"probes={probes} is not a number of probes: set at least 1.")
         if aggregator not in AGGREGATORS:
-            raise ValueError(f"aggregator={aggregator!r} is unknown; set one of {', '.join(AGGREGATORS)}.")
+            raise ValueError(f"aggregator={aggregator!r} is unknown: set one of {', '.join(AGGREGATORS)}.")
         self.weighting = getattr(aggregation, f"{aggregator}Weighting")()
         self.probes = probes
 
@@ -48,11 +45,3 @@ class Aggregated(Controller):
         pass1, passk = self.weighting(nearest_gram(found)).tolist()
         share = pass1 / max(pass1 + passk, 1e-12)
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, found.mean_weight), {"share": share})
-
-
-def nearest_gram(found: TwoGradients) -> Tensor:
-    """Gram matrix of the two, float64 `(2, 2)`. Unbiased estimates may not be one; the nearest is taken."""
-    crossed = found.inner_product
-    estimated = [[found.pass1_norm_squared, crossed], [crossed, found.passk_norm_squared]]
-    values, vectors = torch.linalg.eigh(torch.tensor(estimated, dtype=torch.float64))
-    return (vectors * values.clamp(min=0)) @ vectors.T

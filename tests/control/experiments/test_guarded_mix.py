@@ -8,52 +8,52 @@ from situations import report, rewards, situation
 EASY, HARD = rewards([12] * 4), rewards([4] * 4)
 
 
-def test_while_pass1_is_as_it_was_it_is_mix():
+def test_while_pass1_does_not_move_it_is_mix():
     guarded = GuardedMix(horizon=2)
     for batch in (HARD, HARD, HARD):
         now = situation(batch, [report(True)])
         torch.testing.assert_close(guarded.decide(now).advantages_PG, Mix().decide(now).advantages_PG)
 
 
-def test_pass1_to_spare_is_spent_on_passk():
+def test_pass1_above_the_floor_lowers_the_share():
     guarded = GuardedMix(horizon=2, gain=0.4)
     probed = [report(True)]
     measured = Mix().decide(situation(HARD, probed)).figures["share"]
     better = rewards([5] * 4)
     shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (HARD, HARD, better, better)]
-    # Of the running mean over two batches 0.5/16 and 0.75/16 were to spare.
+    # The running mean over two batches was 0.5/16 and 0.75/16 above the floor.
     assert shares == pytest.approx([measured, measured, measured - 0.4 * 0.5 / 16, measured - 0.4 * 0.75 / 16])
 
 
-def test_with_much_to_spare_it_trains_passk_alone():
+def test_with_pass1_far_above_the_floor_it_trains_passk_alone():
     guarded = GuardedMix(horizon=2)
     shares = [guarded.decide(situation(batch, [report(True)])).figures["share"] for batch in (HARD, HARD, EASY, EASY)]
     assert shares[0] > 0
     assert shares[-1] == 0
 
 
-def test_a_share_that_is_full_does_not_fill_up_further():
+def test_the_integral_does_not_grow_while_the_share_is_1():
     guarded, probed = GuardedMix(), [report(True)]
     for batch, times in ((rewards([8] * 4), 20), (rewards([2] * 4), 140)):
         for _ in range(times):
             share = guarded.decide(situation(batch, probed)).figures["share"]
     assert share == 1
     after = [guarded.decide(situation(rewards([10] * 4), probed)).figures["share"] for _ in range(40)]
-    assert after[-1] < 1  # with all that had been lacking summed up it would still be full after a hundred
+    assert after[-1] < 1  # with the whole sum of shortfalls it would still be 1 after a hundred batches
 
 
-def test_where_pass1_falls_all_the_same_it_mixes_more():
+def test_where_pass1_falls_below_the_floor_it_mixes_more():
     guarded = GuardedMix(horizon=2, gain=0.1, rate=0.02)
     probed = [report(True)]
     measured = Mix().decide(situation(EASY, probed)).figures["share"]
     shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (EASY, EASY, HARD, HARD, HARD)]
     assert shares[:2] == [measured] * 2
     assert measured < shares[2] < shares[3] < shares[4] < 1
-    # Of the running mean over two batches 4/16, 6/16, and 7/16 were missing.
+    # The running mean over two batches was 4/16, 6/16 and 7/16 below the floor.
     assert shares[4] - measured == pytest.approx(0.1 * 7 / 16 + 0.02 * (4 + 6 + 7) / 16)
 
 
-def test_it_comes_back_to_mix_where_pass1_has_risen():
+def test_it_returns_to_mix_once_pass1_has_risen():
     guarded = GuardedMix(horizon=2, rate=0.02)
     shares = [guarded.decide(situation(batch)).figures["share"] for batch in (EASY, EASY, HARD, EASY, EASY, EASY)]
     assert max(shares) == shares[2] > 0
@@ -62,20 +62,20 @@ def test_it_comes_back_to_mix_where_pass1_has_risen():
     assert better[-1] == 0
 
 
-def test_without_a_probe_the_guard_is_all_there_is():
+def test_without_a_probe_it_is_guard():
     decision = GuardedMix(floor=0.5, horizon=1).decide(situation(HARD))
     assert decision.figures["share"] == pytest.approx((3.0 + 0.05) * 0.25)
 
 
-def test_what_it_remembers_makes_another_go_on_alike():
+def test_another_one_with_the_remembered_attributes_decides_the_same():
     first, second = GuardedMix(horizon=2), GuardedMix(horizon=2)
     for batch in (EASY, EASY, HARD):
         first.decide(situation(batch))
-    for name, value in first.state()["attributes"].items():
-        setattr(second, name, value)
+    for name in first.remembered:
+        setattr(second, name, getattr(first, name))
     assert first.decide(situation(HARD)).figures == second.decide(situation(HARD)).figures
 
 
 def test_no_probes_to_average_are_refused():
-    with pytest.raises(ValueError, match="probes=0 is no number of probes"):
+    with pytest.raises(ValueError, match="probes=0 is not a number of probes"):
         GuardedMix(probes=0)

@@ -1,16 +1,16 @@
-"""GuardedMix: what the latest probes ask for, and more or less by what pass@1 then does."""
+"""GuardedMix: the share that the latest probes ask for, corrected by how pass@1 then moves."""
 
-from .controller import Decision, Situation
-from .guard import Guard
-from .mix import measured_share
-from .mixing import mixed_advantages
+from ..controller import Decision, Situation
+from ..guard import Guard
+from ..mixed_advantages import mixed_advantages
+from ..smallest_share import measured_share
 
 
 class GuardedMix(Guard):
     """
-    [`Mix`] and [`Guard`]: the share of pass@1's gradient that removes the conflict of the latest probes, to first
-    order, corrected by what the rollouts of training show: more where pass@1 is below what is held, less where it is
-    above. Where it is as held this is [`Mix`], and without probes [`Guard`].
+    [`Mix`] and [`Guard`] in one. It takes the share of pass@1's gradient that removes the conflict of the latest
+    probes, to first order. It raises that share where the pass@1 of the training rollouts is below the floor, and
+    lowers it where it is above. At the floor this is [`Mix`]; without probes it is [`Guard`].
 
     Args:
         floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`), margin (`float`):
@@ -31,14 +31,14 @@ class GuardedMix(Guard):
         probes: int = 4,
     ):
         if probes < 1:
-            raise ValueError(f"probes={probes} is no number of probes; set at least 1.")
+            raise ValueError(f"probes={probes} is not a number of probes: set at least 1.")
         super().__init__(floor, horizon, gain, rate, 0.0, margin)
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
         measured, mean_weight = measured_share(now.reports[-self.probes :], now.k)
         correction = self.wanted_share(now.rewards_PG)
-        self.integral = min(self.integral, 1 - measured)  # more would have to be taken back before it shows
+        self.integral = min(self.integral, 1 - measured)  # a larger one could not raise the share, only delay its fall
         share = min(1.0, max(0.0, measured + correction))
-        figures = {"share": share, "correction": correction, "pass@1": self.running}
+        figures = {"share": share, "correction": correction, "pass@1": self.average}
         return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), figures)

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from passk_trl.control import Annealed, FixedMix, Guard, GuardedMix, Mix
-from passk_trl.control.mixing import mean_prompt_weight
-from passk_trl.estimators import passk_advantages, prompt_weight
+from passk_trl.control.mixed_advantages import mean_prompt_weight
+from passk_trl.estimators import passk_advantages
 from situations import rewards, situation
 
 
-def test_a_fixed_mix_compares_like_with_like():
+def test_a_fixed_mix_divides_each_gradient_by_its_mean_weight():
     batch = rewards([1, 8, 15])
     mean_weight = mean_prompt_weight(torch.tensor([16] * 3), torch.tensor([1, 8, 15]), 8)
     expected = 0.7 * passk_advantages(batch, 8) / mean_weight + 0.3 * passk_advantages(batch, 1)
@@ -15,27 +15,11 @@ def test_a_fixed_mix_compares_like_with_like():
     torch.testing.assert_close(FixedMix(1.0).decide(situation(batch)).advantages_PG, passk_advantages(batch, 1))
 
 
-@pytest.mark.parametrize("k", [1, 3, 8])
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.7])
-def test_the_mean_prompt_weight_is_unbiased(k, p):
-    """By enumeration: of a prompt with 8 rollouts that is solved with probability p."""
-    counts = torch.arange(9)
-    chances = torch.distributions.Binomial(8, torch.tensor(p).double()).log_prob(counts.double()).exp()
-    means = [mean_prompt_weight(torch.tensor([8]), counts[c : c + 1], k) for c in counts]
-    assert chances @ torch.tensor(means).double() == pytest.approx(prompt_weight(p, k))
-
-
 def test_prompts_that_were_hardly_scored_are_left_out_of_the_mean():
     batch = rewards([4, 4])
     batch[1, 2:] = torch.nan
     mixed = FixedMix(0.0).decide(situation(batch)).advantages_PG
     torch.testing.assert_close(mixed[:1], FixedMix(0.0).decide(situation(batch[:1])).advantages_PG)
-
-
-def test_a_prompt_that_stands_for_two_counts_twice_in_the_mean():
-    samples, correct = torch.tensor([16] * 3), torch.tensor([1, 1, 8])
-    twice = mean_prompt_weight(samples[1:], correct[1:], 8, torch.tensor([2.0, 1.0]))
-    assert twice == pytest.approx(mean_prompt_weight(samples, correct, 8))
 
 
 @pytest.mark.parametrize(

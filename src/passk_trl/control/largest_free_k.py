@@ -1,0 +1,25 @@
+"""The largest k that does not work against pass@1."""
+
+from passk_trl.interference import InterferenceReport
+
+
+def largest_free_k(report: InterferenceReport, target: int, significant: bool = True) -> int:
+    """
+    The largest whole k ≤ `target` that was measured and below which, itself included, no measured k is in conflict.
+
+    Args:
+        report ([`~passk_trl.interference.InterferenceReport`]):
+            What was measured.
+        target (`int`):
+            The largest k to return.
+        significant (`bool`, *optional*, defaults to `True`):
+            Whether a conflict counts only where its whole interval is below 0, or as soon as its estimate is.
+    """
+    in_conflict = report.conflict if significant else report.inner_product < 0
+    best = 1
+    for k, conflicts in zip(report.ks.tolist(), in_conflict.tolist(), strict=True):
+        if conflicts or k > target:
+            break
+        if k == int(k):
+            best = int(k)
+    return best
