@@ -1,12 +1,13 @@
-"""Files that are written whole or not at all, even if the process is killed."""
+"""Files and folders that are written whole or not at all, even if the process is killed."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
-__all__ = ["whole", "write"]
+__all__ = ["whole", "whole_folder", "write"]
 
 
 @contextmanager
@@ -30,3 +31,25 @@ def write(path: Path, text: str) -> None:
     """Writes a text file whole or not at all, in UTF-8."""
     with whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """
+    Yields the path of a folder to make. It appears at `path` when the block ends, and does not when it raises.
+
+    If another process has written `path` meanwhile, that folder is kept, because others may already use it.
+
+    Args:
+        path (`Path`):
+            The folder to write. The folder that it is in is made if it is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as building:
+        unfinished = Path(building) / path.name
+        yield unfinished
+        try:
+            unfinished.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise

@@ -1,16 +1,15 @@
 r"""A small Qwen2 policy, trained from scratch in about a minute on one CPU core: the start of the quickstart.
 
-It is supervised on demonstrations of `ambiguous_arithmetic` which name a rule and then apply it, as in
-`Sum \boxed{80}`. The demonstrators slip on subtractions more often than on additions. So the policy names each rule
-about as often as it applies and adds better than it subtracts: an imperfect start, from which pass@1 and pass@k
-training part ways. Everything is made here, the tokenizer included; nothing is downloaded.
+It learns from demonstrations of `ambiguous_arithmetic` that name a rule and then apply it, as in `Sum \boxed{80}`.
+More subtractions than additions are demonstrated wrongly. So the policy names each rule about as often as it applies,
+and adds better than it subtracts: an imperfect start, from which pass@1 and pass@k training go different ways.
+Everything is made here, the tokenizer included; nothing is downloaded.
 """
 
 import argparse
 import hashlib
 import os
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule
 
 from passk_trl import tasks
+from passk_trl.files import whole_folder
 
 
 END_OF_TURN, PAD, START_OF_TURN = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
@@ -42,7 +42,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
 
-# A wider initialisation than the usual 0.02 is what lets so narrow a model learn to carry digits in seconds.
+# So narrow a model learns to carry digits in seconds only with a wider initialisation than the usual 0.02.
 MODEL = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -54,24 +54,26 @@ MODEL = {
     "initializer_range": 0.1,
 }
 QUESTIONS, BATCH_SIZE = 3200, 64  # questions per epoch
-MATRIX_LEARNING_RATE, LEARNING_RATE = 1e-2, 4e-3  # of Muon for the layers' matrices, of AdamW for all else
+MATRIX_LEARNING_RATE, LEARNING_RATE = 1e-2, 4e-3  # of Muon for the layers' matrices, of AdamW for the rest
 
-# How often a demonstration of each rule is wrong by ten, as when a carry or a borrow is forgotten. More slips in the
-# sum move the onset of the conflict to larger k (the prompts then share something to learn), fewer to smaller k.
+# How often a demonstration of each rule is wrong by ten, as if a carry or a borrow were forgotten. More slips in the
+# sum move the onset of the conflict to a larger k, since the prompts then share something to learn. Fewer move it to
+# a smaller k.
 SLIPS = {"sum": 0.04, "difference": 0.5}
 
 
 @dataclass(frozen=True)
 class Demonstrations:
     """
-    What a start policy is shown.
+    The demonstrations that a start policy is trained on.
 
     Attributes:
-        name (`str`): of the task, and of the folder in the cache.
+        name (`str`): name of the task, and of the folder in the cache.
         questions (`Callable`): from a number and a seed to rows, with the rule that each demonstration follows.
-        slips (`dict[str, float]`): how often one of each rule is wrong by ten.
-        unboxed (`dict[str, float]`, *optional*): how often one of each rule lacks the box that the verifier reads.
-        epochs (`int`): how often it sees 3,200 questions.
+        slips (`dict[str, float]`): by rule, how often a demonstration is wrong by ten.
+        unboxed (`dict[str, float]`, *optional*): by rule, how often a demonstration lacks the box that the verifier
+            reads.
+        epochs (`int`): how many times 3,200 questions are drawn and shown.
     """
 
     name: str
@@ -83,7 +85,7 @@ class Demonstrations:
 
 AMBIGUOUS = Demonstrations("ambiguous-arithmetic", tasks.ambiguous_arithmetic, SLIPS)
 PLAIN = Demonstrations("plain-arithmetic", tasks.plain_arithmetic, SLIPS)
-# Most of what is wrong is form, which training soon mends.
+# Most errors are of form, and training soon corrects them.
 UNBOXED = Demonstrations(
     "ambiguous-unboxed",
     tasks.ambiguous_arithmetic,
@@ -91,7 +93,7 @@ UNBOXED = Demonstrations(
     unboxed={"sum": 0.1, "difference": 0.6},
     epochs=30,
 )
-# One strategy is known well, and the others are met.
+# The policy knows one strategy well and has seen the others.
 ONE_STRATEGY = Demonstrations(
     "many-strategies",
     partial(tasks.many_strategies, shares={"sum": 0.7, "difference": 0.1, "first": 0.1, "second": 0.1}),
@@ -113,7 +115,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=512,  # an upper bound: merging stops earlier, when every word is one token
+        vocab_size=512,  # an upper bound; merging stops once every word is one token
         special_tokens=[PAD, START_OF_TURN, END_OF_TURN],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -133,7 +135,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def demonstration(row: dict, slip: bool = False, boxed: bool = True) -> str:
     r"""
-    The completion the policy is shown for a row of `ambiguous_arithmetic`: the rule, then the boxed answer.
+    The demonstrated completion for a row of `ambiguous_arithmetic`: the rule, then the boxed answer.
 
     Args:
         row (`dict`):
@@ -141,7 +143,7 @@ def demonstration(row: dict, slip: bool = False, boxed: bool = True) -> str:
         slip (`bool`, *optional*, defaults to `False`):
             Whether to be wrong by ten.
         boxed (`bool`, *optional*, defaults to `True`):
-            Whether the answer is in the box it belongs in.
+            Whether the answer is in a box.
 
     Returns:
         `str`: Such as `"Difference \boxed{34}"`, without the token that ends the turn.
@@ -158,7 +160,7 @@ def build_policy(
     Train the policy from scratch and save model, tokenizer and generation config, ready for `from_pretrained`.
 
     The same seed, library versions and kind of processor give the same weights. The caller's random state and number
-    of threads are left as they were.
+    of threads are not changed.
 
     Args:
         path (`str` or `os.PathLike`):
@@ -168,7 +170,7 @@ def build_policy(
         progress (`bool`, *optional*, defaults to `True`):
             Whether to show a progress bar.
         shown ([`Demonstrations`], *optional*):
-            What it learns from; those of `ambiguous_arithmetic` by default.
+            The demonstrations to train on; by default those of `ambiguous_arithmetic`.
 
     Returns:
         `Path`: `path`.
@@ -192,7 +194,9 @@ def build_policy(
         model = Qwen2ForCausalLM(config)
         _train(model, _corpus(tokenizer, seed, shown), progress)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    _save(model, tokenizer, path)
+    with whole_folder(path) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return path
 
 
@@ -203,8 +207,8 @@ def cached_policy(
     shown: Demonstrations = AMBIGUOUS,
 ) -> Path:
     """
-    Path of the policy, built on first use. The folder's name carries a hash of the code, seed and library versions, so
-    that a stale policy is never picked up.
+    Path of the policy, which is built on first use. The folder's name has a hash of the code, the seed and the library
+    versions, so that a stale policy is never used.
 
     Args:
         seed (`int`, *optional*, defaults to `0`):
@@ -227,8 +231,8 @@ def cached_policy(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    # Reproducible, and safe where other processes are busy: two threads that wait for each other at every one of these
-    # small products then take fifteen times as long as one.
+    # One thread makes results reproducible. It is also safe where other processes are busy: two threads would wait for
+    # each other at each of these small products, and take fifteen times as long.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -245,7 +249,7 @@ def _fingerprint(seed: int) -> str:
 
 def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int, shown: Demonstrations) -> list[tuple[list[int], list[int]]]:
     rng = random.Random(f"policy {seed}")
-    # A fresh draw per epoch gives each question its hidden rule anew: the policy learns the odds, not the rule.
+    # Each epoch draws the rule behind each question again, so the policy learns the odds and not the rule.
     rows = [row for _ in range(shown.epochs) for row in shown.questions(QUESTIONS, rng.getrandbits(32))]
     prompts = tokenizer.apply_chat_template(
         [row["prompt"] for row in rows], add_generation_prompt=True, tokenize=False
@@ -263,7 +267,7 @@ def _train(model: Qwen2ForCausalLM, corpus: list[tuple[list[int], list[int]]], p
     batches = [corpus[i : i + BATCH_SIZE] for i in range(0, len(corpus), BATCH_SIZE)]
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [  # in these few steps AdamW alone would not learn to add
+    optimizers = [  # with AdamW alone, the policy would not learn to add in so few steps
         torch.optim.Muon(matrices, lr=MATRIX_LEARNING_RATE),
         torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
@@ -285,20 +289,6 @@ def _train(model: Qwen2ForCausalLM, corpus: list[tuple[list[int], list[int]]], p
         for step in (*optimizers, *schedules):
             step.step()
     model.eval()
-
-
-def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a build that is killed leaves no half policy behind.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
-        complete = Path(folder) / "policy"
-        model.save_pretrained(complete)
-        tokenizer.save_pretrained(complete)
-        try:
-            complete.rename(path)
-        except OSError:
-            if not path.is_dir():  # else another process has just finished the same build: keep what it may be using
-                raise
 
 
 def main() -> None:

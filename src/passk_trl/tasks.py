@@ -1,15 +1,16 @@
 """Verifiable tasks that need no download: seeded generators of questions whose answers a verifier can check.
 
-In `ambiguous_arithmetic` the wording does not tell which of two rules applies. Most questions ask for the sum (easy
-majority), some for the difference (hard minority), in the same words, so a policy that moves towards one rule moves
-away from the other: the prompts interfere, and pass@k training, which upweights the rarely solved minority by
-k(1 - p)^(k - 1), trades pass@1 away (arXiv 2602.21189, section 3).
+In `ambiguous_arithmetic` the wording does not say which of two rules applies. Most questions ask for the sum (easy
+majority) and some for the difference (hard minority), in the same words. A policy that moves towards one rule moves
+away from the other, so the prompts interfere. Pass@k training gives the rarely solved minority the weight
+k(1 - p)^(k - 1), and so loses pass@1 (arXiv 2602.21189, section 3).
 
-`plain_arithmetic` asks in words that tell, so that prompts differ in difficulty alone. In `many_strategies` one of
-four rules applies, about as often each and in the same words: a policy that knows one needs the others for pass@k.
+In `plain_arithmetic` the wording says which rule applies, so prompts differ in difficulty alone. In `many_strategies`
+one of four rules applies, each about equally often and in the same words: a policy that knows one rule needs the
+others for pass@k.
 
 A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` with the columns `prompt`
-(conversational), `solution` (what the verifier parses) and whatever else describes the question.
+(conversational), `solution` (what the verifier parses) and others that describe the question.
 """
 
 import random
@@ -24,10 +25,10 @@ NUMBERS = range(10, 80)  # the larger number comes first, so that the difference
 RULES = {"sum": lambda a, b: a + b, "difference": lambda a, b: a - b}
 STRATEGIES = {**RULES, "first": lambda a, b: a, "second": lambda a, b: b}
 
-# How often each applies in `many_strategies`.
+# How often each rule applies in `many_strategies`.
 STRATEGY_SHARES = {"sum": 0.31, "difference": 0.23, "first": 0.23, "second": 0.23}
 
-# Each wording and how it leans: -1 towards the sum, +1 towards the difference. The lean only shifts the odds.
+# Each wording and its lean: -1 towards the sum, +1 towards the difference. The lean only shifts the odds.
 WORDINGS = {
     "Combine {a} and {b}.": -1,
     "Put {a} with {b}.": -1,
@@ -37,27 +38,27 @@ WORDINGS = {
     "Set {a} against {b}.": 1,
 }
 
-# From where to where each split reaches in the shuffled pairs of numbers.
+# Where each split starts and ends in the shuffled pairs of numbers.
 SPLITS = {"train": (0.0, 0.7), "probe": (0.7, 0.85), "test": (0.85, 1.0)}
 
 
 def split_pairs(split: str) -> list[tuple[int, int]]:
     """
-    The pairs of numbers that questions of a split may be about, the larger number first. The partition is fixed: no
-    seed moves a pair from one split to another.
+    The pairs of numbers that questions of a split may use, the larger number first. The partition is fixed: no seed
+    moves a pair from one split to another.
 
     Args:
         split (`str`):
             One of `"train"`, `"probe"` and `"test"`.
 
     Returns:
-        `list[tuple[int, int]]`: Pairs that no other split has.
+        `list[tuple[int, int]]`: Pairs that are in no other split.
 
     Raises:
         ValueError: If `split` is not one of the three.
     """
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; set it to one of {', '.join(map(repr, SPLITS))}.")
+        raise ValueError(f"split is {split!r}: set it to one of {', '.join(map(repr, SPLITS))}.")
     pairs = [(a, b) for a in NUMBERS for b in NUMBERS if a > b]
     random.Random(0).shuffle(pairs)
     start, stop = (round(share * len(pairs)) for share in SPLITS[split])
@@ -68,21 +69,20 @@ def ambiguous_arithmetic(
     num_prompts: int, seed: int = 0, split: str = "train", minority_share: float = 0.25, cue: float = 0.3
 ) -> Dataset:
     r"""
-    Questions about two numbers whose wording does not fully tell whether the sum or the difference is asked for.
+    Questions about two numbers. Their wording does not fully say whether they ask for the sum or the difference.
 
     Args:
         num_prompts (`int`):
             Number of questions, all different.
         seed (`int`, *optional*, defaults to `0`):
-            Seed of the questions drawn and of the rule behind each. It does not affect which numbers belong to which
-            split.
+            Seed of the questions and of the rule behind each. It does not affect which split a pair of numbers is in.
         split (`str`, *optional*, defaults to `"train"`):
             One of `"train"`, `"probe"` and `"test"`, which have no pair of numbers in common, whatever the seeds.
         minority_share (`float`, *optional*, defaults to `0.25`):
             Share of the questions whose answer is the difference.
         cue (`float`, *optional*, defaults to `0.3`):
-            How much a wording's lean shifts the odds: the difference is asked for with probability
-            `minority_share * (1 + cue * lean)`. With 0 the wording tells nothing.
+            How much a wording's lean shifts the odds: a question asks for the difference with probability
+            `minority_share * (1 + cue * lean)`. With 0, the wording says nothing about the rule.
 
     Returns:
         [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (such as `"\boxed{38}"`), `answer`
@@ -103,7 +103,7 @@ def ambiguous_arithmetic(
     """
     if not 0 <= minority_share * (1 - abs(cue)) <= minority_share * (1 + abs(cue)) <= 1:
         raise ValueError(
-            f"minority_share {minority_share} and cue {cue} give a share outside 0 to 1; set minority_share between 0 "
+            f"minority_share {minority_share} and cue {cue} give a share outside 0 to 1: set minority_share between 0 "
             "and 1 and cue between -1 and 1 such that minority_share * (1 + cue) is at most 1."
         )
 
@@ -114,14 +114,14 @@ def ambiguous_arithmetic(
 
 
 def odds_of_difference(wording: str, minority_share: float = 0.25, cue: float = 0.3) -> float:
-    """The probability that a question of [`ambiguous_arithmetic`] in these words asks for the difference."""
+    """The probability that a question of [`ambiguous_arithmetic`] with this wording asks for the difference."""
     return minority_share * (1 + cue * WORDINGS[wording])
 
 
 def plain_arithmetic(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
     """
-    The questions of [`ambiguous_arithmetic`] whose wording tells what is asked for: the difference where it leans to
-    it, else the sum.
+    The questions of [`ambiguous_arithmetic`], but the wording says what they ask for: the difference where it leans
+    towards it, else the sum.
 
     Args:
         num_prompts (`int`), seed (`int`), split (`str`):
@@ -131,7 +131,7 @@ def plain_arithmetic(num_prompts: int, seed: int = 0, split: str = "train") -> D
         [`~datasets.Dataset`]: the same columns.
 
     Raises:
-        ValueError: As there.
+        ValueError: If `num_prompts` is not between 1 and the number of different questions in the split.
     """
 
     def rule_of(wording: str, rng: random.Random) -> str:
@@ -144,19 +144,19 @@ def many_strategies(
     num_prompts: int, seed: int = 0, split: str = "train", shares: dict[str, float] | None = None
 ) -> Dataset:
     """
-    Questions to which one of four rules applies, whatever the wording: sum, difference, the first number, the second.
+    Questions to which one of four rules applies, whatever the wording: sum, difference, first number, second number.
 
     Args:
         num_prompts (`int`), seed (`int`), split (`str`):
             As for [`ambiguous_arithmetic`].
         shares (`dict[str, float]`, *optional*):
-            How often each rule applies, in the proportions of `STRATEGY_SHARES` if `None`.
+            How often each rule applies; `STRATEGY_SHARES` if `None`.
 
     Returns:
         [`~datasets.Dataset`]: the same columns.
 
     Raises:
-        ValueError: As there.
+        ValueError: If `num_prompts` is not between 1 and the number of different questions in the split.
     """
     names, weights = zip(*(shares or STRATEGY_SHARES).items(), strict=True)
 
@@ -168,7 +168,7 @@ def many_strategies(
 
 def quickstart() -> DatasetDict:
     """
-    The splits that the quickstart's recipes name as `dataset_name: passk_trl.tasks.quickstart`.
+    The splits that the quickstart's recipes load with `dataset_name: passk_trl.tasks.quickstart`.
 
     Returns:
         [`~datasets.DatasetDict`]: `ambiguous_arithmetic` as `train` (2,000 questions), `probe` (1,000) and `test`
@@ -182,7 +182,7 @@ def _questions(stream: str, num_prompts: int, split: str, rule_of: Callable[[str
     questions = list(product(split_pairs(split), WORDINGS))
     if not 1 <= num_prompts <= len(questions):
         raise ValueError(
-            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions; set "
+            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions: set "
             f"num_prompts between 1 and {len(questions)}."
         )
     rng = random.Random(stream)

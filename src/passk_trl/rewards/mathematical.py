@@ -1,0 +1,68 @@
+"""Mathematical equality: an answer is right if it equals the gold answer, however it is written."""
+
+import re
+import threading
+from functools import lru_cache
+from typing import Any
+
+from .completions import Completion, last_boxed, text_of
+from .equality import equality
+from .other_threads import equality_in_process
+
+
+_NAMES_IN_BRACES = re.compile(r"\\(?:text\w*|math\w+|operatorname|begin|end)\s*\{[^{}]*\}")
+_NOT_BARE_MATH = re.compile(r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])[A-Za-z]{3,}")
+
+
+def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs: Any) -> list[float | None]:
+    r"""
+    1 for a completion whose answer equals the gold answer mathematically, 0 for any other.
+
+    The answer is the last complete `\boxed{}` of the completion. Without any `\boxed`, it is what `math_verify` finds
+    in the text: the whole text if it is bare mathematics (`\frac12`, `12`), else the last formula or number. A box
+    that is never closed (a truncated completion) is not an answer. The gold answer is read by the same rules, so it
+    may be bare, in `$…$`, or at the end of a worked solution.
+
+    A comparison that takes more than a few seconds counts as unequal, in every thread. Results are cached, so a
+    completion seen before costs microseconds.
+
+    Args:
+        completions (`list[str]` or `list[list[dict]]`):
+            Plain or conversational completions. Of a conversation, the last message is judged.
+        solution (`list[str]`):
+            Gold answer of each completion.
+        **kwargs:
+            Other arguments that TRL passes to a reward function. Not used.
+
+    Returns:
+        `list[float | None]`: One reward per completion. It is `None` where the gold answer cannot be parsed, so that
+        the trainer leaves the completion out and does not count it as wrong.
+
+    Example:
+        ```python
+        >>> accuracy_reward([r"so \boxed{\frac{2}{4}}", "The answer is 3."], ["0.5", "4"])
+        [1.0, 0.0]
+        ```
+    """
+    return [
+        _accuracy(_answer(text_of(completion)), _answer(str(gold)))
+        for completion, gold in zip(completions, solution, strict=True)
+    ]
+
+
+def _answer(text: str) -> str:
+    """The part of a text to parse. It is as short as possible, so that equal answers share a cache entry."""
+    text = text.strip()
+    if r"\boxed" in text:
+        boxed = last_boxed(text)
+        return "" if boxed is None else rf"\boxed{{{boxed.strip()}}}"
+    if _NOT_BARE_MATH.search(_NAMES_IN_BRACES.sub("", text)):
+        return text
+    return rf"\boxed{{{text}}}"
+
+
+@lru_cache(maxsize=4096)
+def _accuracy(answer: str, gold: str) -> float | None:
+    if threading.current_thread() is threading.main_thread():
+        return equality(answer, gold)
+    return equality_in_process(answer, gold)

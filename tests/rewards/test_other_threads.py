@@ -1,0 +1,52 @@
+"""Mathematical equality from threads other than the main one: the same results, and the same time limits."""
+
+import threading
+import time
+
+import pytest
+
+from passk_trl.rewards import accuracy_reward, equality, mathematical, other_threads
+
+
+ENDLESS = r"\boxed{9^{9^9}}"  # sympy would count its digits for hours
+
+
+def in_thread(function, *args):
+    """Run a function in a background thread and return what it returned."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*args)))
+    thread.start()
+    thread.join(timeout=60)
+    assert results, "the background thread failed or hangs"
+    return results[0]
+
+
+@pytest.fixture
+def empty_caches():
+    """No cached results, so that each test makes its own comparisons."""
+    mathematical._accuracy.cache_clear()
+    equality.parsed.cache_clear()
+
+
+def test_accuracy_in_a_background_thread_is_that_of_the_main_thread(empty_caches):
+    completions = [r"\boxed{12}", r"\boxed{\frac{2}{4}}", "The answer is 3.", r"\boxed{12}"]
+    golds = ["12", "0.5", "4", "no formula here"]
+    threaded = in_thread(accuracy_reward, completions, golds)
+    assert other_threads._process.poll() is None
+    mathematical._accuracy.cache_clear()
+    assert threaded == accuracy_reward(completions, golds) == [1.0, 1.0, 0.0, None]
+
+
+@pytest.mark.parametrize("run", [lambda f, *args: f(*args), in_thread], ids=["main thread", "background thread"])
+def test_an_endless_expression_is_wrong_after_seconds(run, empty_caches):
+    start = time.monotonic()
+    assert run(accuracy_reward, [ENDLESS, r"\boxed{12}"], ["12", "12"]) == [0.0, 1.0]
+    assert time.monotonic() - start < 30
+
+
+def test_a_killed_process_is_replaced(empty_caches):
+    assert in_thread(accuracy_reward, [r"\boxed{12}"], ["12"]) == [1.0]
+    other_threads._process.kill()
+    other_threads._process.wait()
+    assert in_thread(accuracy_reward, [r"\boxed{13}"], ["12"]) == [0.0]
+    assert other_threads._process.poll() is None
