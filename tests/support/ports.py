@@ -4,14 +4,14 @@ import random
 import socket
 
 
-# Below those that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): one of these would now
-# and then be taken by another process between its choice and its use. 29500, torchrun's own, is left out.
+# Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): another process
+# could take one of those between its choice and its use. Port 29500, which torchrun uses, is left out.
 FIRST, LAST = 20000, 29000
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on, and that nothing gets by chance."""
-    rng = random.Random()  # of its own: tests seed the global one, and would all begin with the same
+    """A port of this machine that nothing listens on, and that no outgoing connection gets."""
+    rng = random.Random()  # not the global one: tests seed that, and would all start with the same port
     for _ in range(100):
         port = rng.randint(FIRST, LAST)
         with socket.socket() as listener:

@@ -1,6 +1,6 @@
-"""Runs a function on several gloo ranks of this machine. Starting them takes a second or two, the first time longer.
+"""Runs a function on several gloo ranks of this machine. Each call but the first takes a second or two.
 
-The ranks are forked from a server process that has imported everything and initialised nothing (multiprocessing's
+The ranks are forked from a server process that has imported the libraries and initialised nothing (multiprocessing's
 "forkserver"). A fork of the test process itself would inherit accelerate's singletons and autograd's threads.
 """
 
@@ -34,14 +34,15 @@ def run_ranks(
     """
     Calls `function(*args)` on every rank and returns the results, that of rank 0 first.
 
-    `function` must be importable (not a lambda, not local to a test), arguments and results picklable. Before the
-    call, `environment` is set, and what torchrun sets. If a rank raises, dies or takes longer than `timeout` seconds,
-    all are killed, and a RuntimeError reports what happened, with the rank's traceback.
+    `function` must be importable (not a lambda, and not local to a test). Arguments and results must be picklable.
+    The variables of `environment`, and those that torchrun sets, are set before the call. If a rank raises, dies or
+    takes longer than `timeout` seconds, all ranks are killed, and a RuntimeError says what happened, with the rank's
+    own traceback.
     """
     port = free_port()
     processes, results = [], {}
     for rank in range(world_size):
-        ours, theirs = _CONTEXT.Pipe(duplex=False)
+        receiving, sending = _CONTEXT.Pipe(duplex=False)
         variables = {
             **(environment or {}),
             "RANK": str(rank),
@@ -51,10 +52,10 @@ def run_ranks(
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-        process = _CONTEXT.Process(target=_run_rank, args=(theirs, variables, function, args), daemon=True)
+        process = _CONTEXT.Process(target=_run_rank, args=(sending, variables, function, args), daemon=True)
         process.start()
-        theirs.close()  # so that the rank's death ends the pipe
-        processes.append((process, ours))
+        sending.close()  # so that the pipe ends when the rank dies
+        processes.append((process, receiving))
     deadline = time.monotonic() + timeout
     try:
         while len(results) < world_size:
@@ -78,7 +79,7 @@ def _run_rank(pipe, variables: dict[str, str], function: Callable[..., Any], arg
     try:
         answer = pickle.dumps((True, function(*args)))
         if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # rank 0 holds the store that the others need to the end
+            torch.distributed.barrier()  # rank 0 has the store, which the others need until they end
     except BaseException:
         answer = pickle.dumps((False, traceback.format_exc()))
     pipe.send_bytes(answer)

