@@ -1,9 +1,9 @@
-"""What the advantage swap costs: a step of PassKGRPOTrainer over one of trl.GRPOTrainer, same model, data and options.
+"""Compares the time of a step of PassKGRPOTrainer with one of trl.GRPOTrainer: same model, data and options.
 
     python benchmarks/training_step.py [--rounds 5] [--steps 10]
 
-Both trainers run in turn, several rounds, in one process, on the quickstart's policy, task and batch. The ratio is of
-the median step times; beside it the time of the advantages alone, for 512 prompts x 64 rollouts.
+Both trainers run in turn, for several rounds, in one process, on the quickstart's policy, task and batch. The script
+prints the ratio of the median step times, and the time of the advantages alone, for 512 prompts x 64 rollouts.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class StepTimes(TrainerCallback):
 
 
 def step_times(trainer_class: type, config: type, train: Dataset, steps: int, **objective) -> list[float]:
-    """Seconds of each step but the first, which pays for first calls."""
+    """Seconds of each step but the first, which includes the cost of first calls."""
     with tempfile.TemporaryDirectory() as output_dir:
         args = config(
             output_dir=output_dir,

@@ -1,4 +1,7 @@
-"""The small policies' success, exactly: a sum over the completions that can be right, one for each rule they name."""
+"""The exact success of the package's small policies. Other examples and benchmarks import it.
+
+A question has one right completion for each rule that a completion can name, so its success is a sum over these.
+"""
 
 from collections.abc import Sequence
 
@@ -10,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from passk_trl.policy import demonstration
 
 
-RULES = ("sum", "difference")  # of which the row's solution is one; the verifier reads the boxed answer alone
+RULES = ("sum", "difference")  # a completion may name either: the verifier only reads the boxed answer
 
 
 def success(
@@ -28,7 +31,7 @@ def success(
 def token_log_probs(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict], completions: list[str]
 ) -> Tensor:
-    """Of each row's completion and the token that ends it, `(N, T)`, filled up with 0."""
+    """Log-probability of each token of the rows' completions, the ending token included, `(N, T)`, padded with 0."""
     prompts = [prompt_ids(tokenizer, row) for row in rows]
     ids = [tokenizer(text + tokenizer.eos_token)["input_ids"] for text in completions]
     whole = [torch.tensor(prompt + completion) for prompt, completion in zip(prompts, ids, strict=True)]

@@ -1,10 +1,10 @@
-"""What the monitor forecasts of each step of the optimiser, beside what the step did to pass@1, exactly.
+"""Compares the monitor's forecast for each optimiser step with the exact change of pass@1.
 
     python examples/forecast_against_outcome.py [--pass-at-k 8] [--steps 40]     # ten seconds a step on a CPU core
 
 The quickstart policy is trained with a probe after each step. Its pass@1 over all probe prompts is known without
-sampling, before each step and after it. Printed is each step's forecast ⟨∇J_1, Δθ⟩ with its 95% margin and the exact
-change, and of the forecasts that are larger than their margin, how many have the right sign.
+sampling, before and after each step. The script prints, for each step, the forecast ⟨∇J_1, Δθ⟩ with its 95% margin and
+the exact change. It also prints how many of the forecasts that are larger than their margin have the right sign.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from passk_trl.rewards import accuracy_reward
 from passk_trl.tasks import quickstart
 
 
-class Outcome(TrainerCallback):
-    """The exact pass@1 on the probe prompts at the beginning of each step, and at the end of the last."""
+class ExactPass1(TrainerCallback):
+    """Records the exact pass@1 on the probe prompts at the start of each step, and at the end of training."""
 
     def __init__(self, rows: list[dict]):
         self.rows = rows
@@ -40,10 +40,10 @@ class Outcome(TrainerCallback):
 
 
 def run(pass_at_k: int, steps: int) -> list[tuple[float, float, float]]:
-    """Forecast, margin and exact change of pass@1 of each step."""
+    """For each step: forecast, margin and exact change of pass@1."""
     splits = quickstart()
     monitor = ConflictMonitor(splits["probe"], every=1, num_prompts=128, num_rollouts=16)
-    outcome = Outcome(list(splits["probe"]))
+    exact = ExactPass1(list(splits["probe"]))
     with tempfile.TemporaryDirectory() as folder:
         args = PassKGRPOConfig(
             folder,
@@ -62,10 +62,10 @@ def run(pass_at_k: int, steps: int) -> list[tuple[float, float, float]]:
             save_strategy="no",
         )
         model = str(cached_policy())
-        callbacks = [outcome, monitor]
+        callbacks = [exact, monitor]
         PassKGRPOTrainer(model, accuracy_reward, args, splits["train"], callbacks=callbacks).train()
     forecasts = [(float(each.change[0]), float(each.margin[0])) for each in monitor.forecasts]  # the first k is 1
-    return [(*forecast, change) for forecast, change in zip(forecasts, outcome.changes, strict=True)]
+    return [(*forecast, change) for forecast, change in zip(forecasts, exact.changes, strict=True)]
 
 
 def main() -> None:
@@ -76,8 +76,8 @@ def main() -> None:
     steps = run(options.pass_at_k, options.steps)
     print("step   forecast              exact change of pass@1")
     for number, (forecast, margin, change) in enumerate(steps, start=1):
-        told = "" if abs(forecast) <= margin else "right" if forecast * change > 0 else "wrong"
-        print(f"{number:4}   {forecast:+.5f} ± {margin:.5f}   {change:+.5f}  {told}")
+        sign = "" if abs(forecast) <= margin else "right" if forecast * change > 0 else "wrong"
+        print(f"{number:4}   {forecast:+.5f} ± {margin:.5f}   {change:+.5f}  {sign}")
     certain = [forecast * change > 0 for forecast, margin, change in steps if abs(forecast) > margin]
     print(f"{sum(certain)} of the {len(certain)} forecasts larger than their margin have the right sign.")
 

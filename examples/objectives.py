@@ -1,9 +1,10 @@
-"""Which of the field's objectives conflict with pass@1 on the quickstart's start policy: docs/objectives.png.
+"""Measures which published objectives conflict with pass@1 on the quickstart's start policy.
 
     python examples/objectives.py        # two minutes on a CPU core, once the policy is built
 
-One probe before the first step measures all of them: the same rollouts, one backward pass. Printed are the tables of
-docs/objectives.md: the conflict of each, and how far the sample forms that are not unbiased are from their objective.
+One probe before the first step measures all of them, from the same rollouts and one backward pass. The script draws
+docs/objectives.png and prints the tables of docs/objectives.md: the conflict of each objective, and the bias of each
+biased sample form.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.objectives import objective_from
 from passk_trl.policy import cached_policy
+from passk_trl.reports.style import BLUE, ORANGE, STYLE
 from passk_trl.rewards import accuracy_reward
 from passk_trl.tasks import quickstart
 
@@ -41,19 +43,19 @@ SHOWN = {
     "pass@8": "pass@8",
     "pass@16": "pass@16",
 }
-WEIGHTS = {  # the curves of the left panel: Okabe & Ito's palette, and a line style each
-    "power:4": ("#0072B2", "-"),
+WEIGHTS = {  # the curves of the left panel: colours of Okabe & Ito's palette, and a line style for each
+    "power:4": (BLUE, "-"),
     "majority@7": ("#009E73", "--"),
     "grpo": ("#000000", ":"),
     "risk:2": ("#CC79A7", "-."),
     "maxrl": ("#E69F00", "-"),
-    "pass@8": ("#D55E00", "--"),
+    "pass@8": (ORANGE, "--"),
 }
-UNBIASED, PLUGGED_IN, GREY = "#0072B2", "#D55E00", "#999999"
+UNBIASED, PLUGGED_IN, GREY = BLUE, ORANGE, "#999999"
 
 
 def measure(num_prompts: int, num_rollouts: int) -> tuple[InterferenceReport, list[ObjectiveReport]]:
-    """One probe of the start policy."""
+    """Probes the start policy once."""
     splits = quickstart()
     monitor = ConflictMonitor(
         splits["probe"],
@@ -94,11 +96,11 @@ def conflict_table(reports: Sequence[ObjectiveReport]) -> str:
 
 
 def is_unbiased(name: str) -> bool:
-    return objective_from(name).unbiased or name == "maxrl"  # for the expansion that the rollouts reach
+    return objective_from(name).unbiased or name == "maxrl"  # of the expansion to the order of the group
 
 
 def bias_table(successes: Sequence[float] = (0.02, 0.1, 0.3, 0.5, 0.9), groups: Sequence[int] = (8, 16, 32)) -> str:
-    """E[t]/f′(p) − 1 in training with groups of n, exactly: the sum over all outcomes of the n − 1 others."""
+    """E[t]/f′(p) − 1 in training with groups of n, exact: a sum over all outcomes of the n − 1 other rollouts."""
     lines = ["| | n | " + " | ".join(f"p = {p:g}" for p in successes) + " |", "|---|---|" + "---|" * len(successes)]
     for name in ("maxrl", "power:0.5", "risk:2", "risk:8", "grpo"):
         objective, p = objective_from(name), torch.tensor(successes, dtype=torch.float64)
@@ -109,7 +111,7 @@ def bias_table(successes: Sequence[float] = (0.02, 0.1, 0.3, 0.5, 0.9), groups: 
 
 
 def draw(report: InterferenceReport, reports: Sequence[ObjectiveReport]) -> Figure:
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_weights(left, report.success_rate)
@@ -118,7 +120,7 @@ def draw(report: InterferenceReport, reports: Sequence[ObjectiveReport]) -> Figu
 
 
 def _draw_weights(axes: Axes, success_N: torch.Tensor) -> None:
-    """Each divided by its mean over the probe, so that what is compared is which prompts it favours."""
+    """Each weight is divided by its mean over the probe, so that the curves show which prompts it favours."""
     p = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
     prompts = axes.twinx()
     prompts.hist(success_N, bins=33, range=(0, 1), color=GREY, alpha=0.35)
@@ -131,7 +133,7 @@ def _draw_weights(axes: Axes, success_N: torch.Tensor) -> None:
     axes.patch.set_visible(False)
     axes.set(xlabel="success probability p", ylabel="weight f′(p) / its mean", ylim=(0, 5), xlim=(0, 1))
     axes.set_title("which prompts an objective favours (grey: how many there are)", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8)
 
 
 def _draw_cosines(axes: Axes, reports: Sequence[ObjectiveReport]) -> None:
@@ -154,7 +156,7 @@ def _draw_cosines(axes: Axes, reports: Sequence[ObjectiveReport]) -> None:
     axes.set_yticks(range(len(reports)), [SHOWN[report.name] for report in reports])
     axes.set(xlabel="cosine with the pass@1 gradient, 95% interval", xlim=(-1.1, 1.1), ylim=(-0.6, len(reports) - 0.1))
     axes.set_title("⟨∇J$_f$, ∇J$_1$⟩ at the quickstart's start policy", fontsize=9)
-    axes.legend(frameon=False, fontsize=8, loc="center left")
+    axes.legend(fontsize=8, loc="center left")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -167,7 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reports = sorted(reports, key=lambda each: each.cosine)
     draw(report, reports).savefig(options.picture, dpi=150)
     print(conflict_table(reports[::-1]))
-    print(f"\nBias of what is plugged in, and of MaxRL against log p\n\n{bias_table()}\n\npicture: {options.picture}")
+    print(
+        f"\nBias of the plugged-in forms, and of MaxRL against log p\n\n{bias_table()}\n\npicture: {options.picture}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The plug-in measurement of the paper's figures against the unbiased one, where the truth is known.
+"""Compares the plug-in estimate of the paper's figures with the unbiased one, where the exact value is known.
 
     python examples/plugin_versus_unbiased.py [--draws 400]
 
-Two populations: the paper's bandit, by quadrature, and the quickstart's start policy on 400 probe prompts, each of
-which has two right completions whose probabilities and gradients are taken exactly. Probes are drawn from both: N
-prompts at random, n rollouts each. Prints what becomes of either estimate, and how many prompts a probe needs. The
-policy takes a minute to build the first time, its rollouts and gradients some two more.
+There are two populations: the paper's bandit, by quadrature, and the quickstart's start policy on 400 probe prompts.
+Each of these prompts has two right completions, whose probabilities and gradients are computed exactly. Probes of N
+random prompts with n rollouts each are drawn from both populations. The script prints how each estimate does, and how
+many prompts a probe needs. The policy takes a minute to build the first time, and its rollouts and gradients about two
+more.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class World:
         return math.sqrt(self.inner_product(k, k) * self.inner_product(1, 1))
 
 
-# The two worlds. -----
+# The two populations ----------------------------------------------------------------------------------------------
 
 
 def bandit_world(p_hard: float, seed: int = 0) -> World:
@@ -58,7 +59,7 @@ def bandit_world(p_hard: float, seed: int = 0) -> World:
         num_hard = int(rng.binomial(num_prompts, p_hard))
         prompts = bandit.sample(num_prompts - num_hard, num_hard, bandit.SEPARATION, rng)
         c_N = rng.binomial(num_rollouts, bandit.success(theta, prompts))
-        # A right action's score is ±(1 − p)ψ, a wrong one's ∓pψ: centred and summed, p drops out.
+        # The score of a right action is ±(1 − p)ψ, that of a wrong one ∓pψ. In the centred sum, p cancels.
         size_N = prompts.sign_N * c_N * (num_rollouts - c_N) / (num_rollouts * (num_rollouts - 1))
         gradient_N2 = torch.from_numpy(size_N[:, None] * prompts.features_N2)
         return gradient_N2 @ gradient_N2.T, torch.from_numpy(c_N)
@@ -67,7 +68,7 @@ def bandit_world(p_hard: float, seed: int = 0) -> World:
 
 
 def policy_world(num_prompts: int = 400, replicates: int = 6, num_rollouts: int = 16, seed: int = 0) -> World:
-    """Probes are drawn from a pool in which every prompt was rolled out `replicates` times over."""
+    """Probes are drawn from a pool that has every prompt `replicates` times, each time with rollouts of its own."""
     torch.manual_seed(seed)
     path = cached_policy()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
@@ -86,7 +87,7 @@ def policy_world(num_prompts: int = 400, replicates: int = 6, num_rollouts: int 
         return float(prompt_weight(success_N, k) @ kernel_NN @ prompt_weight(success_N, m))
 
     def probe(num_prompts: int, _: int) -> Probe:
-        drawn = torch.randperm(len(pool), generator=generator)[:num_prompts]  # a row twice would be a self term
+        drawn = torch.randperm(len(pool), generator=generator)[:num_prompts]  # a row drawn twice would be a self term
         return gram_RR[drawn][:, drawn], correct_R[drawn]
 
     return World("quickstart policy", inner_product, probe)
@@ -110,12 +111,15 @@ def sampled(model, tokenizer, rows: list[dict], prompts: list[list[int]], num_ro
     return ScoredRollouts(prompts, groups, torch.tensor(rewards).view(len(rows), num_rollouts))
 
 
-# The tables. -----
+# The tables ---------------------------------------------------------------------------------------------------------
 
 
 def compare(world: World, k: int, num_prompts: int, num_rollouts: int, draws: int) -> str:
-    """A row: over many probes, the mean of either estimate of the inner product with the standard error of that mean,
-    in units of the cosine; how often the 95% interval holds the truth, and how often all of it is below 0."""
+    """
+    A row of the table, over many probes: for each estimate of the inner product, its mean with the standard error of
+    that mean, in units of the cosine; how often the 95% interval contains the exact value; and how often the whole
+    interval is below 0.
+    """
     truth = world.inner_product(k, 1)
     cells = []
     for estimator in ("plugin", "unbiased"):
@@ -137,7 +141,7 @@ def compare(world: World, k: int, num_prompts: int, num_rollouts: int, draws: in
 
 
 def sizes(world: World, num_rollouts: int, ks: tuple[int, ...]) -> str:
-    """A row: prompts needed to see a cosine of .4, .2 and .1 at each k, from a first probe of 400 prompts."""
+    """A row: prompts needed to detect a cosine of .4, .2 and .1 at each k, by a first probe of 400 prompts."""
     report = measure_interference(*world.probe(400, num_rollouts), num_rollouts)
     cells = [" / ".join(str(required_probe_size(report, k, cosine)) for cosine in (0.4, 0.2, 0.1)) for k in ks]
     return " | ".join([world.name, str(num_rollouts), *cells])

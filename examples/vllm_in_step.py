@@ -1,13 +1,13 @@
-"""Checks on a GPU that probes and training through vLLM sample from the present policy, in either of its two modes.
+"""Checks on a GPU that vLLM samples from the current policy in probes and in training, in either of its two modes.
 
     pip install 'passk-trl[vllm]'
     python examples/vllm_in_step.py colocate
     CUDA_VISIBLE_DEVICES=1 trl vllm-serve --model Qwen/Qwen2.5-0.5B-Instruct &
     CUDA_VISIBLE_DEVICES=0 python examples/vllm_in_step.py server
 
-Trains for a few steps, with a learning rate large enough to move the policy far, and with a probe every second step.
-For each call to vLLM it prints how far the log-probabilities by which vLLM sampled are from the present policy's, and
-how far these are from the start policy's. In step, the first stays what rounding makes of it from beginning to end.
+It trains for a few steps, with a learning rate large enough to move the policy far, and probes every second step.
+For each call to vLLM it prints two distances between log-probabilities: from those that vLLM sampled by to the current
+policy's, and from the current policy's to the start policy's. If vLLM is in step, the first distance is only rounding.
 """
 
 import argparse
@@ -32,8 +32,13 @@ from passk_trl.tasks import quickstart
 @dataclass(frozen=True)
 class Call:
     """
-    A call to vLLM: at which step, with how many rollouts of a prompt, and the mean distances, over all tokens, of
-    log-probabilities: those vLLM sampled by from the present policy's, and the present policy's from the start's.
+    A call to vLLM, with mean distances of log-probabilities over all tokens.
+
+    Attributes:
+        step (`int`): the training step.
+        num_rollouts (`int`): rollouts for each prompt.
+        from_policy (`float`): distance of vLLM's log-probabilities from the current policy's.
+        from_start (`float`): distance of the current policy's log-probabilities from the start policy's.
     """
 
     step: int
@@ -43,7 +48,7 @@ class Call:
 
 
 def watch_calls(trainer: GRPOTrainer, start: Any) -> list[Call]:
-    """A list that gets a [`Call`] for each call of the trainer to vLLM. `start` is the start policy, loaded apart."""
+    """A list to which each call of the trainer to vLLM adds a [`Call`]. `start` is a copy of the start policy."""
     calls: list[Call] = []
     generate = trainer.vllm_generation.generate
 
@@ -57,14 +62,15 @@ def watch_calls(trainer: GRPOTrainer, start: Any) -> list[Call]:
         batch = padded(
             rollouts, list(range(len(prompts))), trainer._tokenizer.pad_token_id, trainer.accelerator.device
         )
-        kept = batch.attention_mask[::2, -batch.completion_length :].bool()  # a group has two rollouts at least
+        # A group needs two rollouts, so each completion is there twice.
+        kept = batch.attention_mask[::2, -batch.completion_length :].bool()
         with torch.no_grad():
-            present, *_ = trainer._get_per_token_logps_and_entropies(
+            current, *_ = trainer._get_per_token_logps_and_entropies(
                 trainer.model, batch.input_ids, batch.attention_mask, batch.completion_length
             )
             at_start = CausalLM(start, trainer.temperature, nullcontext).log_probs(batch)
-        present, at_start = (rows.view(len(prompts), 2, -1)[:, 0][kept].float().cpu() for rows in (present, at_start))
-        distances = ((sampled - present).abs().mean(), (present - at_start).abs().mean())
+        current, at_start = (rows.view(len(prompts), 2, -1)[:, 0][kept].float().cpu() for rows in (current, at_start))
+        distances = ((sampled - current).abs().mean(), (current - at_start).abs().mean())
         calls.append(Call(trainer.state.global_step, num_generations, *map(float, distances)))
         return answer
 
@@ -74,20 +80,22 @@ def watch_calls(trainer: GRPOTrainer, start: Any) -> list[Call]:
 
 def is_in_step(calls: list[Call]) -> bool:
     """
-    Whether the policy moved, ten times as far as rounding, and vLLM stayed with it in each call: as close as at the
-    start, or to a thousandth of the way, where the few tokens of a call make rounding a matter of chance. One step
-    behind is a tenth of the way and more.
+    Whether the policy moved and vLLM followed it in each call.
+
+    The policy moved if its distance from the start is over ten times the rounding. vLLM followed if it is within three
+    times the rounding of the first call, or within a thousandth of the policy's distance from the start, since a call
+    has few tokens and its rounding varies. One step behind would be a tenth of that distance or more.
     """
     rounding = calls[0].from_policy
-    moved = [call for call in calls if call.step > 0]
+    after_start = [call for call in calls if call.step > 0]
     return all(
         call.from_start > 10 * rounding and call.from_policy < max(3 * rounding, call.from_start / 1000)
-        for call in moved
+        for call in after_start
     )
 
 
 def ends_odd(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
-    """A reward that any policy gets half of the time, so that there is always something to learn."""
+    """A reward that any policy gets about half of the time, so that there is always something to learn."""
     return [float(ids[-1] % 2) for ids in completion_ids]
 
 
@@ -132,8 +140,8 @@ def main() -> None:
     for call in calls:
         print(f"{call.step:>5}{call.num_rollouts:>10}{call.from_policy:>13.5f}{call.from_start:>19.5f}")
     if not is_in_step(calls):
-        sys.exit("out of step, or the policy moved too little to tell: raise --learning-rate")
-    print("vLLM is in step with the policy in probes, after them, and in training.")
+        sys.exit("vLLM is out of step, or the policy moved too little to see it: raise --learning-rate")
+    print("vLLM is in step with the policy: in probes, after them, and in training.")
 
 
 if __name__ == "__main__":

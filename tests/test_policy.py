@@ -67,7 +67,7 @@ def test_chat_template_prompt_is_a_prefix_of_the_conversation_and_marks_the_answ
     assert tokenizer.decode(answer) == r"Sum \boxed{80}<|im_end|>"
 
 
-def test_demonstration_slips_by_ten_and_forgets_the_box():
+def test_a_demonstration_can_be_wrong_by_ten_and_lack_the_box():
     row = {"rule": "difference", "answer": 34}
     assert demonstration(row) == r"Difference \boxed{34}"
     assert demonstration(row, slip=True) == r"Difference \boxed{44}"
@@ -88,7 +88,7 @@ def test_saved_policy_is_what_trainers_expect(policy_path):
     assert (generation.eos_token_id, generation.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
-def test_policy_is_decent_and_imperfect(policy_path):
+def test_policy_is_good_but_imperfect(policy_path):
     rows = ambiguous_arithmetic(200, split="test").to_list()
     p = success_probabilities(policy_path, rows)
     minority = torch.tensor([row["rule"] == "difference" for row in rows])
@@ -133,7 +133,7 @@ def test_build_refuses_a_folder_that_exists(tmp_path):
 
 
 @pytest.mark.usefixtures("short")
-def test_cache_builds_once_and_passes_over_what_a_killed_build_left(tmp_path, monkeypatch):
+def test_cache_builds_once_and_ignores_what_a_killed_build_left(tmp_path, monkeypatch):
     (tmp_path / ".building-killed" / "policy").mkdir(parents=True)
     path = cached_policy(cache_dir=tmp_path, progress=False)
     assert (path / "model.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""The tasks: seeded, disjoint between splits, verifiable, and as ambiguous as they say."""
+"""The tasks: seeded, disjoint between splits, verifiable, and as ambiguous as documented."""
 
 from itertools import combinations
 
@@ -54,7 +54,7 @@ def test_solutions_verify_and_the_other_rule_does_not():
             assert verify(gold, parse(completion)) is (rule == row["rule"])
 
 
-def test_every_wording_asks_for_both_rules_and_leans_as_it_says():
+def test_every_wording_asks_for_both_rules_and_leans_as_documented():
     rows = ambiguous_arithmetic(8000).to_list()
     share = {}
     for wording in WORDINGS:

@@ -1,8 +1,8 @@
-"""How much pass@k a policy that cannot tell which rule applies could have, had it only named its rules at will.
+"""The best pass@k that a policy's skills allow on ambiguous wording, if only its choice of rules could change.
 
-On ambiguous wording a completion names a rule and applies it: success is the odds of the rule, times how often it is
-named, times how well it is then applied. Naming one rule more is naming the other less, so that with what a policy can
-apply, pass@k and pass@1 have a frontier, which no choice of prompt weights crosses: beyond it only skill leads.
+A completion names a rule and applies it. Its success is the product of three numbers: the odds of the rule, how often
+it is named, and how well it is then applied. A policy that names one rule more often names the other less often. So
+with fixed skills, pass@k and pass@1 have a frontier that no choice of prompt weights crosses; only skill moves it.
 """
 
 import re
@@ -18,15 +18,22 @@ from passk_trl.tasks import RULES, odds_of_difference
 
 
 class Skills(NamedTuple):
-    """Of N questions and the two rules: how often each is named, applied rightly once named, and the one asked for."""
+    """
+    For N questions and the two rules, `(N, 2)` each.
+
+    Attributes:
+        named_N2 (`torch.Tensor`): how often the policy names the rule.
+        applied_N2 (`torch.Tensor`): how often it then applies the rule rightly.
+        odds_N2 (`torch.Tensor`): how often the question asks for the rule.
+    """
 
     named_N2: Tensor
     applied_N2: Tensor
     odds_N2: Tensor
 
 
-def skills(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> Skills:
-    """Exactly, by the model's own probabilities. `rows` are questions of `ambiguous_arithmetic`, at its defaults."""
+def skills_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> Skills:
+    """Exact, from the model's own probabilities. `rows` are questions of `ambiguous_arithmetic` at its defaults."""
     completions = []
     for row in rows:
         a, b = map(int, re.findall(r"\d+", row["prompt"][0]["content"]))
@@ -41,25 +48,25 @@ def skills(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: lis
     )
 
 
-def expected_pass_at_k(of: Skills, k: int, named_N2: Tensor | None = None) -> Tensor:
-    """Of each question, `(N,)`, over the rule that is asked for; with the rules named otherwise if `named_N2`."""
-    named_N2 = of.named_N2 if named_N2 is None else named_N2
-    return (of.odds_N2 * (1 - (1 - named_N2 * of.applied_N2) ** k)).sum(dim=1)
+def expected_pass_at_k(skills: Skills, k: int, named_N2: Tensor | None = None) -> Tensor:
+    """Pass@k of each question, `(N,)`, averaged over the rules it may ask for; `named_N2` replaces the skills' own."""
+    named_N2 = skills.named_N2 if named_N2 is None else named_N2
+    return (skills.odds_N2 * (1 - (1 - named_N2 * skills.applied_N2) ** k)).sum(dim=1)
 
 
-def best_pass_at_k(of: Skills, k: int, pass1: float, ways: int = 501) -> float:
-    """The highest mean pass@k of all ways to name the rules whose mean pass@1 is at least `pass1`; NaN if none."""
+def best_pass_at_k(skills: Skills, k: int, pass1: float, ways: int = 501) -> float:
+    """The highest mean pass@k over all ways to name the rules with a mean pass@1 of at least `pass1`; NaN if none."""
     shares = torch.linspace(0, 1, ways, dtype=torch.float64)
     named = torch.stack([1 - shares, shares], dim=1)
-    of_pass1, of_passk = (
-        torch.stack([expected_pass_at_k(of, attempts, way) for way in named], dim=1) for attempts in (1, k)
-    )  # (N, ways)
+    pass1_NW, passk_NW = (
+        torch.stack([expected_pass_at_k(skills, attempts, way) for way in named], dim=1) for attempts in (1, k)
+    )
 
     def means(multiplier: float) -> tuple[float, float]:
-        best = (of_passk + multiplier * of_pass1).argmax(dim=1, keepdim=True)
-        return float(of_pass1.gather(1, best).mean()), float(of_passk.gather(1, best).mean())
+        best = (passk_NW + multiplier * pass1_NW).argmax(dim=1, keepdim=True)
+        return float(pass1_NW.gather(1, best).mean()), float(passk_NW.gather(1, best).mean())
 
-    # Both are concave in how often a rule is named, so that a multiplier finds every point of the frontier.
+    # Both are concave in how often a rule is named, so some multiplier gives each point of the frontier.
     below, above = 0.0, 1e3
     if means(below)[0] >= pass1:
         return means(below)[1]
@@ -73,7 +80,7 @@ def best_pass_at_k(of: Skills, k: int, pass1: float, ways: int = 501) -> float:
 
 
 def reachable_gain(start: Skills, end: Skills, k: int) -> float:
-    """By how much pass@k could rise from the start, with pass@1 no lower, by the skills of the end."""
+    """By how much pass@k could rise from the start with pass@1 no lower, given the skills at the end."""
     return best_pass_at_k(end, k, float(expected_pass_at_k(start, 1).mean())) - float(
         expected_pass_at_k(start, k).mean()
     )

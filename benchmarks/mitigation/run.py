@@ -1,16 +1,17 @@
-"""Pass@8 without losing pass@1? Every way to train, on four tasks, over seeds, at the same number of steps.
+"""Pass@8 without losing pass@1? Compares ways to train, on four tasks, over seeds, for the same number of steps.
 
     python benchmarks/mitigation/run.py                        all of it, one to three hours on two CPU cores
     python benchmarks/mitigation/run.py --seeds 1 --methods pass@8 governor
     python benchmarks/mitigation/run.py --seeds 3 --steps 320 --tasks ambiguous unboxed --methods pass@8 guard
 
-Each run trains the package's small policy of a task with 16 prompts x 16 rollouts a step, and its success on 256
-held-out questions is summed up exactly, not sampled. A run that is in results.jsonl is not run again, so the command
-can be stopped and started, but on one kind of processor: start policies are trained where they are needed, and differ
-in the third digit between kinds. At the end results.md and a figure are made of all runs that are there with as many
-steps; with other steps than by default, of their own names. Seed 0 is left out: on it the controllers' defaults were
-chosen. Times are of the processor, not of the clock, so that what else runs beside disturbs them little, and without
-the evaluations.
+Each run trains the small policy of a task with 16 prompts x 16 rollouts a step. Its success on 256 held-out questions
+is exact, not sampled.
+
+A run that is in results.jsonl is not repeated, so the command can be stopped and started again. Do that on one kind of
+processor: start policies are trained on the machine, and differ in the third digit between kinds of processor. At the
+end, results.md and a figure are made from all runs with this number of steps; for other numbers than the default, the
+files have names of their own. Seed 0 is left out, because the controllers' defaults were chosen on it. Times are
+processor times, so other programs disturb them little, and exclude the evaluations.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from summary import TOLD, write_summary
+from summary import DESCRIPTIONS, write_summary
 
 
 FOLDER = Path(__file__).parent
@@ -37,7 +38,7 @@ STEPS, LEARNING_RATE, EVALUATE_EVERY, K = 80, 1e-4, 20, 8
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train: settings beside those that all share, maybe a controller, maybe a monitor for it."""
+    """A way to train: its own settings, its controller if it has one, and a monitor if the controller needs one."""
 
     config: dict[str, Any] = field(default_factory=lambda: {"pass_at_k": K})
     controller: Callable[[], Any] | None = None
@@ -45,12 +46,20 @@ class Method:
 
 
 class Task(NamedTuple):
-    """What its policy starts from, its questions, the rules that may apply, and the most tokens of a completion."""
+    """
+    A task of the benchmark.
+
+    Attributes:
+        start (`Demonstrations`): what its start policy is trained on.
+        questions (`Callable`): makes its questions.
+        rules (`list[str]`): the rules that may apply.
+        max_tokens (`int`): the longest completion.
+    """
 
     start: Any
     questions: Callable[..., Any]
     rules: list[str]
-    longest: int
+    max_tokens: int
 
 
 PROBE = {"every": 5, "num_prompts": 48, "num_rollouts": 16, "at_start": True}
@@ -97,8 +106,8 @@ def task_of(name: str) -> Task:
 
 class Evaluation:
     """
-    Exact pass@1 and pass@8 on held-out questions, now and then: of those with ambiguous wording expected over the rule
-    that is asked for, of others as it was drawn.
+    Exact pass@1 and pass@8 on held-out questions, at several steps of a run. For ambiguous wording it is the mean over
+    which rule is asked for; for other questions the rule is the one that was drawn.
     """
 
     def __init__(self, task: Task, tokenizer: Any):
@@ -115,12 +124,12 @@ class Evaluation:
         import torch
 
         from exact_success import success
-        from frontier import expected_pass_at_k, skills
+        from frontier import expected_pass_at_k, skills_of
 
         began, was_training = time.process_time(), model.training
         model.eval()
         if self.is_ambiguous:
-            self.skills.append(skills(model, self.tokenizer, self.questions))
+            self.skills.append(skills_of(model, self.tokenizer, self.questions))
             passed = [expected_pass_at_k(self.skills[-1], attempts) for attempts in (1, K)]
         else:
             with torch.no_grad():
@@ -144,7 +153,7 @@ class Evaluation:
 
 
 def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
-    """One run: exact pass@1 and pass@8 over training, what was decided, and what the skills learnt would allow."""
+    """One run: exact pass@1 and pass@8 over training, the decisions, and the gain that the final skills allow."""
     sys.path.insert(0, str(FOLDER.parents[1] / "examples"))
     import torch
     from transformers import AutoTokenizer
@@ -154,12 +163,12 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
     from passk_trl.rewards import exact_match_reward
 
     torch.set_num_threads(1)
-    given, way = task_of(task), methods()[method]
-    start = policy.cached_policy(progress=False, shown=given.start)
-    evaluation = Evaluation(given, AutoTokenizer.from_pretrained(start))
+    setup, way = task_of(task), methods()[method]
+    start = policy.cached_policy(progress=False, shown=setup.start)
+    evaluation = Evaluation(setup, AutoTokenizer.from_pretrained(start))
     callbacks = [evaluation.callback()]
     if way.monitor is not None:
-        probe_set = given.questions(1000, split="probe") if way.monitor is PROBE else None
+        probe_set = setup.questions(1000, split="probe") if way.monitor is PROBE else None
         callbacks.append(ConflictMonitor(probe_set, ks=range(1, K + 1), forecast=False, **way.monitor))
     if way.controller is not None:
         callbacks.append(way.controller())
@@ -174,7 +183,7 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
             logging_steps=EVALUATE_EVERY,
             per_device_train_batch_size=256,
             num_generations=16,
-            max_completion_length=given.longest,
+            max_completion_length=setup.max_tokens,
             gradient_checkpointing=False,
             max_steps=steps,
             learning_rate=LEARNING_RATE,
@@ -182,7 +191,7 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
             seed=seed,
             **way.config,
         )
-        train_set = given.questions(2000, split="train")
+        train_set = setup.questions(2000, split="train")
         trainer = PassKGRPOTrainer(str(start), exact_match_reward, arguments, train_set, callbacks=callbacks)
         evaluation.evaluate(trainer.model)
         began = time.process_time() - evaluation.seconds
@@ -192,7 +201,7 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
         name: [entry[name] for entry in trainer.state.log_history if name in entry]
         for name in ("control/k", "control/share", "control/moved")
     }
-    of = evaluation.skills
+    skills = evaluation.skills
     return {
         "task": task,
         "method": method,
@@ -202,13 +211,13 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
         "seconds": seconds,
         "pass1": [pass1 for pass1, _ in evaluation.curve],
         "passk": [passk for _, passk in evaluation.curve],
-        "reachable": reachable_gain(of[0], of[-1], K) if of else None,
+        "reachable": reachable_gain(skills[0], skills[-1], K) if skills else None,
         "decided": {name: values for name, values in decided.items() if values},
     }
 
 
 def commit() -> str:
-    """What the runs are of; what they write themselves does not make it dirty."""
+    """The commit of the working tree, marked if files have changed other than those that the runs write."""
     root = FOLDER.parents[1]
 
     def git(*arguments: str) -> str:
@@ -225,7 +234,7 @@ def done() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=list(TOLD), default=list(TOLD))
+    parser.add_argument("--tasks", nargs="+", choices=list(DESCRIPTIONS), default=list(DESCRIPTIONS))
     parser.add_argument("--methods", nargs="+", choices=list(methods()), default=list(methods()))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)

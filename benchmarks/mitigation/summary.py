@@ -1,4 +1,4 @@
-"""What the runs of mitigation/run.py come to: results*.md, and mitigation*.png with where each method ends."""
+"""Summarises the runs of run.py: results*.md, and mitigation*.png with where each method ends. run.py calls it."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -9,44 +9,52 @@ from scipy.stats import t as student_t
 
 Run = dict[str, Any]
 BASELINE, TARGET = "pass@8", 0.9
-TOLD = {
-    "ambiguous": "ambiguous wording: the minority's rule pulls against the majority's, and little else can be learnt",
-    "unboxed": "ambiguous wording, and a start that often forgets the box: much can be learnt beside",
-    "plain": "difficulty alone, no ambiguity: nothing to lose",
-    "strategies": "many strategies, of which the policy knows one: much to gain",
+DESCRIPTIONS = {
+    "ambiguous": "ambiguous wording: the two rules work against each other, and there is little else to learn",
+    "unboxed": "ambiguous wording, and a start policy that often forgets the box: there is much else to learn",
+    "plain": "prompts differ in difficulty alone, without ambiguity: there is nothing to lose",
+    "strategies": "many strategies, of which the policy knows one: there is much to gain",
 }
 DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "difficulty weights", "guard")
 
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path, command: str, suffix: str = "") -> str:
     """
-    Writes both files, of runs of as many steps, and returns the text of the first. A method's place among `methods` is
-    its colour and mark; `command` is what made the runs.
+    Writes both files, for runs with the same number of steps, and returns the text of the first.
+
+    Args:
+        runs (`list[dict]`): the runs.
+        methods (`list[str]`): the order of the methods; it also chooses their colours and markers.
+        folder (`Path`): where to write.
+        command (`str`): the command that made the runs.
+        suffix (`str`, *optional*): of the files' names.
     """
-    of_task = {task: _common([run for run in runs if run["task"] == task]) for task in TOLD}
-    runs = [run for task in TOLD for run in of_task[task]]
+    of_task = {task: _common([run for run in runs if run["task"] == task]) for task in DESCRIPTIONS}
+    runs = [run for task in DESCRIPTIONS for run in of_task[task]]
     if not runs:
         return "No seed has been trained with all methods yet.\n"
     seeds = ", ".join(sorted({str(run["seed"]) for run in runs}))
     parts = [
         f"# Pass@8 without losing pass@1: ways to train, for {runs[0]['steps']} steps",
         f"`{command}`; {runs[0]['steps']} steps, seeds {seeds}, {_commits(runs)}. Exact "
-        "success on 256 held-out questions; ± is a 95% interval over the seeds of training: start policies and "
-        "questions are the same in all. Steps are equal; what probes generate on top is in the time.",
-        f"Change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept; **bold** where, on "
-        f"average over seeds, at least {TARGET:.0%} is kept with pass@1 no lower than at the start:",
+        "success on 256 held-out questions. ± is a 95% interval over the seeds of training; start policies and "
+        "questions are the same in all runs. All methods train for the same number of steps. The time includes what "
+        "probes generate.",
+        f"Each cell has the change of pass@1, and the share of plain {BASELINE}'s gain in pass@8 that is kept. It is "
+        f"**bold** where, on average over seeds, at least {TARGET:.0%} is kept and pass@1 is no lower than at the "
+        "start:",
         _overview([method for method in methods if any(run["method"] == method for run in runs)], of_task),
         f"![Where each method ends, and how it gets there](mitigation{suffix}.png)",
-        f"Grey lines: where they started. Dotted: {TARGET:.0%} of plain {BASELINE}'s gain. Stars: below, where "
-        "wording is ambiguous.",
-        f"Kept: the gain in pass@8 as a share of plain {BASELINE}'s with the same seeds. Time: the processor's in "
-        f"training, over plain {BASELINE}'s, probes included. Within reach: the most of that gain that could be had "
-        "with pass@1 no lower, by what this method's policy can apply at the end, had it but named its rules "
-        "otherwise (`frontier.py`).",
+        f"Grey lines: the start. Dotted lines: {TARGET:.0%} of plain {BASELINE}'s gain. Stars: what was within reach "
+        f"(see below) by the skills of plain {BASELINE}'s policy, where wording is ambiguous.",
+        f"Kept: the gain in pass@8, as a share of plain {BASELINE}'s gain with the same seeds. Time: processor time "
+        f"of training, probes included, divided by plain {BASELINE}'s. Within reach: the largest share of that gain "
+        "that is possible with pass@1 no lower than at the start, given the skills of this method's policy at the "
+        "end, if only how often it names each rule could change (`frontier.py`).",
     ]
-    for task, told in TOLD.items():
+    for task, description in DESCRIPTIONS.items():
         if of_task[task]:
-            parts += [f"## {task}", f"{told.capitalize()}.", _table(methods, of_task[task])]
+            parts += [f"## {task}", f"{description.capitalize()}.", _table(methods, of_task[task])]
     text = "\n\n".join(parts) + "\n"
     (folder / f"results{suffix}.md").write_text(text)
     _draw(runs, methods, folder / f"mitigation{suffix}.png")
@@ -54,16 +62,18 @@ def write_summary(runs: list[Run], methods: list[str], folder: Path, command: st
 
 
 def _commits(runs: list[Run]) -> str:
-    """The commits that runs are of; which methods', where these differ."""
+    """The commits that made the runs; with the methods of each, if commits differ."""
     methods: dict[str, list[str]] = {}
     for method in dict.fromkeys(run["method"] for run in runs):
-        of = "commit " + ", ".join(dict.fromkeys(run["commit"] for run in runs if run["method"] == method))
-        methods.setdefault(of, []).append(method)
-    return "; ".join(methods if len(methods) == 1 else [f"{of} ({', '.join(those)})" for of, those in methods.items()])
+        commits = "commit " + ", ".join(dict.fromkeys(run["commit"] for run in runs if run["method"] == method))
+        methods.setdefault(commits, []).append(method)
+    if len(methods) == 1:
+        return next(iter(methods))
+    return "; ".join(f"{commits} ({', '.join(names)})" for commits, names in methods.items())
 
 
 def _common(runs: list[Run]) -> list[Run]:
-    """Those with the seeds that all methods of a task have, so that a stopped benchmark compares like with like."""
+    """The runs whose seeds all methods of a task have, so that methods compare even in an unfinished benchmark."""
     seeds = [{run["seed"] for run in runs if run["method"] == method} for method in {run["method"] for run in runs}]
     common = set.intersection(*seeds) if seeds else set()
     return sorted((run for run in runs if run["seed"] in common), key=lambda run: run["seed"])
@@ -113,12 +123,12 @@ def _table(methods: list[str], runs: list[Run]) -> str:
 
 
 def _kept(own: list[Run], runs: list[Run]) -> tuple[float, float]:
-    """The gain over plain training's, seed by seed, and half its interval: a ratio's, to first order."""
+    """The gain divided by plain training's, paired by seed, and half its interval, as of a ratio to first order."""
     gains, plain = (_changes(each, "passk") for each in (own, [run for run in runs if run["method"] == BASELINE]))
-    if not plain or mean(plain) <= _margin(plain):  # as a share of what may be nothing it means nothing
+    if not plain or mean(plain) <= _margin(plain):  # a share of a gain that may be 0 has no meaning
         return float("nan"), float("nan")
     kept = mean(gains) / mean(plain)
-    return kept, _margin([gain - kept * of for gain, of in zip(gains, plain, strict=True)]) / mean(plain)
+    return kept, _margin([gain - kept * base for gain, base in zip(gains, plain, strict=True)]) / mean(plain)
 
 
 def _share(own: list[Run], runs: list[Run]) -> str:
@@ -148,7 +158,7 @@ def _draw(runs: list[Run], methods: list[str], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tasks = [task for task in TOLD if any(run["task"] == task for run in runs)]
+    tasks = [task for task in DESCRIPTIONS if any(run["task"] == task for run in runs)]
     figure = Figure(figsize=(4 * len(tasks), 11.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(tasks), squeeze=False)

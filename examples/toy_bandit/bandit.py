@@ -6,7 +6,7 @@ N(+Δ/2, 1); Δ is the separation, which the paper writes δ. The policy has two
 
     p_θ(x) = σ(±θᵀψ),   ∇p_θ(x) = ±z ψ,   z = σ(θᵀψ)(1 − σ(θᵀψ)),   + for hard, − for easy               (paper, eq. 7)
 
-The two-prompt example, a sample and the Gaussian population by quadrature are one thing here: prompts with masses.
+The two-prompt example, a sample, and the Gaussian population by quadrature have the same form: prompts with masses.
 Shape suffixes: N prompts, `theta` is `[..., 2]` with any leading dimensions, which results keep.
 """
 
@@ -21,12 +21,13 @@ from passk_trl.estimators import prompt_weight
 
 Array = NDArray[np.float64]
 
-# The paper prints neither. The first follows from its printed numbers (README.md), the second from its figure 2, which
-# shows 120 easy and 80 hard prompts.
+# The paper does not print these two. The first follows from its printed numbers (README.md), the second from its
+# figure 2, which shows 120 easy and 80 hard prompts.
 THETA_REF = np.array([-2.0, -2.0])
 P_HARD = 0.4
 SEPARATION = 0.2  # printed, for the two-prompt example
-K, STEP, NUM_STEPS = 5, 1.0, 200  # of training on the population: k is that of the paper's figure 5, the rest ours
+# Training on the population: k is from the paper's figure 5, the rest is our choice.
+K, STEP, NUM_STEPS = 5, 1.0, 200
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Prompts:
         return np.where(self.hard_N, 1.0, -1.0)
 
     def only(self, hard: bool) -> "Prompts":
-        """The hard prompts, or the easy ones, as a distribution of their own."""
+        """The distribution of the hard prompts alone, or of the easy ones."""
         kept = self.hard_N == hard
         return Prompts(self.signal_N[kept], self.hard_N[kept], self.mass_N[kept] / self.mass_N[kept].sum())
 
@@ -70,7 +71,7 @@ def population(p_hard: float = P_HARD, separation: float = SEPARATION, spacing: 
     The Gaussian population on the nodes of the trapezoidal rule, s − mean = −9, …, 9 standard deviations.
 
     An expectation over it is an integral over s of a Gaussian times powers of σ(±θᵀψ), analytic within π/|θ_1| of the
-    real line; there the rule's error falls like exp(−2π² / (|θ_1| spacing)). README.md has the error measured.
+    real line. So the rule's error falls like exp(−2π² / (|θ_1| spacing)). README.md has the measured error.
     """
     offset = np.linspace(-9, 9, round(18 / spacing) + 1)
     density = np.exp(-(offset**2) / 2)
@@ -83,7 +84,7 @@ def population(p_hard: float = P_HARD, separation: float = SEPARATION, spacing: 
 
 
 def sample(num_easy: int, num_hard: int, separation: float, rng: np.random.Generator) -> Prompts:
-    """`num_easy` easy prompts, then `num_hard` hard ones, equally likely, signals drawn from their Gaussians."""
+    """`num_easy` easy prompts, then `num_hard` hard ones, equally likely, with signals from their Gaussians."""
     hard_N = np.repeat([False, True], [num_easy, num_hard])
     signal_N = rng.normal(np.where(hard_N, separation / 2, -separation / 2))
     return Prompts(signal_N, hard_N, np.full(len(hard_N), 1 / len(hard_N)))
@@ -156,8 +157,9 @@ def pass_at_k_optimum(p_hard: float, separation: float, k: float) -> Array:
     The θ that maximises J_k over the Gaussian population, k ≥ 2: (logit(p_hard), Δ) / (k − 1).
 
     Given s, hard has log-odds λ = logit(p_hard) + Δ s. The best q = π(1|x) for that s balances the two classes,
-    P(hard|s) k (1 − q)^(k−1) = P(easy|s) k q^(k−1), so logit(q) = λ / (k − 1): linear in ψ, hence a policy of ours.
-    Pass@k wants the Bayes log-odds divided by k − 1: probability matching at k = 2, a coin toss as k grows.
+    P(hard|s) k (1 − q)^(k−1) = P(easy|s) k q^(k−1), so logit(q) = λ / (k − 1). That is linear in ψ, so a policy of
+    this family attains it. The optimum is the Bayes log-odds divided by k − 1: probability matching at k = 2, and
+    closer to a coin toss the larger k is.
     """
     return np.array([np.log(p_hard / (1 - p_hard)), separation]) / (k - 1)
 
@@ -169,8 +171,8 @@ def score_bound(prompts: Prompts, theta: Array | None = None) -> float:
     """
     The smallest G² of assumption 4.3, E_y‖∇log π(y|x)‖² ≤ G² for all x; also the smallest F, ‖∇² log π‖ ≤ F.
 
-    Both are z ‖ψ‖², at `theta`, or ‖ψ‖²/4 over all θ. On the Gaussian population ‖ψ‖² has no upper bound, so the
-    assumption, over all θ, holds for finitely many prompts only.
+    Both are the maximum over prompts of z ‖ψ‖² at `theta`, or of ‖ψ‖²/4 over all θ. On the Gaussian population ‖ψ‖²
+    has no upper bound, so the assumption, over all θ, holds for finitely many prompts only.
     """
     norm_N = (prompts.features_N2**2).sum(-1)
     if theta is None:

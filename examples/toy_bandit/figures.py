@@ -1,8 +1,8 @@
-"""Figures 1 to 5 of arXiv 2602.21189 redrawn from the exact bandit, and one of what they depend on.
+"""Redraws figures 1 to 5 of arXiv 2602.21189 from the exact bandit, and draws one of what they depend on.
 
-python examples/toy_bandit/figures.py        # writes docs/toy_bandit/*.png
+    python examples/toy_bandit/figures.py        # writes docs/toy_bandit/*.png
 
-What the paper does not state was chosen here: README.md names each choice and what it changes.
+The paper does not state all constants. README.md names each choice made here, and what it changes.
 """
 
 import sys
@@ -14,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
-sys.path.append(str(Path(__file__).parents[1]))  # a script sees its own folder, not the one above
+# Python puts only a script's own folder on the path.
+sys.path.append(str(Path(__file__).parents[1]))
 
+from passk_trl.reports.style import BLUE, ORANGE
 from toy_bandit import bandit
 from toy_bandit.bandit import NUM_STEPS, P_HARD, SEPARATION, THETA_REF, Array, K, Prompts
 from toy_bandit.table import cosines, pass1_change
@@ -23,12 +25,12 @@ from toy_bandit.table import cosines, pass1_change
 
 FOLDER = Path(__file__).parents[2] / "docs" / "toy_bandit"
 
-# Okabe & Ito's palette, with line styles beside it; the same colour means the same thing in every figure.
-EASY, HARD, ALL, GREY = "#0072B2", "#D55E00", "#000000", "#999999"
+# A colour means the same in every figure. Lines differ in style too.
+EASY, HARD, ALL, GREY = BLUE, ORANGE, "#000000", "#999999"
 
 
 def gradients() -> Figure:
-    """Figure 1: the trade-off along training, three prompts' gradients, and the same after pass@10's reweighting."""
+    """Figure 1: the trade-off in training; the gradients of three prompts, without and with the weights of pass@10."""
     figure, axes = _panels(3, height=3.1)
     prompts = Prompts(np.array([-0.8, 0.0, 0.4]), np.array([False, False, True]), np.full(3, 1 / 3))
     gradient_32 = bandit.success_gradient(THETA_REF, prompts)
@@ -106,7 +108,7 @@ def agreement() -> Figure:
 
 
 def iterations() -> Figure:
-    """Figure 5: pass@5 and pass@1 while pass@5 is ascended; all prompts, easy and hard ones."""
+    """Figure 5: pass@5 and pass@1 during gradient ascent on pass@5, over all prompts, the easy and the hard ones."""
     figure, axes = _panels(2, height=3.3, sharey=True)
     prompts = bandit.population()
     path = bandit.ascend(THETA_REF, prompts)
@@ -127,7 +129,7 @@ def iterations() -> Figure:
 
 
 def dependence() -> Figure:
-    """What the unstated constants do: the sign of the conflict over k, and what becomes of pass@1, over p_hard."""
+    """What the unstated constants change: the sign of the conflict over k, and the change of pass@1 over p_hard."""
     figure, axes = _panels(2, height=3.6)
     colours, lines = (EASY, HARD, "#009E73", "#CC79A7"), ("-", "--", "-.", ":")
     ks = np.geomspace(1, 64, 200)

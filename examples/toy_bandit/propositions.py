@@ -1,11 +1,11 @@
-"""Each proposition and corollary of arXiv 2602.21189 on random bandits: how far off it is, at worst.
+"""Checks each proposition and corollary of arXiv 2602.21189 on random bandits, and prints the largest errors.
 
-python examples/toy_bandit/propositions.py
+    python examples/toy_bandit/propositions.py
 
-An instance is a few prompts with random signals, classes and masses, a random θ and a random k. An identity is
-compared relative to the sum of the magnitudes of its terms. Of an inequality, written left ≤ right, the largest
-left − right is kept: negative, or of rounding size, where it held every time. G² is the smallest that assumption 4.3
-allows, which makes the bounds as tight as they get.
+An instance is a few prompts with random signals, classes and masses, a random θ and a random k. The error of an
+identity is relative to the sum of the magnitudes of its terms. For an inequality, written left ≤ right, the largest
+left − right is kept: it is negative, or of rounding size, if the inequality always held. G² is the smallest that
+assumption 4.3 allows, so the bounds are as tight as they can be.
 """
 
 import sys
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 
-sys.path.append(str(Path(__file__).parents[1]))  # a script sees its own folder, not the one above
+# Python puts only a script's own folder on the path.
+sys.path.append(str(Path(__file__).parents[1]))
 
 from passk_trl.interference import k_star_bound
 from toy_bandit import bandit
@@ -27,11 +28,11 @@ from toy_bandit.bandit import Array, Prompts
 @dataclass(frozen=True)
 class Check:
     """
-    What came of one statement.
+    The result of checking one statement.
 
     Args:
         statement (`str`): what was checked.
-        cases (`int`): how often it was compared: over the random instances, and all m or k of one.
+        cases (`int`): how many cases were compared: all random instances, and all m or k of each.
         error (`float`): largest relative error of an identity, or largest left − right of an inequality.
         wrong (`int`): cases in which a yes-or-no part of the statement failed.
     """
@@ -43,7 +44,7 @@ class Check:
 
 
 def draw(rng: np.random.Generator) -> tuple[Array, Prompts, int]:
-    """θ, 2 to 30 prompts, 2 ≤ k ≤ 32; θ biased towards the easy class in half of the draws, as θ_ref is."""
+    """θ, 2 to 30 prompts, and k from 2 to 32. In half of the draws θ is biased towards the easy class, as θ_ref is."""
     num_prompts = int(rng.integers(2, 31))
     prompts = Prompts(
         signal_N=rng.normal(0, 10 ** rng.uniform(-2, 0.5), num_prompts),
@@ -64,7 +65,7 @@ def proposition_4_1(rng: np.random.Generator, draws: int) -> Check:
         shifted = prompts.mass_N * w / mean(w)
         forms = np.array([mean(w * a), mean(w) * norm2 + covariance, mean(w) * (shifted @ a)])
         errors.append(np.abs(forms - inner).max() / mean(w * np.abs(a)))
-        if errors[-1] < 1e-12 < abs(inner) / mean(w * np.abs(a)):  # where rounding cannot turn the sign
+        if errors[-1] < 1e-12 < abs(inner) / mean(w * np.abs(a)):  # where rounding cannot change the sign
             wrong += (inner < 0) != (covariance < -mean(w) * norm2) or (inner < 0) != (shifted @ a < 0)
     return Check("Prop. 4.1, eq. 9-11", draws, max(errors), wrong)
 
@@ -105,13 +106,13 @@ def proposition_b_1(rng: np.random.Generator, draws: int) -> Check:
         prompts = _without_interference(len(prompts.mass_N), rng)
         assert (bandit.kernel(theta, prompts) >= 0).all()
         gradients = np.stack([bandit.pass_at_k_gradient(theta, prompts, k) for k in (1, 2, 4, 8, 16, 32)])
-        gradients /= np.abs(gradients).max(-1, keepdims=True)  # or the squares of the smallest would underflow
+        gradients /= np.abs(gradients).max(-1, keepdims=True)  # else the squares of the smallest would underflow
         slack.append(-bandit.cosine(gradients[:, None], gradients).min())
     return Check("Prop. B.1, κ ≥ 0", draws, max(slack), sum(left > 0 for left in slack))
 
 
 def corollary_4_4(rng: np.random.Generator, draws: int) -> Check:
-    """⟨∇J_k, ∇J_1⟩ ≤ −δ(θ), δ(θ) = m W_− − G² W_+, at every m there is; a conflict where δ(θ) > 0."""
+    """⟨∇J_k, ∇J_1⟩ ≤ −δ(θ), δ(θ) = m W_− − G² W_+, for every possible m; a conflict where δ(θ) > 0."""
     slack, wrong = [], 0
     for inner, strength in _strengths(rng, draws):
         slack.append(inner + strength)
@@ -120,7 +121,7 @@ def corollary_4_4(rng: np.random.Generator, draws: int) -> Check:
 
 
 def corollary_4_4_as_printed(rng: np.random.Generator, draws: int) -> Check:
-    """The paper prints that δ(θ) < 0 makes a conflict; `wrong` counts the cases where it does not."""
+    """The paper prints that δ(θ) < 0 implies a conflict; `wrong` counts the cases without one."""
     negative = [(inner, strength) for inner, strength in _strengths(rng, draws) if strength < 0]
     return Check(
         "Cor. 4.4 as printed, δ(θ) < 0",
@@ -135,7 +136,7 @@ def proposition_4_5(rng: np.random.Generator, draws: int) -> Check:
     Where p ≤ ε < δ ≤ p separates X_− from the rest: the bound of ⟨∇J_k, ∇J_1⟩ just above k* and at k = 2, 3, 5, 9, …,
     257, a conflict at those above k*, and `passk_trl.interference.k_star_bound` (the tight form) ≤ k*.
 
-    Both sides are divided by k (1 − min p)^(k−1), for k* may be so large that the weights underflow.
+    Both sides are divided by k (1 − min p)^(k−1), because k* may be so large that the weights underflow.
     """
     slack, wrong = [], 0
     for _ in range(draws):
@@ -165,7 +166,7 @@ def k_star_paper(m: float, q: float, epsilon: float, delta: float, g2: float) ->
 def proposition_4_6(rng: np.random.Generator, draws: int) -> Check:
     """
     Where δ(θ) > 0, one step η ≤ min(δ(θ)/C_2, 1/L_k) on pass@k: J_1(θ+) ≤ J_1 − η δ(θ) + C_2 η² (17) and
-    J_k(θ+) ≥ J_k + (η/2) ‖∇J_k‖² (18). G² and F hold along the whole step, so are those over all θ.
+    J_k(θ+) ≥ J_k + (η/2) ‖∇J_k‖² (18). G² and F must hold along the whole step, so they are those over all θ.
     """
     slack, wrong = [], 0
     for _ in range(draws):
@@ -215,7 +216,7 @@ def _agreement_and_success(theta: Array, prompts: Prompts) -> tuple[Array, Array
 
 
 def _moments(theta: Array, prompts: Prompts, k: int) -> tuple[float, Array, Array, Callable[[Array], float], float]:
-    """⟨∇J_k, ∇J_1⟩ from the two gradients; w_N, a_N, the mean over prompts, ‖∇J_1‖²."""
+    """⟨∇J_k, ∇J_1⟩ from the two gradients; w_N; a_N; a function for the mean over prompts; ‖∇J_1‖²."""
     norm2 = float(bandit.inner_product(theta, prompts, 1))
     w, a = bandit.weight(theta, prompts, k), bandit.agreement(theta, prompts)
     return float(bandit.inner_product(theta, prompts, k)), w, a, lambda x: float(prompts.mass_N @ x), norm2
@@ -224,7 +225,7 @@ def _moments(theta: Array, prompts: Prompts, k: int) -> tuple[float, Array, Arra
 def _without_interference(num_prompts: int, rng: np.random.Generator) -> Prompts:
     """Prompts of both classes whose gradients all lie within a right angle, so that κ ≥ 0."""
     angle_N = rng.uniform(0, 2 * np.pi) + rng.uniform(0, np.pi / 2, num_prompts)
-    # The gradient is along ±[1, s]: + (hard) if it points to the right, with slope s either way.
+    # The gradient is along ±[1, s], with slope s. It points right for a hard prompt and left for an easy one.
     return Prompts(np.tan(angle_N), np.cos(angle_N) > 0, rng.dirichlet(np.ones(num_prompts)))
 
 
@@ -241,7 +242,7 @@ CHECKS = (
 
 
 def two_prompt_bounds() -> dict[str, float]:
-    """What the bounds say on the paper's own example, k = 10, which the paper does not work out."""
+    """The bounds for the paper's own example, k = 10. The paper does not compute them."""
     theta, prompts = bandit.THETA_REF, bandit.two_prompts()
     (_, a_h), (p_e, p_h) = _agreement_and_success(theta, prompts)
     strength, longest, _ = longest_step(theta, prompts, 10)

@@ -1,7 +1,7 @@
-"""The numbers of README.md: the two-prompt example of arXiv 2602.21189, section 3.3, beside what the paper prints, and
-what the population's unstated constants do.
+"""Prints the tables of README.md: the two-prompt example of arXiv 2602.21189, section 3.3, beside the paper's numbers,
+and what the population's unstated constants change.
 
-python examples/toy_bandit/table.py
+    python examples/toy_bandit/table.py
 """
 
 import sys
@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 
-sys.path.append(str(Path(__file__).parents[1]))  # a script sees its own folder, not the one above
+# Python puts only a script's own folder on the path.
+sys.path.append(str(Path(__file__).parents[1]))
 
 from toy_bandit import bandit
 
 
 TWO_PROMPT_K, TWO_PROMPT_STEP = 10, 5.0  # printed
 
-# As printed, so that the number of digits is kept.
+# As text, so that the number of digits is kept.
 PRINTED = {
     "cos(ψ_e, ψ_h)": "0.98",
     "p(x_e)": "0.86",
@@ -36,7 +37,7 @@ PRINTED = {
 
 
 def two_prompt_example(theta: bandit.Array = bandit.THETA_REF) -> dict[str, float]:
-    """The quantities of `PRINTED` at `theta`, θ+ one step of gradient ascent on pass@10 away."""
+    """The quantities of `PRINTED` at `theta`. θ+ is one step of gradient ascent on pass@10 away."""
     prompts = bandit.two_prompts()
     (p_e, p_h), (w_e, w_h) = bandit.success(theta, prompts), bandit.weight(theta, prompts, TWO_PROMPT_K)
     _, after = bandit.ascend(theta, prompts, TWO_PROMPT_K, TWO_PROMPT_STEP, num_steps=1)
@@ -67,7 +68,7 @@ def theta_from_weights(w_e: float, w_h: float) -> bandit.Array:
 
 
 def theta_range() -> tuple[bandit.Array, bandit.Array]:
-    """Least and largest θ, by component, whose weights round to the two that are printed."""
+    """Least and largest value of each component of θ for which the weights round to the two that are printed."""
     w_e, w_h = float(PRINTED["w_10(x_e)"]), float(PRINTED["w_10(x_h)"])
     corners = [theta_from_weights(w_e + e * 5e-10, w_h + h * 5e-3) for e in (-1, 1) for h in (-1, 1)]
     return np.min(corners, axis=0), np.max(corners, axis=0)
@@ -83,14 +84,14 @@ def cosines(p_hard: float, ks: Iterable[float], separation: float = bandit.SEPAR
 def pass1_change(
     p_hard: float, separation: float, theta: bandit.Array = bandit.THETA_REF, k: float = bandit.K
 ) -> float:
-    """What pass@1 gains over the population from `theta` to the maximum of pass@k."""
+    """The change of pass@1 over the population from `theta` to the maximum of pass@k."""
     prompts = bandit.population(p_hard, separation)
     optimum = bandit.pass_at_k_optimum(p_hard, separation, k)
     return float(bandit.pass_at_k(optimum, prompts, 1) - bandit.pass_at_k(theta, prompts, 1))
 
 
 def falling_range(separation: float, theta: bandit.Array = bandit.THETA_REF) -> str:
-    """The p_hard, on a grid of 0.005, between which pass@1 falls."""
+    """The smallest and the largest p_hard, on a grid of 0.005, for which pass@1 falls."""
     grid = np.arange(1, 200) / 200
     falls = grid[[pass1_change(p_hard, separation, theta) < 0 for p_hard in grid]]
     return f"{falls.min():.3f} to {falls.max():.3f}" if len(falls) else "none"
@@ -107,7 +108,7 @@ def two_prompt_markdown() -> str:
 
 
 def population_markdown() -> str:
-    """The sign of the conflict at θ_ref, and what becomes of pass@1, over p_hard and the separation Δ."""
+    """The sign of the conflict at θ_ref, and the change of pass@1, over p_hard and the separation Δ."""
     ks, separations = (2, 5, 10, 32), (0.2, 0.5, 1.0, 2.0)
     head = ["p_hard", *(f"cos, k = {k}" for k in ks), *(f"pass@1, Δ = {separation:g}" for separation in separations)]
     lines = [_row(head), _row(["---"] * len(head))]

@@ -1,4 +1,4 @@
-"""The exact success of the quickstart policy: whatever the padding, and what rollouts show."""
+"""The exact success of the quickstart policy: it does not depend on padding, and rollouts agree with it."""
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -12,17 +12,17 @@ ROWS = list(ambiguous_arithmetic(64, split="probe"))
 
 
 @torch.no_grad()
-def test_it_is_what_rollouts_show(policy_path):
+def test_rollouts_agree_with_it(policy_path):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(policy_path), AutoTokenizer.from_pretrained(policy_path)
     exact = success(model, tokenizer, ROWS).double()
     one_by_one = torch.cat([success(model, tokenizer, [row]) for row in ROWS]).double()
     assert torch.allclose(exact, one_by_one, rtol=1e-4)
     torch.manual_seed(0)
     rollouts = sampled(model, tokenizer, ROWS, [prompt_ids(tokenizer, row) for row in ROWS], num_rollouts=64)
-    off = rollouts.success_NG.mean(dim=1) - exact
+    difference = rollouts.success_NG.mean(dim=1) - exact
     error = (exact * (1 - exact) / 64).sqrt()
-    assert (off.abs() < 4.5 * error + 1e-9).all()
-    assert abs(off.mean()) < 4 * error.square().mean().sqrt() / 8
+    assert (difference.abs() < 4.5 * error + 1e-9).all()
+    assert abs(difference.mean()) < 4 * error.square().mean().sqrt() / 8
 
 
 def test_its_gradient_is_that_of_the_success(policy_path):

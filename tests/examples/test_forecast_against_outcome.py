@@ -1,4 +1,4 @@
-"""The forecast's sign against what became of pass@1, which the quickstart knows exactly."""
+"""The forecast's sign agrees with the change of pass@1, which is known exactly for the quickstart's policy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The page on objectives: its script runs, and page and script speak of the same objectives."""
+"""The page on objectives: its script runs, and page and script have the same objectives."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_the_script_measures_and_draws_every_objective(tmp_path, capsys, policy_
     assert (tmp_path / "objectives.png").stat().st_size > 10_000
 
 
-def test_the_page_has_a_row_for_every_objective_and_the_biases_as_they_are():
+def test_the_page_has_a_row_for_every_objective_and_the_computed_biases():
     assert all(f"| `{name}` |" in PAGE for name in objectives.SHOWN)
     assert objectives.bias_table() in PAGE
     for name in objectives.SHOWN:

@@ -1,4 +1,4 @@
-"""The page's comparison: its script runs on both worlds, and prints what the page shows, to the digit."""
+"""The page's comparison: its script runs on both populations, and prints what the page shows, to the digit."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_the_policys_probes_are_unbiased_for_its_exact_inner_products(policy_pat
     assert world.inner_product(1, 1) > 0
 
 
-def test_a_row_tells_the_bias_of_the_plugin():
+def test_a_row_shows_the_bias_of_the_plugin():
     torch.manual_seed(0)
     cells = page.compare(page.bandit_world(0.4), 8, num_prompts=16, num_rollouts=16, draws=40).split(" | ")
     truth, plugin, unbiased = (float(cells[i].split(" ± ")[0]) for i in (4, 5, 8))
@@ -31,7 +31,7 @@ def test_a_row_tells_the_bias_of_the_plugin():
 
 @pytest.mark.slow
 def test_the_page_shows_what_the_script_prints():
-    """Of the bandit, whose numbers do not depend on the machine."""
+    """The bandit's rows: they do not depend on the machine."""
     rows = 0
     for p_hard in (0.4, 0.2):
         world = page.bandit_world(p_hard)

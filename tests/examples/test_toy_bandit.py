@@ -1,7 +1,7 @@
 """The paper's bandit: its printed numbers, its propositions on random instances, the quadrature, the page.
 
-What the propositions' checks call an error is explained in `examples/toy_bandit/propositions.py`; the seeds here are
-not those of the page.
+`examples/toy_bandit/propositions.py` says what the propositions' checks call an error. The seeds here are not those of
+the page.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from toy_bandit import bandit, figures, propositions, table
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "examples" / "toy_bandit" / "README.md").read_text()
-EPS = 1e-15  # left − right of an inequality between numbers of at most 1: rounding
+EPS = 1e-15  # rounding in left − right of an inequality between numbers of at most 1
 
 
 def random_instance(seed):
@@ -49,12 +49,12 @@ def test_every_number_of_section_3_3_comes_out_as_printed(name, printed):
     assert table.as_printed(table.two_prompt_example()[name], printed) == printed
 
 
-def test_no_printed_number_is_left_out():
+def test_every_printed_number_is_compared():
     assert table.two_prompt_example().keys() == table.PRINTED.keys()
     assert len(table.PRINTED) == 12
 
 
-def test_the_printed_weights_tell_theta():
+def test_the_printed_weights_determine_theta():
     least, largest = table.theta_range()
     assert (least < bandit.THETA_REF).all()
     assert (largest > bandit.THETA_REF).all()
@@ -82,7 +82,7 @@ def test_gradient_of_pass_at_k_is_that_of_autograd(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_kernel_and_score_bound_are_expectations_over_the_two_actions(seed):
-    """Eq. 4, 6 and assumption 4.3 by enumeration; only the correct action of a prompt counts in the kernel."""
+    """Eq. 4, 6 and assumption 4.3 by enumeration. Only a prompt's correct action counts in the kernel."""
     theta, prompts, _ = random_instance(seed)
     logit_N = prompts.features_N2 @ theta
     probability_2N = 1 / (1 + np.exp([logit_N, -logit_N]))
@@ -154,7 +154,7 @@ def test_quadrature_agrees_with_monte_carlo(k):
     per_prompt_N2 = bandit.weight(bandit.THETA_REF, drawn, k)[:, None] * bandit.success_gradient(
         bandit.THETA_REF, drawn
     )
-    # Stratified by class, so the plain standard error is, if anything, too large.
+    # The sample is stratified by class, so the plain standard error is rather too large.
     error_2 = per_prompt_N2.std(0) / np.sqrt(len(per_prompt_N2))
     exact_2 = bandit.pass_at_k_gradient(bandit.THETA_REF, bandit.population(), k)
     assert (np.abs(per_prompt_N2.mean(0) - exact_2) < 4 * error_2).all()
@@ -218,7 +218,7 @@ def test_inequalities(check):
 
 
 def test_sign_slip_of_corollary_4_4():
-    """As printed, δ(θ) < 0 would make a conflict; prompts in agreement show that it does not."""
+    """The paper prints that δ(θ) < 0 implies a conflict. Prompts in agreement show that it does not."""
     assert propositions.corollary_4_4_as_printed(np.random.default_rng(1), 150).wrong > 0
     prompts = bandit.Prompts(np.array([-0.1, -0.1, 0.1]), np.array([False, False, True]), np.array([0.5, 0.4, 0.1]))
     strengths = propositions.conflict_strengths(bandit.THETA_REF, prompts, 2, bandit.score_bound(prompts))
@@ -228,7 +228,7 @@ def test_sign_slip_of_corollary_4_4():
 def test_bounds_on_the_two_prompt_example():
     bounds = propositions.two_prompt_bounds()
     theta, prompts = bandit.THETA_REF, bandit.two_prompts()
-    # With two prompts nothing is lost in the tight form: the curve crosses zero at k* itself.
+    # With two prompts the tight form is exact: the curve crosses zero at k* itself.
     onset = bounds["k* with max a"]
     assert bandit.inner_product(theta, prompts, onset - 1e-6) > 0 > bandit.inner_product(theta, prompts, onset + 1e-6)
     assert onset < bounds["k* with G²"] < 10
@@ -250,13 +250,13 @@ def test_the_page_shows_the_tables_as_computed(markdown):
 
 
 @pytest.mark.parametrize(("p_hard", "first", "last"), [(0.4, 4, 93), (0.5, 3, 17)])
-def test_the_page_tells_which_k_are_in_conflict(p_hard, first, last):
+def test_the_page_says_which_k_are_in_conflict(p_hard, first, last):
     in_conflict = 1 + np.flatnonzero(table.cosines(p_hard, range(1, 129)) < 0)
     assert in_conflict.tolist() == list(range(first, last + 1))
     assert f"only k = {first} to {last} are" in PAGE or f"only k = {first} to {last}." in PAGE
 
 
-def test_the_page_tells_what_training_does():
+def test_the_page_says_what_training_does():
     pass1 = {
         p_hard: bandit.pass_at_k(
             bandit.ascend(bandit.THETA_REF, bandit.population(p_hard)), bandit.population(p_hard), 1

@@ -15,5 +15,5 @@ def test_one_step_behind_is_out_of_step():
     assert not is_in_step(calls(rounding=1e-2, from_policy=0.04, from_start=0.4))
 
 
-def test_a_policy_that_hardly_moved_shows_nothing():
+def test_a_policy_that_hardly_moved_proves_nothing():
     assert not is_in_step(calls(rounding=1e-2, from_policy=1e-2, from_start=0.05))
