@@ -9,7 +9,21 @@ import pytest
 FRAMEWORKS = {"accelerate", "datasets", "deepspeed", "peft", "transformers", "trl"}
 
 
-@pytest.mark.parametrize("module", ["estimators", "objectives", "interference"])
+MODULES = [
+    "estimators",
+    "objectives",
+    "interference",
+    "control",
+    "control.mixed_advantages",
+    "control.two_gradients",
+    "control.smallest_share",
+    "control.largest_free_k",
+    "control.experiments.prompt_weights",
+    "control.experiments.shifts_by_difficulty",
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_mathematics_loads_no_framework(module):
     """In a fresh interpreter: this one has loaded them already."""
     program = f"import sys, passk_trl.{module}; sys.exit(str(sorted({FRAMEWORKS} & sys.modules.keys()) or ''))"
