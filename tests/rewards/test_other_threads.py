@@ -1,7 +1,10 @@
 """Mathematical equality from threads other than the main one: the same results, and the same time limits."""
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +53,18 @@ def test_a_killed_process_is_replaced(empty_caches):
     other_threads._process.wait()
     assert in_thread(accuracy_reward, [r"\boxed{13}"], ["12"]) == [0.0]
     assert other_threads._process.poll() is None
+
+
+def test_the_process_finds_the_package_where_a_script_has_put_it_on_the_path(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, threading\n"
+        f"sys.path.insert(0, {str(Path(other_threads.__file__).parents[2])!r})\n"
+        "from passk_trl.rewards import accuracy_reward\n"
+        "judge = lambda: print(accuracy_reward(['12'], ['12']))\n"
+        "thread = threading.Thread(target=judge)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[1.0]\n"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 
 # Not multiprocessing: it would run the user's training script again. -P: the working directory is not an import root.
@@ -20,7 +21,9 @@ def equality_in_process(answer: str, gold: str) -> float | None:
     global _process
     with _lock:
         if _process is None or _process.poll() is not None:
-            _process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            _process = subprocess.Popen(
+                _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+            )
         assert _process.stdin is not None
         assert _process.stdout is not None
         try:
@@ -33,6 +36,15 @@ def equality_in_process(answer: str, gold: str) -> float | None:
         warnings.warn(f"The process that verifies answers died on {answer[-200:]!r}: counted as wrong.")
         return 0.0
     return json.loads(reply)
+
+
+def _environment() -> dict[str, str]:
+    """The child's environment: it must find this package, even where a script has put it on `sys.path`."""
+    root = Path(__file__).parents[2]
+    if root.name in ("site-packages", "dist-packages"):  # found anyway, and must not come before the standard library
+        return dict(os.environ)
+    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(root)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _forget_process() -> None:
