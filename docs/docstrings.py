@@ -25,12 +25,12 @@ class HuggingFaceDocstrings(griffe.Extension):
     """Rewrites every docstring of a package once it is loaded."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        documented = [each for each in _within(pkg) if each.docstring]
-        paths = [each.path for each in documented]
-        for each in documented:
+        everything = {each.path: each for each in _within(pkg)}
+        for each in everything.values():
             if each.is_class:
                 _correct_signature(each)
-            each.docstring.value = _linked(_laid_out(cleandoc(each.docstring.value)), each, paths)
+            if each.docstring:
+                each.docstring.value = _linked(_laid_out(cleandoc(each.docstring.value)), each, everything)
 
 
 def _within(found: griffe.Object) -> Iterator[griffe.Object]:
@@ -72,14 +72,15 @@ def _entries(title: str, body: str) -> str:
     return body
 
 
-def _linked(text: str, found: griffe.Object, paths: list[str]) -> str:
+def _linked(text: str, found: griffe.Object, everything: dict[str, griffe.Object]) -> str:
     def link(reference: re.Match) -> str:
         short, name = reference.groups()
-        path = next((path for path in _meant(name, found, paths) if path in paths), None)
+        called_so = [path for path in _meant(name, found, [*everything]) if path in everything]
+        path = next((path for path in called_so if everything[path].docstring), None)
         shown = name.split(".")[-1] if short else name
         if path:
             return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'
-        if "." not in name or name.startswith("passk_trl."):
+        if not called_so and ("." not in name or name.startswith("passk_trl.")):
             logger.warning(f"the docstring of {found.path} names [`{name}`], which is not there")
         return f"`{name}`"
 

@@ -96,6 +96,9 @@ def test_the_architecture_page_has_every_room_and_the_arrows_that_are_checked():
     rooms = {name.removesuffix(".py").strip("/") for first, _ in rows for name in re.findall(r"`([\w./]+)`", first)}
     assert rooms == {module.name for module in pkgutil.iter_modules(passk_trl.__path__)}
     assert all((ROOT / path).exists() for _, tests in rows for path in re.findall(r"`(tests/[^`]+)`", tests))
+    sources = SOURCES + "".join(path.read_text() for path in (ROOT / "tests" / "support").glob("*.py"))
+    named = re.findall(r"`(_?[a-zA-Z_]+)`", page[page.index("## Where to add") :])
+    assert [name for name in named if name not in sources] == []
     (contract, *_) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [re.sub(r" \| \(\w+\)", "", layer) for layer in contract["layers"]]  # one in brackets is yet to come
     assert "\n".join(f"    {layer}" for layer in layers) in page
