@@ -1,4 +1,4 @@
-"""About how many bytes a process will need, by what they hold: an estimate before anything is loaded."""
+"""Estimates how many bytes a process needs, and for what, before anything is loaded."""
 
 import os
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from .gradients.passes import TOKENS_AT_A_TIME
 from .gradients.store import fit_exactly
 
 
-# Bytes that a transformer layer keeps of a token for its backward pass, for each hidden unit, in 16 bit and without
-# attention weights (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1), and those of its input alone.
+# Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
+# attention weights (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1); and the bytes of its input alone.
 _BYTES_OF_A_LAYER, _BYTES_OF_ITS_INPUT = 34, 2
 
 # Bytes of a sketch for each prompt and parameter tensor: 8 sketches of 4 x 4 numbers in float32.
@@ -23,12 +23,13 @@ _SKETCH_BYTES = 8 * 16 * 4
 @dataclass(frozen=True)
 class Engine:
     """
-    How processes share a model, as the launcher's environment tells.
+    How processes share a model.
 
     Args:
-        name (`str`): what to call it.
-        processes (`int`): how many there are.
-        stage (`int`): what is divided over them, as ZeRO counts: 1 optimizer states, 2 gradients too, 3 weights too.
+        name (`str`): its name for a reader.
+        processes (`int`): number of processes.
+        stage (`int`): what they share, in the stages of ZeRO: 1 the optimizer states, 2 also the gradients, 3 also the
+            weights, 0 nothing.
     """
 
     name: str
@@ -36,12 +37,12 @@ class Engine:
     stage: int
 
     def share(self, stage: int) -> int:
-        """Over how many processes that is divided which this stage divides."""
+        """The number of processes over which the tensors that are shared from this stage on are divided."""
         return self.processes if self.stage >= stage else 1
 
 
 def engine_of(training_args: PassKGRPOConfig, processes: int = 0) -> Engine:
-    """The engine of this launch, with other processes than it has if any are given."""
+    """The engine of this launch, read from the environment; with another number of processes if one is given."""
     processes = processes or training_args.world_size
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         return Engine("FSDP", processes, 3)
@@ -51,7 +52,7 @@ def engine_of(training_args: PassKGRPOConfig, processes: int = 0) -> Engine:
     return Engine("DDP" if processes > 1 else "one process", processes, 0)
 
 
-def memory(
+def estimate_memory(
     training_args: PassKGRPOConfig,
     model_args: ModelConfig,
     model: Any,
@@ -61,21 +62,24 @@ def memory(
     trains: bool,
 ) -> dict[str, float]:
     """
-    Bytes of a process at its fullest, by what they hold.
+    Estimates the bytes that a process needs at most, by their use.
 
     Args:
         training_args ([`PassKGRPOConfig`]), model_args ([`~trl.ModelConfig`]):
-            Of the recipe.
+            From the recipe.
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             The policy, on the meta device.
         engine ([`Engine`]):
-            What divides it.
+            How processes share the policy.
         longest_prompt (`int`):
-            Tokens of a prompt.
+            Tokens of the longest prompt.
         probe ([`ConflictMonitor`] or `ProbeArguments`, *optional*):
-            What has `num_prompts` and `gram`, if anything is probed.
+            Holds `num_prompts` and `gram`, if anything is probed.
         trains (`bool`):
-            Whether the model is trained.
+            Whether the policy is trained.
+
+    Returns:
+        `dict[str, float]`: bytes by their use, such as `"weights"`.
     """
     mixed = training_args.bf16 or training_args.fp16
     dtype = getattr(model.config, "dtype", None) if model_args.dtype == "auto" else getattr(torch, model_args.dtype)
@@ -83,7 +87,7 @@ def memory(
     computed = 2 if mixed else stored
     needed = _weights_and_states(training_args, model_args, model, engine, stored, mixed, trains)
     length = longest_prompt + training_args.max_completion_length
-    # Not at the same time: a pass's activations, and the key-value cache of the rollouts.
+    # The activations of a pass and the key-value cache of the rollouts are not needed at the same time.
     needed["activations or key-value cache"] = max(
         _activations(training_args, model, length, trains) * computed,
         _cache(training_args, model, length, trains) * computed,
@@ -92,8 +96,8 @@ def memory(
         needed["vLLM"] = training_args.vllm_gpu_memory_utilization * torch.cuda.mem_get_info()[1]
     if probe is not None:
         prompts = -(-getattr(probe, "block_size", probe.num_prompts) // engine.processes)
-        trained = [each for each in model.parameters() if each.requires_grad]
-        numbers = sum(each.numel() for each in trained)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        numbers = sum(parameter.numel() for parameter in trained)
         is_exact = probe.gram == "exact" or (probe.gram == "auto" and fit_exactly(prompts, numbers))
         needed["probe's gradients"] = 4 * prompts * numbers if is_exact else prompts * len(trained) * _SKETCH_BYTES
     return needed
@@ -108,13 +112,13 @@ def _weights_and_states(
     mixed: bool,
     trains: bool,
 ) -> dict[str, float]:
-    total = sum(each.numel() for each in model.parameters())
-    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     frozen = 0.5 if model_args.load_in_4bit else 1 if model_args.load_in_8bit else stored
     states = 2 * stored  # Adam's two moments, in the dtype of the weights
-    if engine.name.startswith("ZeRO") and mixed:  # trains a 16-bit model beside a master copy and moments in 32 bit
+    if engine.name.startswith("ZeRO") and mixed:  # a 16-bit model, with a master copy and moments in 32 bit
         stored, frozen, states = 2, min(frozen, 2), 12
-    elif engine.name == "FSDP" and mixed:  # keeps what is trained in 32 bit
+    elif engine.name == "FSDP" and mixed:  # keeps trained weights in 32 bit
         stored, states = 4, 8
     needed = {"weights": ((total - trained) * frozen + trained * stored) / engine.share(3)}
     if trains:
@@ -126,17 +130,17 @@ def _weights_and_states(
 
 
 def _activations(training_args: PassKGRPOConfig, model: Any, length: int, trains: bool) -> float:
-    """Numbers that a forward pass keeps for its backward pass, in training or in a probe of what is not trained."""
+    """Numbers that a forward pass keeps for its backward pass, in training or in a probe of an untrained policy."""
     config = model.config.get_text_config()
     tokens = training_args.per_device_train_batch_size * length if trains else TOKENS_AT_A_TIME
-    of_a_token = _BYTES_OF_A_LAYER * config.num_hidden_layers
-    if trains and training_args.gradient_checkpointing:  # the inputs of all layers, and the one formed anew
-        of_a_token = _BYTES_OF_ITS_INPUT * config.num_hidden_layers + _BYTES_OF_A_LAYER
-    return tokens * config.hidden_size * of_a_token / 2
+    bytes_of_a_token = _BYTES_OF_A_LAYER * config.num_hidden_layers
+    if trains and training_args.gradient_checkpointing:  # the inputs of all layers, and one layer recomputed
+        bytes_of_a_token = _BYTES_OF_ITS_INPUT * config.num_hidden_layers + _BYTES_OF_A_LAYER
+    return tokens * config.hidden_size * bytes_of_a_token / 2
 
 
 def _cache(training_args: PassKGRPOConfig, model: Any, length: int, trains: bool) -> float:
-    """Numbers in the keys and values of the rollouts that are generated at a time; vLLM has memory of its own."""
+    """Keys and values of the rollouts that are generated at a time, counted in numbers; vLLM has its own memory."""
     if training_args.use_vllm:
         return 0
     config = model.config.get_text_config()

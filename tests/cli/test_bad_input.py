@@ -56,8 +56,8 @@ def one_line(capsys, main, *args: str) -> str:
         (None, "the recipe cannot be read: No such file or directory."),
         ("model_name_or_path: [1\n", "the recipe is not YAML: "),
         (b"\xff\xfe\x00", "the recipe is not YAML: "),
-        ("- 1\n", "the recipe is no mapping of keys to values."),
-        ("", "the recipe is no mapping of keys to values."),
+        ("- 1\n", "the recipe is not a mapping of keys to values."),
+        ("", "the recipe is not a mapping of keys to values."),
         ("a: !!python/object/apply:os.system ['true']\n", "the recipe is not YAML: "),
     ],
     ids=["missing", "not YAML", "binary", "a list", "empty", "code"],
@@ -73,7 +73,7 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
     ("changes", "message"),
     [
         ({"lerning_rate": 0.1}, "unknown key 'lerning_rate'; did you mean 'learning_rate'?"),
-        ({"xyzzy": 0.1}, "unknown key 'xyzzy'; `--help` lists what there is."),
+        ({"xyzzy": 0.1}, "unknown key 'xyzzy'; `--help` lists the known ones."),
         ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
         ({"num_generations": "eight"}, "num_generations is 'eight'; set a whole number or null."),
         ({"num_generations": 8.5}, "num_generations is 8.5; set a whole number or null."),
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"reward_funcs": ["nowhere.reward"]}, "Reward 'nowhere.reward' cannot be imported (ModuleNotFoundError: "),
         ({"reward_funcs": ["tiny.nothing"]}, "Reward 'tiny.nothing' cannot be imported (AttributeError: "),
         ({"reward_funcs": ["accuracy"]}, "Unknown reward 'accuracy'"),
-        ({"monitor": {"num_prompts": 8, "num_rollouts": 4}}, "monitor.num_rollouts=4 shows k up to 3 only, not"),
+        ({"monitor": {"num_prompts": 8, "num_rollouts": 4}}, "monitor.num_rollouts=4 measures k up to 3 only, not"),
         ({"monitor": {"num_prompts": 17}}, "probe_dataset has 16 rows, fewer than num_prompts=17"),
     ],
     ids=lambda value: f"{value}"[:40] if isinstance(value, dict) else "",
@@ -125,7 +125,7 @@ def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, 
         (["--lerning-rate=0.1"], "unknown option '--lerning_rate'; did you mean '--learning_rate'?"),
         (["--learning_rat", "0.1"], "unknown option '--learning_rat'; did you mean '--learning_rate'?"),
         (["--confg", "x"], "unknown option '--confg'; did you mean '--config'?"),
-        (["recipe.yaml"], "'recipe.yaml' follows no option; a recipe is given as --config recipe.yaml."),
+        (["recipe.yaml"], "'recipe.yaml' does not follow an option: give a recipe as --config recipe.yaml."),
         (["--num_generations", "eight"], "argument --num_generations: invalid int value: 'eight'."),
         (["--learning_rate"], "argument --learning_rate: expected one argument."),
     ],
@@ -138,7 +138,9 @@ def test_a_mistake_on_the_command_line(tmp_path, model, arguments, message, caps
 def test_a_block_is_checked_on_the_command_line_too(tmp_path, model, capsys):
     told = one_line(capsys, train.main, "--config", recipe(tmp_path, model), "--monitor.evry", "3")
     assert "unknown key 'monitor.evry'; did you mean 'monitor.every'?" in told
-    assert "monitor is '{every}', no JSON" in one_line(capsys, train.main, "--monitor", "{every}", "--use_cpu", "true")
+    assert "monitor is '{every}', which is not JSON" in one_line(
+        capsys, train.main, "--monitor", "{every}", "--use_cpu", "true"
+    )
 
 
 def test_a_dry_run_ends_in_the_same_lines(tmp_path, model, capsys):

@@ -11,7 +11,7 @@ import yaml
 
 import passk_trl.cli
 import tiny
-from passk_trl.cli.evaluate import group_by, main
+from passk_trl.cli.evaluate import main
 from ranks import run_ranks
 
 
@@ -168,11 +168,6 @@ def test_one_checkpoint_by_a_column_of_difficulty(model, tmp_path, capsys):
     assert "## By `gold`" in capsys.readouterr().out
 
 
-def test_difficulties_are_in_their_own_order():
-    assert list(group_by([10, 9, 10])) == ["9", "10"]
-    assert group_by(["hard", "easy", "hard"]) == {"easy": [1], "hard": [0, 2]}
-
-
 def test_prompts_that_cannot_be_scored_are_left_out_and_said_so(model, tmp_path, monkeypatch, capsys):
     score = tiny.starts_low
 
@@ -184,7 +179,7 @@ def test_prompts_that_cannot_be_scored_are_left_out_and_said_so(model, tmp_path,
     found = content(tmp_path / "evaluation")
     assert found["unscorable_rows"] == [3, 13]
     assert found["overall"]["num_prompts"] == PROMPTS - 2
-    assert "Left out, since a rollout could not be scored: 2 prompts" in capsys.readouterr().out
+    assert "Left out, because a rollout could not be scored: 2 prompts" in capsys.readouterr().out
 
 
 def score_nothing(completions, **kwargs):
@@ -196,7 +191,7 @@ def score_nothing(completions, **kwargs):
     [
         ({"num_rollout": 8}, "num_rollout"),
         ({"model_name_or_path": None}, "model_name_or_path is not set"),
-        ({"ks": [4, 16]}, "pass@16 has no unbiased estimate from 8 rollouts of a prompt; set ks between 1 and 8, or "
+        ({"ks": [4, 16]}, "pass@16 has no unbiased estimate from 8 rollouts of a prompt: set ks between 1 and 8, or "
                           "num_rollouts to at least 16."),
         ({"num_rollouts": 1}, "num_rollouts=1 is too few; set at least 2"),
         ({"num_prompts": 4}, "num_prompts=4 is too few"),
@@ -206,7 +201,7 @@ def score_nothing(completions, **kwargs):
         ({"difficulty_column": "level"}, "the dataset has no column 'level', only ['prompt', 'solution']; set "
                                          "difficulty_column"),
         ({"against": "./nowhere"}, "against='./nowhere' cannot be loaded"),
-        ({"confidence": 95}, "confidence=95 is no level"),
+        ({"confidence": 95}, "confidence=95 is not between 0 and 1"),
         ({"reward_funcs": ["test_evaluate.score_nothing"]}, "there is no prompt to evaluate"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -107,4 +107,4 @@ def test_help_opens_with_examples_and_our_options(capsys, monkeypatch):
     order += ["--pass_at_k", "options of trl.GRPOConfig", "--learning_rate FLOAT", "--model_name_or_path"]
     places = [told.index(each) for each in order]
     assert places == sorted(places)
-    assert "import paths, which run" in told
+    assert "may be import paths. The code that they name is run." in told

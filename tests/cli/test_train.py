@@ -102,7 +102,7 @@ def test_no_prompt_is_probed_that_is_trained_on(tmp_path, model, monkeypatch, ca
     monkeypatch.setattr(tiny, "splits", lambda: splits)
     given = arguments_of(tmp_path, model)
     assert given["callbacks"][0].probe_dataset["prompt"] == splits["probe"]["prompt"][3:]
-    assert "3 of 19 prompts to probe are trained on too and left out" in caplog.text
+    assert "3 of 19 prompts to probe are also trained on, and left out" in caplog.text
     with pytest.raises(ValueError, match="set hold_out_prompts"):
         arguments_of(tmp_path, model, dataset_probe_split="train")
 

@@ -1,4 +1,4 @@
-"""A checkpoint as the commands load it."""
+"""Loads the checkpoint of a recipe."""
 
 import copy
 from typing import Any
@@ -13,7 +13,7 @@ from .dry_run import model_config, tokenizer_for
 
 
 def model_init_kwargs(training_args: PassKGRPOConfig, model_args: ModelConfig) -> dict[str, Any]:
-    """What the policy is loaded with."""
+    """The arguments with which the policy is loaded."""
     return {
         "revision": model_args.model_revision,
         "trust_remote_code": training_args.trust_remote_code,
@@ -27,14 +27,14 @@ def load_untrained(
     reward_funcs: list[str], training_args: PassKGRPOConfig, model_args: ModelConfig, dataset: Dataset
 ) -> PassKGRPOTrainer:
     """
-    The trainer of a checkpoint that is measured and not trained.
+    A trainer that holds a checkpoint to be measured, not trained.
 
     Raises:
-        `ValueError`: if no checkpoint is named, or it has no chat template and the prompts need one.
+        `ValueError`: if no checkpoint is named, or the prompts need a chat template and it has none.
     """
     model_config(training_args, model_args)
-    tokenizer_for(training_args, model_args, dataset)  # before weights are loaded
-    training_args = copy.copy(training_args)  # the caller's may load another checkpoint
+    tokenizer_for(training_args, model_args, dataset)  # before its weights, which take longer
+    training_args = copy.copy(training_args)  # the caller may load another checkpoint with its own
     training_args.gradient_checkpointing = False
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
     return PassKGRPOTrainer(
@@ -47,6 +47,6 @@ def load_untrained(
 
 
 def leave_server(trainer: PassKGRPOTrainer) -> None:
-    """Frees the port by which a checkpoint's weights go to a vLLM server. The next checkpoint's go by the same."""
+    """Frees the port through which weights go to a vLLM server. The next checkpoint needs the same port."""
     if trainer.use_vllm and trainer.vllm_mode == "server" and trainer.accelerator.is_main_process:
         trainer.vllm_generation.vllm_client.close_communicator()

@@ -1,4 +1,4 @@
-"""Prompts, from any dataset, and their verifiers."""
+"""The prompts of a recipe, from any dataset, and their verifiers."""
 
 import importlib
 import sys
@@ -16,10 +16,14 @@ from passk_trl.rewards import load_rewards
 from passk_trl.rollouts.checks import check_reward_columns
 
 
+IMPORTS_RUN_CODE = "reward_funcs and dataset_name may be import paths. The code that they name is run."
+"""A warning in the `--help` of each command that reads a recipe."""
+
+
 @dataclass
 class PromptArguments(ScriptArguments):
     """
-    What a prompt is made of, and what verifies its completions.
+    How prompts are built from a dataset, and how their completions are verified.
 
     Args:
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
@@ -27,17 +31,17 @@ class PromptArguments(ScriptArguments):
         prompt_column (`str`, *optional*, defaults to `"prompt"`):
             Column of the prompts, plain or conversational.
         answer_column (`str`, *optional*):
-            Column of the gold answers, which verifiers then read as `solution`. If `None`, columns stay as they are.
+            Column of the gold answers. Verifiers read it as `solution`. If `None`, columns stay as they are.
         answer_after (`str`, *optional*):
-            What stands right before the answer in the `answer_column`, such as `"####"` in GSM8K; all up to its last
-            occurrence is cut off.
+            Text right before the answer in the `answer_column`, such as `"####"` in GSM8K. Everything up to its last
+            occurrence is removed.
         instruction (`str`, *optional*):
-            Text put after every plain prompt, on a line of its own.
+            Text after every plain prompt, on a line of its own.
         system_prompt (`str`, *optional*):
-            System message put before every conversation.
+            System message before every conversation.
         chat (`bool`, *optional*, defaults to `True`):
-            Whether plain prompts become a user's message, in the policy's chat template. Set to `False` for a base
-            model.
+            Whether a plain prompt becomes the message of a user, in the policy's chat template. Set to `False` for a
+            base model.
     """
 
     reward_funcs: list[str] = field(
@@ -51,26 +55,25 @@ class PromptArguments(ScriptArguments):
     answer_column: str | None = field(
         default=None,
         metadata={
-            "help": "Column of the gold answers, which verifiers then read as `solution`. If `None`, columns stay as "
-            "they are."
+            "help": "Column of the gold answers. Verifiers read it as `solution`. If `None`, columns stay as they are."
         },
     )
     answer_after: str | None = field(
         default=None,
         metadata={
-            "help": "What stands right before the answer in the `answer_column`, such as '####' in GSM8K; all up to "
-            "its last occurrence is cut off."
+            "help": "Text right before the answer in the `answer_column`, such as '####' in GSM8K. Everything up to "
+            "its last occurrence is removed."
         },
     )
     instruction: str | None = field(
-        default=None, metadata={"help": "Text put after every plain prompt, on a line of its own."}
+        default=None, metadata={"help": "Text after every plain prompt, on a line of its own."}
     )
-    system_prompt: str | None = field(default=None, metadata={"help": "System message put before every conversation."})
+    system_prompt: str | None = field(default=None, metadata={"help": "System message before every conversation."})
     chat: bool = field(
         default=True,
         metadata={
-            "help": "Whether plain prompts become a user's message, in the policy's chat template. Set to `False` for "
-            "a base model."
+            "help": "Whether a plain prompt becomes the message of a user, in the policy's chat template. Set to "
+            "`False` for a base model."
         },
     )
 
@@ -78,13 +81,14 @@ class PromptArguments(ScriptArguments):
 @dataclass
 class DataArguments(PromptArguments):
     """
-    Prompts of a checkpoint that is measured and not trained, besides what [`PromptArguments`] makes of them.
+    Which prompts are drawn for a checkpoint that is measured and not trained, besides [`PromptArguments`].
 
     Args:
         num_prompts (`int`, *optional*):
-            Prompts drawn, at least 8. They carry the error bars. All rows of the split, in their order, if `None`.
+            Number of prompts to draw, at least 8. The more prompts, the narrower the intervals. If `None`, all rows of
+            the split, in their order.
         block_size (`int`, *optional*, defaults to `32`):
-            Prompts between two saves.
+            Prompts between two saves. An interruption loses the work on at most this many prompts.
         confidence (`float`, *optional*, defaults to `0.95`):
             Level of the confidence intervals.
     """
@@ -92,34 +96,37 @@ class DataArguments(PromptArguments):
     num_prompts: int | None = field(
         default=None,
         metadata={
-            "help": "Prompts drawn, at least 8. They carry the error bars. All rows of the split, in their order, if "
-            "`None`."
+            "help": "Number of prompts to draw, at least 8. The more prompts, the narrower the intervals. If `None`, "
+            "all rows of the split, in their order."
         },
     )
-    block_size: int = field(default=32, metadata={"help": "Prompts between two saves."})
+    block_size: int = field(
+        default=32,
+        metadata={"help": "Prompts between two saves. An interruption loses the work on at most this many prompts."},
+    )
     confidence: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
     def __post_init__(self) -> None:
         if self.num_prompts is not None and self.num_prompts < FEWEST_PROMPTS:
             raise ValueError(
-                f"num_prompts={self.num_prompts} is too few for an error bar; set at least {FEWEST_PROMPTS}, better "
+                f"num_prompts={self.num_prompts} is too few for an interval; set at least {FEWEST_PROMPTS}, better "
                 "256."
             )
         if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence={self.confidence} is no level; set a number between 0 and 1, such as 0.95.")
+            raise ValueError(f"confidence={self.confidence} is not between 0 and 1: set a level such as 0.95.")
         if self.dataset_streaming:
-            raise ValueError("dataset_streaming=True leaves no rows to draw from; set it to False.")
+            raise ValueError("prompts cannot be drawn from a stream: set dataset_streaming to False.")
 
     def split_of(self, splits: DatasetDict) -> tuple[str, str]:
-        """The split that prompts are drawn from, and the argument that sets it."""
+        """The split from which prompts are drawn, and the argument that sets it."""
         return self.dataset_test_split, "dataset_test_split"
 
 
 def load_splits(script_args: ScriptArguments) -> DatasetDict:
-    """The dataset's splits: from the hub or a local path, or from a function named by its dotted import path."""
+    """The splits of the dataset, from the hub, a local path or a function that is given by its import path."""
     name = script_args.dataset_name
     if name is None:
-        raise ValueError("dataset_name is not set; set a hub id, a local path or an import path of a function.")
+        raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
     module, _, function = name.rpartition(".")
     try:
         if module and "/" not in name and not Path(name).exists():
@@ -130,20 +137,25 @@ def load_splits(script_args: ScriptArguments) -> DatasetDict:
         raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
 
 
+def check_split(script_args: ScriptArguments, splits: DatasetDict, split: str, setting: str) -> None:
+    """Raises `ValueError`, naming the argument that chose the split, if the dataset does not have it."""
+    if split not in splits:
+        raise ValueError(
+            f"dataset_name={script_args.dataset_name!r} has no split '{split}', only {', '.join(splits)}; set "
+            f"{setting}."
+        )
+
+
 def draw_prompts(script_args: DataArguments, seed: int) -> tuple[Dataset, list[int]]:
     """
-    The prompts to measure, with the columns `prompt` and `solution`, and which rows of their split they are.
+    The prompts to measure, with the columns `prompt` and `solution`, and their rows in the split.
 
     Raises:
         `ValueError`: if a split or a column is missing, or the split has too few rows.
     """
     splits = load_splits(script_args)
     split, setting = script_args.split_of(splits)
-    if split not in splits:
-        raise ValueError(
-            f"dataset_name={script_args.dataset_name!r} has no split '{split}', only {', '.join(splits)}; set "
-            f"{setting}."
-        )
+    check_split(script_args, splits, split, setting)
     dataset = splits[split]
     rows = list(range(len(dataset)))
     if script_args.num_prompts is not None:
@@ -160,24 +172,24 @@ def draw_prompts(script_args: DataArguments, seed: int) -> tuple[Dataset, list[i
 
 def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArguments) -> Dataset | IterableDataset:
     """
-    The dataset with the columns `prompt` and `solution`, as the arguments say where they come from.
+    The dataset with the columns `prompt` and `solution`, built from the columns that the arguments name.
 
     Raises:
-        `ValueError`: if a column is missing, or a stream's are to be changed.
+        `ValueError`: if a column is missing, or the dataset is a stream, whose columns cannot be changed.
     """
     if isinstance(dataset, IterableDataset):
         changed = [script_args.answer_column, script_args.instruction, script_args.system_prompt]
         if script_args.prompt_column != "prompt" or any(changed):
-            raise ValueError("dataset_streaming=True leaves no columns to rename or change; set it to False.")
+            raise ValueError("columns of a stream cannot be changed: set dataset_streaming to False.")
         return dataset
-    before = column_of(dataset, "prompt_column", script_args.prompt_column)
-    columns = {"prompt": [_prompt(value, script_args) for value in before]}
+    originals = column_of(dataset, "prompt_column", script_args.prompt_column)
+    columns = {"prompt": [_prompt(original, script_args) for original in originals]}
     if script_args.answer_column is not None:
         answers = column_of(dataset, "answer_column", script_args.answer_column)
         if (mark := script_args.answer_after) is not None:
             answers = [answer.rpartition(mark)[2].strip() for answer in answers]
         columns["solution"] = answers
-    if columns == {"prompt": before}:
+    if columns == {"prompt": originals}:
         return dataset
     kept = [name for name in dataset.column_names if name not in columns]
     return Dataset.from_dict({**{name: dataset[name][:] for name in kept}, **columns})
@@ -185,27 +197,32 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
 
 def checked_rewards(script_args: PromptArguments, data: dict[str, Dataset]) -> list[Callable]:
     """
-    The reward functions, whose columns each dataset has. `data` is by what the prompts are for.
+    The reward functions, once it is checked that each dataset has the columns they read.
+
+    Args:
+        script_args ([`PromptArguments`]): names the reward functions.
+        data (`dict[str, Dataset]`): datasets by their use, such as `"train"`.
 
     Raises:
-        `ValueError`: if a reward function cannot be loaded or lacks a column.
+        `ValueError`: if a reward function cannot be loaded, or a dataset lacks a column that it reads.
     """
     rewards = load_rewards(script_args.reward_funcs)
-    named = {getattr(each, "__name__", repr(each)): each for each in rewards}
+    by_name = {getattr(reward, "__name__", repr(reward)): reward for reward in rewards}
     for use, dataset in data.items():
-        if dataset.column_names:  # a stream may not know them
-            check_reward_columns(named, dataset, f"{use} prompts")
+        if dataset.column_names:  # a stream may not know its columns
+            check_reward_columns(by_name, dataset, f"{use} prompts")
     return rewards
 
 
 def column_of(dataset: Dataset, setting: str, name: str) -> list:
-    """A column's values; `ValueError` naming the argument that chose it if there is none."""
+    """The values of a column. Raises `ValueError`, naming the argument that chose it, if there is none."""
     if name not in dataset.column_names:
         raise ValueError(f"the dataset has no column '{name}', only {dataset.column_names}; set {setting}.")
     return dataset[name][:]
 
 
 def _prompt(value: Any, script_args: PromptArguments) -> Any:
+    """A prompt with instruction and system message, as a conversation unless it is for a base model."""
     if isinstance(value, str):
         value = value if script_args.instruction is None else f"{value}\n{script_args.instruction}"
         if not script_args.chat:

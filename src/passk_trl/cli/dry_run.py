@@ -1,10 +1,11 @@
-"""A dry run: does all that a recipe names load and fit together, and about how much memory will it take?
+"""A dry run: checks that everything in a recipe loads and fits together, and estimates the memory of a process.
 
-Nothing is generated and no weight is loaded: parameters are counted on torch's meta device.
+Nothing is generated and no weights are loaded: parameters are counted on torch's meta device.
 """
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.memory import Engine, engine_of, memory
+from passk_trl.memory import Engine, engine_of, estimate_memory
 
 
-# Prompts tokenized to see how long they are.
+# Number of prompts whose length is measured.
 _PROMPTS_READ = 64
 
 
@@ -29,7 +30,7 @@ def model_config(training_args: PassKGRPOConfig, model_args: ModelConfig) -> Pre
     The configuration of a recipe's model.
 
     Raises:
-        `ValueError`: if there is none.
+        `ValueError`: if it cannot be found or loaded.
     """
     name = model_args.model_name_or_path
     if not name:
@@ -44,7 +45,8 @@ def tokenizer_for(training_args: PassKGRPOConfig, model_args: ModelConfig, datas
     The tokenizer of a recipe's model.
 
     Raises:
-        `ValueError`: if there is none, or it has no chat template and the dataset has conversations or nothing.
+        `ValueError`: if it cannot be loaded, the dataset is empty, or it has no chat template and the dataset holds
+        conversations.
     """
     tokenizer = _loaded(AutoTokenizer, training_args, model_args)
     first = next(iter(dataset), None)
@@ -53,7 +55,7 @@ def tokenizer_for(training_args: PassKGRPOConfig, model_args: ModelConfig, datas
     if is_conversational(first) and tokenizer.chat_template is None:
         raise ValueError(
             f"model_name_or_path={model_args.model_name_or_path!r} has no chat template; set chat to false, or save "
-            "one with its tokenizer."
+            "a chat template with its tokenizer."
         )
     return tokenizer
 
@@ -68,36 +70,36 @@ def dry_run(
     processes: int = 0,
 ) -> str:
     """
-    What a run would be, as a table.
+    A table of what a run would do.
 
     Args:
         training_args ([`PassKGRPOConfig`]), model_args ([`~trl.ModelConfig`]), reward_funcs (`list[Callable]`):
-            Of the recipe.
+            From the recipe.
         datasets (`dict`):
-            Prompts by what they are for, those that make the batches first.
+            Prompts by their use. The first are those that make the batches.
         probe ([`ConflictMonitor`] or `ProbeArguments`, *optional*):
-            What has `num_prompts`, `num_rollouts` and `gram`, if anything is probed.
+            Holds `num_prompts`, `num_rollouts` and `gram`, if anything is probed.
         trains (`bool`, *optional*, defaults to `True`):
             Whether the model is trained.
         processes (`int`, *optional*, defaults to `0`):
-            For how many processes, those of this launch if 0.
+            Number of processes; that of this launch if 0.
 
     Raises:
-        `ValueError`: if the model cannot be loaded, or the batch cannot be divided.
+        `ValueError`: if the model cannot be loaded, or a batch does not consist of whole groups.
     """
     config = model_config(training_args, model_args)
-    given = {use: dataset for use, dataset in datasets.items() if dataset is not None}
-    first = next(iter(given.values()))
+    datasets = {use: dataset for use, dataset in datasets.items() if dataset is not None}
+    first = next(iter(datasets.values()))
     tokenizer = tokenizer_for(training_args, model_args, first)
     engine = engine_of(training_args, processes)
     model = _on_meta(config, training_args, model_args)
-    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    total = sum(each.numel() for each in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
     longest = _longest_prompt(first, tokenizer)
     part = "" if not trains else f", {'all' if trained == total else _count(trained)} trained"
     rows = {
         "model": f"{model_args.model_name_or_path}: {type(config).__name__}, {_count(total)} parameters{part}",
-        "data": ", ".join(f"{_rows(dataset)} to {use}" for use, dataset in given.items())
+        "data": ", ".join(f"{_rows(dataset)} to {use}" for use, dataset in datasets.items())
         + f"; prompts up to {longest} tokens, completions {training_args.max_completion_length}",
         "rewards": ", ".join(getattr(function, "__name__", str(function)) for function in reward_funcs),
         "rollouts": _backend(training_args),
@@ -106,15 +108,24 @@ def dry_run(
         rows["batch"] = _batch(training_args, engine)
     if probe is not None:
         every = f" every {probe.every} steps" if hasattr(probe, "every") else ""
-        of_batch = getattr(probe, "probe_dataset", True) is None
-        what = "of the batch" if of_batch else f"x {probe.num_rollouts} rollouts"
-        rows["probe"] = f"{probe.num_prompts} prompts {what}{every}"
-    rows["memory"] = _told(memory(training_args, model_args, model, engine, longest, probe, trains), engine)
+        probes_batch = getattr(probe, "probe_dataset", True) is None
+        rollouts = "of the batch" if probes_batch else f"x {probe.num_rollouts} rollouts"
+        rows["probe"] = f"{probe.num_prompts} prompts {rollouts}{every}"
+    needed = partial(
+        estimate_memory, training_args, model_args, model, longest_prompt=longest, probe=probe, trains=trains
+    )
+    rows["memory"] = _memory_text(needed(engine=engine), engine)
     if engine.stage < 3 and engine.processes > 1:
-        divided = Engine("ZeRO-3", engine.processes, 3)
-        rows["or"] = _told(memory(training_args, model_args, model, divided, longest, probe, trains), divided)
+        zero3 = Engine("ZeRO-3", engine.processes, 3)
+        rows["or"] = _memory_text(needed(engine=zero3), zero3)
     width = max(map(len, rows))
-    return "".join(f"{name:<{width}}  {told}\n" for name, told in rows.items())
+    return "".join(f"{name:<{width}}  {text}\n" for name, text in rows.items())
+
+
+def print_once(text: str, training_args: PassKGRPOConfig) -> None:
+    """Prints a table on the first process of a launch."""
+    if training_args.process_index == 0:
+        print(text, end="")
 
 
 def _loaded(kind: Any, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
@@ -124,9 +135,9 @@ def _loaded(kind: Any, training_args: PassKGRPOConfig, model_args: ModelConfig) 
             name, revision=model_args.model_revision, trust_remote_code=training_args.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
-        why = textwrap.shorten(str(error), 500)  # a list of all known models may follow
-        what = "config" if kind is AutoConfig else "tokenizer"
-        raise ValueError(f"model_name_or_path={name!r} has no {what} that can be loaded: {why}") from error
+        reason = textwrap.shorten(str(error), 500)  # transformers may list all models it knows
+        part = "config" if kind is AutoConfig else "tokenizer"
+        raise ValueError(f"model_name_or_path={name!r} has no {part} that can be loaded: {reason}") from error
 
 
 def _on_meta(config: PretrainedConfig, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
@@ -158,24 +169,25 @@ def _backend(training_args: PassKGRPOConfig) -> str:
 
 
 def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
-    each, steps = training_args.per_device_train_batch_size, training_args.steps_per_generation
+    batch_size, steps = training_args.per_device_train_batch_size, training_args.steps_per_generation
     group = training_args.num_generations
-    completions = each * engine.processes * steps
+    processes = engine.processes
+    completions = batch_size * processes * steps
     if completions % group:
         raise ValueError(
-            f"per_device_train_batch_size={each} x {engine.processes} processes x {steps} steps_per_generation is "
-            f"{completions} completions, no multiple of num_generations={group}; change one of them."
+            f"per_device_train_batch_size={batch_size} x {processes} processes x {steps} steps_per_generation is "
+            f"{completions} completions, which is not a multiple of num_generations={group}: change one of them."
         )
     updates = training_args.gradient_accumulation_steps
     return (
-        f"{engine.processes} processes x {each} x {steps} = {completions} completions, {completions // group} prompts "
+        f"{processes} processes x {batch_size} x {steps} = {completions} completions, {completions // group} prompts "
         f"x {group}, for {training_args.objective or f'pass@{training_args.pass_at_k}'}; an optimizer step takes "
-        f"{each * engine.processes * updates}"
+        f"{batch_size * processes * updates}"
     )
 
 
-def _told(needed: dict[str, float], engine: Engine) -> str:
-    parts = ", ".join(f"{what} {size / 2**30:.1f}" for what, size in needed.items())
+def _memory_text(needed: dict[str, float], engine: Engine) -> str:
+    parts = ", ".join(f"{part} {size / 2**30:.1f}" for part, size in needed.items())
     return f"about {sum(needed.values()) / 2**30:.1f} GiB a process ({engine.name}): {parts}"
 
 

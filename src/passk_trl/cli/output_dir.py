@@ -1,4 +1,4 @@
-"""The settings a run leaves in its output directory, by which another run is kept from overwriting it."""
+"""The settings of a run in its output directory, so that no other run overwrites it by mistake."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import Any
 
 from trl import ModelConfig, ScriptArguments
 
-from passk_trl import PassKGRPOConfig
+from passk_trl import PassKGRPOConfig, files
 
 
 _FILE = "training_args.json"
 
-# What makes a run another run.
+# Two runs that differ in one of these are different runs.
 _IDENTITY = ("model_name_or_path", "dataset_name", "dataset_config", "pass_at_k", "objective", "mitigation")
 
 
 def run_settings(
     script_args: ScriptArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> dict[str, Any]:
-    """The settings of a run: its training arguments, and which model and data they are for."""
+    """The settings of a run: its training arguments, its model and its data."""
     return training_args.to_dict() | {
         "model_name_or_path": model_args.model_name_or_path,
         "dataset_name": script_args.dataset_name,
@@ -27,24 +27,22 @@ def run_settings(
 
 
 def write_settings(training_args: PassKGRPOConfig, settings: dict[str, Any]) -> None:
-    """Leaves the settings in the output directory, where the report finds them too."""
-    path = Path(training_args.output_dir, _FILE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2))
+    """Writes the settings into the output directory. The report reads them there."""
+    files.write(Path(training_args.output_dir, _FILE), json.dumps(settings, indent=2))
 
 
 def check_output_dir(training_args: PassKGRPOConfig, settings: dict[str, Any], overwrite: bool) -> None:
-    """Raises `ValueError` if the output directory holds a run with another model, dataset or objective."""
+    """Raises `ValueError` if the output directory holds a run with another model, dataset, objective or controller."""
     path = Path(training_args.output_dir, _FILE)
     if overwrite or training_args.resume_from_checkpoint or not path.exists():
         return
     try:
-        before = json.loads(path.read_text())
+        earlier = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}; set another output_dir, or delete it.") from error
+        raise ValueError(f"{path} is not JSON: {error}; set another output_dir, or delete the file.") from error
     for name in _IDENTITY:
-        if before.get(name, settings[name]) != settings[name]:
+        if earlier.get(name, settings[name]) != settings[name]:
             raise ValueError(
-                f"output_dir={training_args.output_dir!r} holds a run with {name}={before[name]!r}, not "
+                f"output_dir={training_args.output_dir!r} holds a run with {name}={earlier[name]!r}, not "
                 f"{settings[name]!r}; set another output_dir, or overwrite_output_dir to true to replace it."
             )

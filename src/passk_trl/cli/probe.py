@@ -1,4 +1,4 @@
-"""`passk-trl probe --config recipe.yaml`; under a launcher `accelerate launch -m passk_trl.cli.probe --config …`."""
+"""`passk-trl probe`: audits a checkpoint before training, as a recipe says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,87 +13,92 @@ from passk_trl.rollouts.checks import truncated_sampling, warn_if_truncated
 from passk_trl.rollouts.prompt_text import text_of
 
 from .checkpoint import load_untrained
-from .data import DataArguments, checked_rewards, draw_prompts
-from .dry_run import dry_run, model_config
+from .data import IMPORTS_RUN_CODE, DataArguments, checked_rewards, draw_prompts
+from .dry_run import dry_run, model_config, print_once
 from .recipe import parse_recipe, readable_errors
 
 
-_DESCRIPTION = """Audits a checkpoint before training: would pass@k training lower its pass@1, and from which k on?
+_DESCRIPTION = f"""Audits a checkpoint before training: would pass@k training lower its pass@1, and from which k on?
 
   passk-trl probe --config recipes/quickstart/config_probe.yaml --dry-run
   accelerate launch --num_processes 8 -m passk_trl.cli.probe --config recipe.yaml --num_prompts 2000
 
-reward_funcs and dataset_name may be import paths, which run the code they name."""
+{IMPORTS_RUN_CODE}"""
 
-# Settings of an audit that its report opens with.
-_TOLD = ("model", "dataset", "reward_funcs", "temperature", "top_p", "max_completion_length", "seed")
+# Settings of an audit that its report shows.
+_REPORTED_SETTINGS = ("model", "dataset", "reward_funcs", "temperature", "top_p", "max_completion_length", "seed")
 
 
 @dataclass
 class ProbeArguments(DataArguments):
     """
-    Arguments of `passk-trl probe` besides those of [`DataArguments`], of [`PassKGRPOConfig`], of which generation,
-    precision, `seed` and `output_dir` matter, and of [`~trl.ModelConfig`]. `per_device_train_batch_size` is the number
-    of rollouts that are generated at a time.
+    Arguments of `passk-trl probe` besides those of [`DataArguments`], [`PassKGRPOConfig`] and [`~trl.ModelConfig`]. Of
+    [`PassKGRPOConfig`], only generation, precision, `seed`, `output_dir` and `per_device_train_batch_size`, the number
+    of rollouts that are generated at a time, are used.
 
     Args:
         dataset_probe_split (`str`, *optional*):
-            Split that the prompts are drawn from. If `None`, the split `probe` where there is one, else the test
-            split.
+            Split from which the prompts are drawn. If `None`, the split `probe` if there is one, else the test split.
         num_prompts (`int`, *optional*, defaults to `256`):
-            Prompts drawn, at least 8. They carry the error bars.
+            Number of prompts to draw, at least 8. The more prompts, the narrower the intervals.
         num_rollouts (`int`, *optional*, defaults to `32`):
-            Rollouts of each prompt, at least 3; a conflict is measured at every k below.
+            Rollouts of each prompt, at least 3. The conflict is measured at every k below this number.
         k (`int`, *optional*):
-            The k at which weights, shift and most negatively interfering prompts are shown. Half of `num_rollouts` if
-            `None`.
+            The k at which weights, shift and the most negatively interfering prompts are shown. Half of `num_rollouts`
+            if `None`.
         parameters (`str`, *optional*, defaults to `"all"`):
-            Whose gradients are taken: `all`, `final_norm` (the paper's final hidden layer), `final_layer`, or a
-            regular expression searched in module names.
+            Parameters whose gradients are taken: `all`, `final_norm` (the paper's final hidden layer), `final_layer`,
+            or a regular expression that is searched in module names.
         gram (`str`, *optional*, defaults to `"auto"`):
-            How gradients are kept: `exact`, `sketch`, or `auto`, the first where it takes at most 1 GiB.
+            How gradients are stored: `exact`, `sketch`, or `auto`, which is `exact` if that takes at most 1 GiB.
         num_shown (`int`, *optional*, defaults to `10`):
-            Most negatively interfering prompts to show.
+            Number of the most negatively interfering prompts to show.
     """
 
     dataset_probe_split: str | None = field(
         default=None,
         metadata={
-            "help": "Split that the prompts are drawn from. If `None`, the split `probe` where there is one, else the "
+            "help": "Split from which the prompts are drawn. If `None`, the split `probe` if there is one, else the "
             "test split."
         },
     )
-    num_prompts: int = field(default=256, metadata={"help": "Prompts drawn, at least 8. They carry the error bars."})
+    num_prompts: int = field(
+        default=256,
+        metadata={"help": "Number of prompts to draw, at least 8. The more prompts, the narrower the intervals."},
+    )
     num_rollouts: int = field(
         default=32,
-        metadata={"help": "Rollouts of each prompt, at least 3; a conflict is measured at every k below."},
+        metadata={
+            "help": "Rollouts of each prompt, at least 3. The conflict is measured at every k below this number."
+        },
     )
     k: int | None = field(
         default=None,
         metadata={
-            "help": "The k at which weights, shift and most negatively interfering prompts are shown. Half of "
+            "help": "The k at which weights, shift and the most negatively interfering prompts are shown. Half of "
             "`num_rollouts` if `None`."
         },
     )
     parameters: str = field(
         default="all",
         metadata={
-            "help": "Whose gradients are taken: 'all', 'final_norm' (the paper's final hidden layer), 'final_layer', "
-            "or a regular expression searched in module names."
+            "help": "Parameters whose gradients are taken: 'all', 'final_norm' (the paper's final hidden layer), "
+            "'final_layer', or a regular expression that is searched in module names."
         },
     )
     gram: str = field(
         default="auto",
         metadata={
-            "help": "How gradients are kept: 'exact', 'sketch', or 'auto', the first where it takes at most 1 GiB."
+            "help": "How gradients are stored: 'exact', 'sketch', or 'auto', which is 'exact' if that takes at most 1 "
+            "GiB."
         },
     )
-    num_shown: int = field(default=10, metadata={"help": "Most negatively interfering prompts to show."})
+    num_shown: int = field(default=10, metadata={"help": "Number of the most negatively interfering prompts to show."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_rollouts < 3:
-            raise ValueError(f"num_rollouts={self.num_rollouts} shows no k above 1; set at least 3, better 32.")
+            raise ValueError(f"num_rollouts={self.num_rollouts} measures no k above 1; set at least 3, better 32.")
         if self.k is None:
             self.k = self.num_rollouts // 2
         if not 1 <= self.k < self.num_rollouts:
@@ -110,7 +115,7 @@ class ProbeArguments(DataArguments):
 def build_audit(
     script_args: ProbeArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> tuple[Audit, list[int]]:
-    """The audit of a recipe, and which rows of their split its prompts are."""
+    """The audit of a recipe, and the rows of its prompts in their split."""
     model_config(training_args, model_args)  # before the data, which may take long to load
     dataset, rows = draw_prompts(script_args, training_args.seed)
     trainer = load_untrained(script_args.reward_funcs, training_args, model_args, dataset)
@@ -141,15 +146,14 @@ def _dry_run(
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Audits as the recipe says, or goes on with an audit that was killed, and writes its report."""
+    """Audits as the recipe says, or continues an audit that was interrupted, and writes the report."""
     prog = "passk-trl probe"
     with readable_errors(prog, args):
         script_args, training_args, model_args, processes = parse_recipe(
             (ProbeArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
         if processes is not None:
-            told = _dry_run(script_args, training_args, model_args, processes)
-            print(told if training_args.process_index == 0 else "", end="")
+            print_once(_dry_run(script_args, training_args, model_args, processes), training_args)
             return
         audit, rows = build_audit(script_args, training_args, model_args)
     warn_if_truncated(audit.trainer)
@@ -157,7 +161,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if measured is not None:
         audited = diagnose(
             measured,
-            {"parameters": audit.parameters, **{name: audit.rollouts.settings[name] for name in _TOLD}},
+            {"parameters": audit.parameters, **{name: audit.rollouts.settings[name] for name in _REPORTED_SETTINGS}},
             [text_of(prompt) for prompt in audit.dataset["prompt"]],
             rows,
             truncated_sampling(audit.trainer),

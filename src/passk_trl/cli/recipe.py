@@ -1,4 +1,4 @@
-"""Recipes: from YAML and command line to dataclasses, with every mistake told in one line that names file and key."""
+"""Reads recipes, from YAML and the command line, into dataclasses; a mistake is one line that names file and key."""
 
 import argparse
 import dataclasses
@@ -14,47 +14,46 @@ from trl import TrlParser
 
 from passk_trl.private_names import look_up
 
-from .settings import check_settings, meant, takes_block
+from .settings import check_settings, suggestion, takes_block
 
 
 _OURS = "passk-trl"
 
 
 class CommandLineError(ValueError):
-    """A mistake on the command line, which is none of the recipe's file."""
+    """A mistake on the command line, not in the recipe's file."""
 
 
 def parse_recipe(
     types: Sequence[type], prog: str, args: Sequence[str] | None = None, description: str = ""
 ) -> tuple[Any, ...]:
     """
-    Reads a recipe, with the command line's overrides, into dataclasses. Wraps [`~trl.TrlParser`], which lets misspelt
-    keys, wrong types and `--config=x.yaml` through.
+    Reads a recipe, with overrides from the command line, into dataclasses. Wraps [`~trl.TrlParser`], which by itself
+    does not notice misspelt keys, wrong types and `--config=x.yaml`.
 
-    A recipe is a flat YAML mapping. `--key value` overrides a key, `--block.key value` one in a block such as
-    `monitor:`; `env:` is a block of environment variables. `--print-config` prints what comes of it all, as a recipe,
-    and exits.
+    A recipe is a flat YAML mapping. `--key value` overrides a key, and `--block.key value` a key in a block such as
+    `monitor:`. `env:` is a block of environment variables. `--print-config` prints the result, as a recipe, and exits.
 
     Args:
         types (`Sequence[type]`):
-            Dataclasses to make, those with options of this package first.
+            Dataclasses to make, those with this package's options first.
         prog (`str`):
-            What the command is called, such as `"passk-trl train"`.
+            Name of the command, such as `"passk-trl train"`.
         args (`Sequence[str]`, *optional*):
-            The command line. If `None`, that of the process.
+            The command line. If `None`, that of this process.
         description (`str`, *optional*, defaults to `""`):
-            What `--help` opens with.
+            Text at the beginning of `--help`.
 
     Returns:
-        `tuple`: one of each of the dataclasses, and what follows `--dry-run`: a number of processes, 0 if nothing
-        does, `None` if there is no `--dry-run`.
+        `tuple`: an instance of each dataclass, and the number of processes after `--dry-run`: 0 if no number follows
+        it, `None` without `--dry-run`.
 
     Raises:
         `ValueError`: if the file cannot be read, or a key or its value is wrong.
     """
     path, rest = _split_config(args)
     recipe = {} if path is None else _read(path)
-    hints = {name: hint for each in types for name, hint in _hints(each).items()}
+    hints = {name: hint for kind in types for name, hint in _hints(kind).items()}
     parser = _parser(types, prog, description)
     rest = _into_blocks(recipe, rest, [name for name, hint in hints.items() if takes_block(hint)])
     given = _checked_recipe(parser, recipe, hints)
@@ -66,25 +65,25 @@ def parse_recipe(
     if unknown:
         raise CommandLineError(_unknown_option(unknown[0], hints))
     resolved = _as_recipe(types, vars(settings), defaults, environment)
-    made = [each(**{name: getattr(settings, name) for name in _hints(each)}) for each in types]
+    instances = [kind(**{name: getattr(settings, name) for name in _hints(kind)}) for kind in types]
     if settings.print_config:
         if os.environ.get("RANK", "0") == "0":
             print(resolved, end="")
         sys.exit(0)
-    return (*made, settings.dry_run)
+    return (*instances, settings.dry_run)
 
 
 @contextmanager
 def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[None]:
     """
-    Ends the process with one line and status 2 where a recipe, or what it names, is wrong. An error that is no
-    mistake of the recipe keeps its traceback.
+    Ends the process with one line and status 2 if a recipe, or something that it names, is wrong. Other errors keep
+    their traceback.
 
     Args:
         prog (`str`):
-            What the command is called; the line opens with it.
+            Name of the command, with which the line begins.
         args (`Sequence[str]`, *optional*):
-            The command line, whose `--config` the line names. If `None`, that of the process.
+            The command line. The line names its `--config`. If `None`, that of this process.
     """
     where = prog
     try:
@@ -99,14 +98,14 @@ def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[No
 
 
 class _Parser(TrlParser):
-    """Raises where argparse prints some hundred options and exits."""
+    """Raises an error where argparse would print some hundred options and exit."""
 
     def error(self, message: str) -> Any:
         raise CommandLineError(f"{message}.")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps a description's lines, and shows defaults."""
+    """Keeps the line breaks of a description, and shows defaults."""
 
 
 def _parser(types: Sequence[type], prog: str, description: str) -> _Parser:
@@ -119,12 +118,12 @@ def _parser(types: Sequence[type], prog: str, description: str) -> _Parser:
         allow_abbrev=False,
     )
     general = parser.add_argument_group("recipe")
-    general.add_argument("--config", metavar="recipe.yaml", help="YAML file of the keys below.")
+    general.add_argument("--config", metavar="recipe.yaml", help="YAML file that sets the keys below.")
     general.add_argument(
         "--print-config",
         "--print_config",
         action="store_true",
-        help="Print the resolved recipe, overrides included, and exit.",
+        help="Print the recipe with all overrides, and exit.",
     )
     general.add_argument(
         "--dry-run",
@@ -133,15 +132,15 @@ def _parser(types: Sequence[type], prog: str, description: str) -> _Parser:
         nargs="?",
         const=0,
         metavar="PROCESSES",
-        help="Check model, data, reward functions, batch sizes and memory, for so many processes or those of this "
-        "launch, and exit before anything is run.",
+        help="Check model, data, reward functions, batch sizes and memory, and exit before anything is run. Assumes "
+        "this number of processes, or that of this launch if none is given.",
     )
     _tidy_help(parser, types)
     return parser
 
 
 def _tidy_help(parser: _Parser, types: Sequence[type]) -> None:
-    """Options under titles, this package's first, each in one spelling; what is read does not change."""
+    """Shows options under titles, this package's first, each in one spelling. Parsing does not change."""
     look_up("command line")
     options = parser._optionals._group_actions
     for action in options:
@@ -152,31 +151,32 @@ def _tidy_help(parser: _Parser, types: Sequence[type]) -> None:
             action.metavar = {"string_to_bool": "bool"}.get(kind, kind).upper()
     for title, names in _groups(types).items():
         group = parser.add_argument_group(f"options of {title}")
-        # without the --no_x that each x has
+        # not the --no_x that each flag x has
         group._group_actions += [action for action in options if action.dest in names and action.const is not False]
     options[:] = [action for action in options if action.dest == "help"]
 
 
 def _groups(types: Sequence[type]) -> dict[str, list[str]]:
-    """The keys of dataclasses by where they come from: this package's own first, then by the base of each."""
+    """The keys of dataclasses by their origin: first this package, then the base class of each from elsewhere."""
     groups: dict[str, list[str]] = {_OURS: []}
-    for each in types:
-        packages = {base: base.__module__.split(".")[0] for base in each.__mro__}
+    for kind in types:
+        packages = {base: base.__module__.split(".")[0] for base in kind.__mro__}
         ours = [base for base, package in packages.items() if package in ("passk_trl", "__main__")]
         own = [name for base in ours for name in base.__annotations__]
         theirs = next(base for base in packages if base not in ours)
         groups[_OURS] += own
-        groups[f"{packages[theirs]}.{theirs.__name__}"] = [name for name in _hints(each) if name not in own]
+        groups[f"{packages[theirs]}.{theirs.__name__}"] = [name for name in _hints(kind) if name not in own]
     return {title: names for title, names in groups.items() if names}
 
 
-def _hints(each: type) -> dict[str, Any]:
-    hints = get_type_hints(each)
-    return {field.name: hints[field.name] for field in dataclasses.fields(each) if field.init}
+def _hints(kind: type) -> dict[str, Any]:
+    """The type of each argument of a dataclass."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
 def _split_config(args: Sequence[str] | None) -> tuple[str | None, list[str]]:
-    """The recipe's path, given as `--config x` or `--config=x`, and the rest of the command line."""
+    """The path after `--config`, and the rest of the command line."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     found, rest = parser.parse_known_args(sys.argv[1:] if args is None else list(args))
@@ -191,24 +191,24 @@ def _read(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"the recipe is not YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ValueError("the recipe is no mapping of keys to values.")
+        raise ValueError("the recipe is not a mapping of keys to values.")
     return recipe
 
 
 def _into_blocks(recipe: dict[str, Any], args: list[str], blocks: list[str]) -> list[str]:
     """Moves `--block.key value` into the recipe's blocks, and returns the other arguments."""
     rest: list[str] = []
-    waiting = iter(args)
-    for argument in waiting:
+    remaining = iter(args)
+    for argument in remaining:
         name, is_assigned, value = argument.removeprefix("--").partition("=")
         block, dot, key = name.partition(".")
         if not (argument.startswith("--") and dot and block in blocks):
             rest.append(argument)
             continue
         if not is_assigned:
-            value = next(waiting, "null")
-        before = recipe.get(block)
-        recipe[block] = {**(before if isinstance(before, dict) else {}), key: yaml.safe_load(value)}
+            value = next(remaining, "null")
+        written = recipe.get(block)
+        recipe[block] = {**(written if isinstance(written, dict) else {}), key: yaml.safe_load(value)}
     return rest
 
 
@@ -224,11 +224,11 @@ def _checked_recipe(parser: _Parser, recipe: dict[str, Any], hints: dict[str, An
 def _as_recipe(
     types: Sequence[type], settings: dict[str, Any], defaults: dict[str, Any], environment: dict[str, Any]
 ) -> str:
-    """YAML that gives these settings again: this package's keys, and those of TRL's that differ from their default."""
+    """YAML that yields these settings again: all of this package's keys, and others that differ from their default."""
     groups = _groups(types)
     parts = [yaml.safe_dump({"env": environment}, sort_keys=True)] if environment else []
     for title, names in groups.items():
-        # hub_token is a secret, which HF_TOKEN holds as well
+        # hub_token is a secret; the variable HF_TOKEN can hold it instead
         chosen = {name: settings[name] for name in names if name != "hub_token"}
         shown = {name: value for name, value in chosen.items() if name in groups[_OURS] or value != defaults[name]}
         if shown:
@@ -238,6 +238,6 @@ def _as_recipe(
 
 def _unknown_option(argument: str, hints: dict[str, Any]) -> str:
     if not argument.startswith("--"):
-        return f"'{argument}' follows no option; a recipe is given as --config recipe.yaml."
+        return f"'{argument}' does not follow an option: give a recipe as --config recipe.yaml."
     name = argument.removeprefix("--").partition("=")[0].replace("-", "_")
-    return f"unknown option '--{name}'; {meant(name, [*hints, 'config', 'dry_run', 'print_config'], '--')}"
+    return f"unknown option '--{name}'; {suggestion(name, [*hints, 'config', 'dry_run', 'print_config'], '--')}"

@@ -1,4 +1,4 @@
-"""`passk-trl report RUN_DIR`: one page, and figures, on a run that is over or still going."""
+"""`passk-trl report RUN_DIR`: an HTML page and figures for a run that has ended or is still running."""
 
 import argparse
 import sys
@@ -8,11 +8,11 @@ from passk_trl.reports.text import write_report
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Writes a run's page and figures and prints its report."""
+    """Writes the page and figures of a run, and prints its report."""
     parser = argparse.ArgumentParser(
         prog="passk-trl report",
-        description="Writes one self-contained HTML page, and its figures as PNG files, on a run that is over or "
-        "still going, from its conflict.jsonl and its trainer's state, and prints the report as text.",
+        description="Reads conflict.jsonl and the trainer state of a run that has ended or is still running. Writes a "
+        "self-contained HTML page and its figures as PNG files, and prints the report as text.",
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the output_dir of the run")
     parser.add_argument(
@@ -20,12 +20,12 @@ def main(args: Sequence[str] | None = None) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="output_dir of runs from the same start to set beside it",
+        help="output_dir of other runs from the same start, to compare with it",
     )
-    parser.add_argument("--output", metavar="FILE", help="the page to write (default: RUN_DIR/report.html)")
-    chosen = parser.parse_args(args)
+    parser.add_argument("--output", metavar="FILE", help="path of the page (default: RUN_DIR/report.html)")
+    options = parser.parse_args(args)
     try:
-        print(write_report(chosen.run_dir, chosen.beside, chosen.output))
+        print(write_report(options.run_dir, options.beside, options.output))
     except OSError as error:
         print(f"passk-trl report: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,13 +1,15 @@
-"""What a recipe may hold: keys that exist, values of their type, and what to say of others."""
+"""Checks the keys and values of a recipe against type hints, and says what a wrong one should have been."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 
-# What a value should have been, in words.
-_TOLD = {
+# What a value should be, in words.
+_DESCRIPTIONS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -17,88 +19,83 @@ _TOLD = {
     NoneType: "null",
 }
 
-# Annotated `str` by TRL, which takes true and false too.
-_BOOL_TOO = ("scale_rewards",)
+# TRL annotates these as `str`, but takes true and false too.
+_ALSO_BOOL = ("scale_rewards",)
 
 
 def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str = "") -> dict[str, Any]:
     """
-    Settings with their numbers read, for YAML takes `1e-6` for a text.
+    Checks settings, and converts text to numbers where numbers are asked for: YAML takes `1e-6` for a text.
 
     Args:
         settings (`dict`):
             As they were written.
         hints (`dict`):
-            The type of each key there is.
+            The type of each known key.
         block (`str`, *optional*, defaults to `""`):
-            What the keys are in, such as `"monitor."`.
+            Which block the keys are in, such as `"monitor."`.
+
+    Returns:
+        `dict`: the settings, with numbers as numbers.
 
     Raises:
-        `ValueError`: if a key is unknown, with the one that may be meant, or a value is of another type.
+        `ValueError`: if a key is unknown, with the key that may be meant, or a value has the wrong type.
     """
-    read = {}
+    checked = {}
     for key, value in settings.items():
         if key not in hints:
-            raise ValueError(f"unknown key '{block}{key}'; {meant(str(key), hints, block)}")
-        read[key] = _number(value, hints[key])
-        if not _fits(read[key], hints[key]) and not (key in _BOOL_TOO and isinstance(value, bool)):
+            raise ValueError(f"unknown key '{block}{key}'; {suggestion(str(key), hints, block)}")
+        hint = hints[key]
+        checked[key] = _as_number(value, hint)
+        if not _fits(checked[key], hint) and not (key in _ALSO_BOOL and isinstance(value, bool)):
             # YAML reads no and off as false, and 1.0 as a number.
-            quoted = ", in quotes" if _fits("", hints[key]) and not isinstance(value, list | dict) else ""
-            raise ValueError(f"{block}{key} is {value!r}; set {_told(hints[key])}{quoted}.")
-    return read
+            quoted = ", in quotes" if _fits("", hint) and not isinstance(value, list | dict) else ""
+            raise ValueError(f"{block}{key} is {value!r}; set {_description(hint)}{quoted}.")
+    return checked
 
 
-def arguments_of(function: Callable, but: Sequence[str] = ()) -> dict[str, Any]:
-    """The type of each argument of a function that a recipe's block may set."""
-    return {name: hint for name, hint in get_type_hints(function).items() if name not in ("return", *but)}
+def arguments_of(function: Callable, exclude: Sequence[str] = ()) -> dict[str, Any]:
+    """The type of each argument of a function that a block of a recipe may set."""
+    return {name: hint for name, hint in get_type_hints(function).items() if name not in ("return", *exclude)}
 
 
-def meant(key: str, known: Iterable[str], before: str = "") -> str:
-    """What to tell who wrote a key that is not known."""
+def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
+    """What to write instead of an unknown key, if a known key is close to it."""
     close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean '{before}{close[0]}'?" if close else "`--help` lists what there is."
-
-
-def _number(value: Any, hint: Any) -> Any:
-    if not isinstance(value, str) or _fits(value, hint):
-        return value
-    for convert in (int, float):
-        try:
-            number = convert(value)
-        except ValueError:
-            continue
-        if _fits(number, hint):
-            return number
-    return value
+    return f"did you mean '{prefix}{close[0]}'?" if close else "`--help` lists the known ones."
 
 
 def takes_block(hint: Any) -> bool:
     """Whether a value of this type can be a block of keys."""
-    return any((get_origin(each) or each) is dict for each in _alternatives(hint))
+    return any((get_origin(option) or option) is dict for option in _options(hint))
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML is of an annotated type. Types that YAML has not fit nothing."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    kind = get_origin(hint) or hint
-    if kind in (list, Sequence):
-        elements = get_args(hint) or (Any,)
-        return isinstance(value, list) and all(_fits(each, elements[0]) for each in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return kind is Any or (isinstance(kind, type) and isinstance(value, kind))
+    """Whether a value from YAML has the annotated type without conversion."""
+    try:
+        TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
-def _told(hint: Any) -> str:
-    kinds = [Literal if get_origin(each) is Literal else get_origin(each) or each for each in _alternatives(hint)]
+def _as_number(value: Any, hint: Any) -> Any:
+    """The number that a text stands for, if the type asks for a number; otherwise the value itself."""
+    if not isinstance(value, str) or _fits(value, hint):
+        return value
+    try:
+        number = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError:
+        return value
+    return number if type(number) in (int, float) else value  # not "yes" as true
+
+
+def _description(hint: Any) -> str:
+    kinds = [get_origin(option) or option for option in _options(hint)]
     kinds = [list if kind is Sequence else kind for kind in kinds]
-    return " or ".join(dict.fromkeys(_TOLD[kind] for kind in kinds if kind in _TOLD))
+    return " or ".join(dict.fromkeys(_DESCRIPTIONS[kind] for kind in kinds if kind in _DESCRIPTIONS))

@@ -1,21 +1,16 @@
-"""Pass@k with its uncertainty, of one policy or of two on the same prompts: pure functions of success counts.
-
-A benchmark's prompts count as drawn at random from those it stands for. A prompt's unbiased estimate of pass@k is then
-one draw, of a prompt and its rollouts together, and these draws are independent and alike, however many rollouts each
-rests on. So it is enough to resample prompts: what rollouts add to the uncertainty is in the spread over prompts.
-"""
+"""Groups of prompts by difficulty: by how often a policy solves them, or by their labels."""
 
 from torch import Tensor
 
 
 def split_by_success(success_NG: Tensor) -> tuple[dict[str, list[int]], slice]:
     """
-    Bands of prompts by how often a policy solves them, and the rollouts left to evaluate these bands on.
+    Bands of prompts by how often a policy solves them, and the rollouts on which these bands may be evaluated.
 
-    The bands are chosen by the first half of each prompt's rollouts, and only the other half may say how well a band
-    fares. The same rollouts cannot do both: a prompt is among the hardest for its difficulty and for its bad luck, and
-    luck does not repeat. On the rollouts that chose it, the hardest band has pass@k = 0 whatever the policy, and any
-    other policy would seem to do better there and worse on the easiest.
+    The first half of each prompt's rollouts chooses the band. Only the other half may evaluate it, because a prompt is
+    among the hardest partly by bad luck, and that luck does not repeat. On the rollouts that chose it, the hardest
+    band would have pass@k = 0 for any policy, and any other policy would seem to do better there and worse on the
+    easiest band.
 
     Args:
         success_NG (`torch.Tensor` of shape `[N, n]`):
@@ -23,14 +18,15 @@ def split_by_success(success_NG: Tensor) -> tuple[dict[str, list[int]], slice]:
 
     Returns:
         `dict[str, list[int]]` and `slice`: the prompts of each band that has any, hardest first; and which of the n
-        rollouts to evaluate on, of any policy, since policies that are sampled with the same seed share their luck.
+        rollouts to evaluate on. This holds for every policy: policies that are sampled with the same seed share their
+        luck.
 
     Raises:
         `ValueError`: if n < 2.
     """
     half = success_NG.size(1) // 2
     if not half:
-        raise ValueError("1 rollout cannot both choose a prompt's band and measure it; set num_rollouts to 2 or more.")
+        raise ValueError("1 rollout cannot both choose a prompt's band and measure it: set num_rollouts to 2 or more.")
     rate_N = success_NG[:, :half].double().mean(dim=1)
     bands = {
         "never solved": rate_N == 0,
@@ -40,3 +36,20 @@ def split_by_success(success_NG: Tensor) -> tuple[dict[str, list[int]], slice]:
     }
     prompts = {band: within_N.nonzero().flatten().tolist() for band, within_N in bands.items()}
     return {band: rows for band, rows in prompts.items() if rows}, slice(half, None)
+
+
+def group_by_label(labels: list) -> dict[str, list[int]]:
+    """
+    The positions of each label. The labels are sorted, numbers before text.
+
+    Args:
+        labels (`list`):
+            The label of each prompt, numbers or text.
+
+    Returns:
+        `dict[str, list[int]]`: by label, as text, the positions that have it.
+    """
+    groups: dict[str, list[int]] = {}
+    for i in sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i], i)):
+        groups.setdefault(str(labels[i]), []).append(i)
+    return groups

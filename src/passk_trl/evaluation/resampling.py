@@ -1,9 +1,7 @@
-"""What chance does to means over prompts: bootstrap intervals and sign-flip tests, of several columns at once."""
-
-from collections.abc import Iterator
+"""Bootstrap intervals and sign-flip tests of means over prompts, for several columns at once."""
 
 import numpy as np
-import torch
+import scipy.stats
 from torch import Tensor
 
 from passk_trl.interference.intervals import FEWEST_PROMPTS
@@ -11,8 +9,8 @@ from passk_trl.interference.intervals import FEWEST_PROMPTS
 
 __all__ = ["mean_intervals", "sign_flip_p_values"]
 
-# Numbers that are held at once.
-_AT_ONCE = 2**22
+# Numbers that are resampled at a time: in float64, 2**22 of them take 32 MiB.
+_NUMBERS_AT_A_TIME = 2**22
 
 
 def mean_intervals(
@@ -27,87 +25,86 @@ def mean_intervals(
         confidence (`float`):
             Level of the intervals.
         num_resamples (`int`):
-            Times that N prompts are drawn with replacement, the same for all columns.
+            How often N prompts are drawn with replacement. All columns share these draws.
         seed (`int`):
             Seed of these draws.
 
     Returns:
-        `list[tuple[float | None, float | None]]`: low and high end for each column; `None` with fewer than eight
-        prompts.
+        `list[tuple[float | None, float | None]]`: low and high end for each column. Both are `None` with fewer than
+        eight prompts, and both are the mean where all prompts have the same number.
 
     Raises:
-        `ValueError`: if `confidence` is no level.
+        `ValueError`: if `confidence` is not between 0 and 1.
 
-    Source: Efron 1987, Better Bootstrap Confidence Intervals. The jackknife's skewness is here that of the values.
+    Source: Efron 1987, Better Bootstrap Confidence Intervals.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence} is no level; set a number between 0 and 1, such as 0.95.")
+        raise ValueError(f"confidence={confidence} is not between 0 and 1: set a level such as 0.95.")
     N, K = values_NK.shape
     if N < FEWEST_PROMPTS:
         return [(None, None)] * K
-    mean_K = values_NK.mean(dim=0)
-    means_BK = _bootstrap_means(values_NK, num_resamples, seed)
-    deviation_NK = values_NK - mean_K
-    acceleration_K = deviation_NK.pow(3).sum(dim=0) / (6 * deviation_NK.square().sum(dim=0).pow(1.5))
-    below_K = ((means_BK < mean_K).double() + (means_BK <= mean_K).double()).mean(dim=0) / 2
-    bias_K = torch.special.ndtri(below_K)
-    tails_2 = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
-    shifted_2K = bias_K + torch.special.ndtri(tails_2)[:, None]
-    levels_2K = torch.special.ndtr(bias_K + shifted_2K / (1 - acceleration_K * shifted_2K))
-    varies_K = deviation_NK.abs().amax(dim=0) > 1e-12  # else there is no skewness, and all resamples are the same
-    levels_2K = torch.where(varies_K, levels_2K, 0.5)
-    ends_2K = [means_BK[:, column].quantile(levels_2K[:, column]).tolist() for column in range(K)]
-    return [(low, high) for low, high in ends_2K]
+    values_KN = values_NK.T.contiguous().numpy()
+    low_K, high_K = (values_KN.mean(axis=1) for _ in range(2))
+    varies_K = np.ptp(values_KN, axis=1) > 1e-12  # BCa is not defined for equal numbers
+    if varies_K.any():
+        result = scipy.stats.bootstrap(
+            (values_KN[varies_K],),
+            _mean,
+            n_resamples=num_resamples,
+            batch=_batch_size(values_KN),
+            vectorized=True,
+            axis=1,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
+        low_K[varies_K], high_K[varies_K] = result.confidence_interval
+    return list(zip(low_K.tolist(), high_K.tolist(), strict=True))
 
 
 def sign_flip_p_values(differences_NK: Tensor, num_resamples: int, seed: int) -> list[float]:
     """
-    Two-sided tests that the mean of each column is 0, by how often it is as far from 0 with signs drawn at random.
+    Two-sided tests that the mean of each column is 0. The p-value is the share of random signs that leave the mean at
+    least as far from 0.
 
     Args:
         differences_NK (`torch.Tensor`):
             K differences of each of N prompts, float64.
         num_resamples (`int`):
-            Draws of all signs; every one of the 2^N is taken instead if these are no more.
+            Random draws of all signs. If there are no more than this many, all 2^N are taken instead.
         seed (`int`):
             Seed of these draws.
 
     Returns:
         `list[float]`: a p-value for each column.
     """
-    least_K = differences_NK.sum(dim=0).abs() - 1e-9  # sums of the same numbers may differ in their last digits
-    num_flips, num_as_far_K = 0, torch.zeros_like(least_K)
-    for signs_BN in _signs(len(differences_NK), num_resamples, seed):
-        num_flips += len(signs_BN)
-        num_as_far_K += ((signs_BN @ differences_NK).abs() >= least_K).sum(dim=0)
-    return (num_as_far_K / num_flips).tolist()
+    if len(differences_NK) == 1:  # either sign is as far from 0, and scipy asks for two prompts
+        return [1.0] * differences_NK.size(1)
+    differences_KN = differences_NK.T.contiguous().numpy()
+    result = scipy.stats.permutation_test(
+        (differences_KN,),
+        _distance_from_zero,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=num_resamples,
+        batch=_batch_size(differences_KN),
+        alternative="greater",  # "two-sided" would double one tail, which random signs make larger than both together
+        axis=1,
+        rng=np.random.default_rng(seed),
+    )
+    return result.pvalue.tolist()
 
 
-def _bootstrap_means(values_NK: Tensor, num_resamples: int, seed: int) -> Tensor:
-    N = len(values_NK)
-    rng = np.random.default_rng(seed)
-    means = []
-    for size in _sizes(num_resamples, N):
-        drawn = rng.integers(N, size=(size, N)) + N * np.arange(size)[:, None]
-        times_drawn_BN = np.bincount(drawn.ravel(), minlength=size * N).reshape(size, N)
-        means.append(torch.from_numpy(times_drawn_BN).double() @ values_NK / N)
-    return torch.cat(means)
+def _batch_size(values_KN: np.ndarray) -> int:
+    return max(1, _NUMBERS_AT_A_TIME // values_KN.size)
 
 
-def _signs(N: int, num_resamples: int, seed: int) -> Iterator[Tensor]:
-    """Signs of N prompts, `(B, N)`: all there are, or those that were met and others at random."""
-    if num_resamples >= 2**N:
-        bits_BN = np.arange(2**N)[:, None] >> np.arange(N) & 1
-        yield torch.from_numpy(1.0 - 2.0 * bits_BN)
-        return
-    yield torch.ones(1, N, dtype=torch.float64)
-    rng = np.random.default_rng(seed)
-    for size in _sizes(num_resamples, N):
-        yield torch.from_numpy(1.0 - 2.0 * rng.integers(2, size=(size, N)))
+# Both are rounded: sums of the same numbers in another order differ in their last digits, and must count as ties.
 
 
-def _sizes(num_resamples: int, N: int) -> Iterator[int]:
-    """Parts of the resamples that are drawn at once."""
-    at_once = max(1, _AT_ONCE // N)
-    for first in range(0, num_resamples, at_once):
-        yield min(at_once, num_resamples - first)
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    return values.mean(axis=axis).round(12)
+
+
+def _distance_from_zero(differences: np.ndarray, axis: int) -> np.ndarray:
+    return np.abs(differences.mean(axis=axis)).round(12)

@@ -1,0 +1,33 @@
+"""Memory estimates against numbers worked out by hand."""
+
+from trl import ModelConfig
+
+import tiny
+from passk_trl.memory import Engine, engine_of, estimate_memory
+
+
+def test_memory_by_hand():
+    policy = tiny.policy(tie_word_embeddings=False, num_hidden_layers=3)
+    size = sum(each.numel() for each in policy.parameters())
+    arguments = tiny.training_args("out", bf16=True, per_device_train_batch_size=8, max_completion_length=50)
+    alone = Engine("one process", 1, 0)
+    needed = estimate_memory(arguments, ModelConfig(), policy, alone, 14, None, True)
+    assert (needed["weights"], needed["gradients"], needed["optimizer"]) == (4 * size, 4 * size, 8 * size)
+    # 16 rollouts at a time, of 64 tokens, keys and values of one head of 16 numbers in 3 layers, in 16 bit
+    assert needed["activations or key-value cache"] == max(16 * 64 * 2 * 3 * 16 * 2, 8 * 64 * 32 * (2 * 3 + 34))
+    divided = estimate_memory(arguments, ModelConfig(), policy, Engine("ZeRO-2", 4, 2), 14, None, True)
+    assert (divided["weights"], divided["gradients"], divided["optimizer"]) == (2 * size, size / 2, 3 * size)
+    divided = estimate_memory(arguments, ModelConfig(), policy, Engine("FSDP", 4, 3), 14, None, True)
+    assert (divided["weights"], divided["gradients"], divided["optimizer"]) == (size, size, 2 * size)
+    assert "optimizer" not in estimate_memory(arguments, ModelConfig(), policy, alone, 14, None, False)
+
+
+def test_the_engine_is_that_of_the_launch(monkeypatch):
+    arguments = tiny.training_args("out")
+    assert engine_of(arguments) == Engine("one process", 1, 0)
+    assert engine_of(arguments, 8) == Engine("DDP", 8, 0)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    assert engine_of(arguments, 8) == Engine("ZeRO-3", 8, 3)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert engine_of(arguments, 8) == Engine("FSDP", 8, 3)
