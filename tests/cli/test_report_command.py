@@ -26,9 +26,9 @@ def test_other_runs_and_another_place_can_be_chosen(run, tmp_path, capsys):
     write_arguments(tmp_path / "other", 1)
     page = tmp_path / "page.html"
     main([str(run), "--beside", str(tmp_path / "other"), str(tmp_path / "absent"), "--output", str(page)])
-    told = capsys.readouterr().out
-    assert "trained for pass@1" in told
-    assert f"(no run in {tmp_path / 'absent'} to set beside it)" in told
+    text = capsys.readouterr().out
+    assert "trained for pass@1" in text
+    assert f"(no run in {tmp_path / 'absent'} to compare with)" in text
     assert page.exists()
     assert not (run / "report.html").exists()
 

@@ -77,7 +77,7 @@ def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
     told = capsys.readouterr().out
     assert "trained for pass@4" in told
     assert "trained for pass@1" in told
-    assert f"(no run in {absent} to set beside it)" in told
+    assert f"(no run in {absent} to compare with)" in told
 
 
 def arguments_of(tmp_path, model, **changes) -> dict:

@@ -116,8 +116,8 @@ def test_agreement_is_set_against_success_with_weights_as_size(run):
 
 
 def test_the_forecast_is_beside_what_came_of_it(run):
-    outcome, forecast = draw_forecast(run).axes[0].containers
+    measured, forecast = draw_forecast(run).axes[0].containers
     assert forecast[0].get_xdata().tolist() == [10, 40]
-    assert forecast[0].get_ydata().tolist() == [each.change for each in run.foretold]
-    assert outcome[0].get_xdata().tolist() == [25]  # between the two probes
-    assert outcome[0].get_ydata().tolist() == [run.foretold[0].outcome.change]
+    assert forecast[0].get_ydata().tolist() == [each.change for each in run.forecast_outcomes]
+    assert measured[0].get_xdata().tolist() == [25]  # between the two probes
+    assert measured[0].get_ydata().tolist() == [run.forecast_outcomes[0].measured.change]

@@ -62,14 +62,14 @@ def test_the_prompts_that_interfere_most_are_shown_as_text(in_conflict):
     assert "&lt;script&gt;console.error(&#39;ran&#39;)&lt;/script&gt;" in page
     report = read_run(in_conflict.parent).probes[400].report
     for row in (120, 130, 140, 150):
-        told = f"<strong>Row {row}</strong>: 1 of 8 correct, weight {report.weights[3, row // 10]:.3g} × agreement"
-        assert f"{told} {report.agreement[row // 10]:.3g}" in page
+        summary = f"<strong>Row {row}</strong>: 1 of 8 correct, weight {report.weights[3, row // 10]:.3g} × agreement"
+        assert f"{summary} {report.agreement[row // 10]:.3g}" in page
 
 
 def test_the_page_says_what_became_of_the_conflict(in_conflict):
     page = in_conflict.read_text()
     run = read_run(in_conflict.parent)
-    assert "works against pass@1. The measured pass@k gradient turns against pass@1&#39;s from k = " in page
+    assert "works against pass@1. The measured pass@k gradient works against pass@1&#39;s from k = " in page
     assert "It was in conflict at 19 of 21 probes, first at step 40." in page
     assert "The trainer state is of step 400 of 500." in page
     assert "Step 40, the first probe with pass@4 in conflict" in page

@@ -32,7 +32,7 @@ def test_a_run_that_is_over_is_read_as_it_was_written(going):
 def test_a_run_that_is_going_is_read_from_its_probes_alone(going):
     run = read_run(going)
     assert (run.name, run.training_k, list(run.probes), run.evaluated) == ("pass@4", 4, [0, 10, 20], {})
-    assert run.notes == ("No trainer state is there yet, so no evaluation is shown; the first checkpoint brings one.",)
+    assert run.notes == ("There is no trainer state yet, so no evaluation is shown. The first checkpoint writes one.",)
 
 
 def test_the_latest_state_counts(going):
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_is_being_written_is_left_out_and_said(going):
     (going / "checkpoint-16" / "trainer_state.json").write_text(half)
     run = read_run(going)
     assert run.steps == (12, 20)
-    assert run.notes == ("checkpoint-16/trainer_state.json is not readable and left out.",)
+    assert run.notes == ("checkpoint-16/trainer_state.json cannot be read and is left out.",)
 
 
 def test_corrupt_lines_are_counted(going):
@@ -61,7 +61,7 @@ def test_corrupt_lines_are_counted(going):
         file.write('{"step": 30, "rep\n[]\n' + json.dumps(record(40, True)) + "\n")
     run = read_run(going)
     assert list(run.probes) == [0, 10, 20, 40]
-    assert run.notes[0] == "Lines of conflict.jsonl that are no record, and were skipped: 2."
+    assert run.notes[0] == "Lines of conflict.jsonl that are not a record, and were skipped: 2."
 
 
 def test_a_run_for_another_objective_is_called_by_it(going):
@@ -83,12 +83,12 @@ def test_a_forecast_is_set_beside_the_change_until_the_next_probe(going):
     worse = record(20, True)
     worse["report"]["num_correct"] = [3] * 12 + [1] * 4  # pass@1 from 0.6875 to 0.3125
     write_probes(going, [record(0, False), record(10, True), worse])
-    at_10, at_20 = read_run(going).foretold
-    assert (at_10.step, at_10.outcome.step, at_20.outcome) == (10, 20, None)
+    at_10, at_20 = read_run(going).forecast_outcomes
+    assert (at_10.step, at_10.measured.step, at_20.measured) == (10, 20, None)
     assert at_10.change == record(10, True)["forecast"]["change"][0]
-    assert at_10.outcome.change == pytest.approx(-0.375 / 10)
+    assert at_10.measured.change == pytest.approx(-0.375 / 10)
     margins = [read_run(going).probes[step].pass_at(1)[1] for step in (10, 20)]
-    assert at_10.outcome.margin == pytest.approx((margins[0] ** 2 + margins[1] ** 2) ** 0.5 / 10)
+    assert at_10.measured.margin == pytest.approx((margins[0] ** 2 + margins[1] ** 2) ** 0.5 / 10)
 
 
 def test_a_run_for_another_objective_is_in_conflict_where_that_objective_is(going):
@@ -107,8 +107,10 @@ def test_a_run_for_another_objective_is_in_conflict_where_that_objective_is(goin
 @pytest.mark.parametrize("there", [True, False])
 def test_a_directory_that_is_no_run_is_refused(tmp_path, there):
     directory = tmp_path if there else tmp_path / "absent"
-    told = (
-        r"neither conflict\.jsonl nor trainer_state\.json; give the output_dir" if there else "is no directory; give"
+    message = (
+        r"neither conflict\.jsonl nor trainer_state\.json: give the output_dir"
+        if there
+        else "is not a directory: give"
     )
-    with pytest.raises(FileNotFoundError, match=told):
+    with pytest.raises(FileNotFoundError, match=message):
         read_run(directory)

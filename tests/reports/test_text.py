@@ -1,4 +1,4 @@
-"""What is told of a run."""
+"""The text of a report has each number where it belongs."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert lines["before"].split()[1:] == ["0.500", "0.600", "0.700"]
     assert lines["trained for pass@4"].split()[3:] == ["0.400", "0.600", "0.800"]
     assert lines["trained for pass@1"].split()[3:] == ["0.600", "0.650", "0.680"]
-    assert f"(no run in {runs[0].parent / 'absent'} to set beside it)" in text
+    assert f"(no run in {runs[0].parent / 'absent'} to compare with)" in text
     assert "conflict at step 10: 16 prompts x 8 rollouts, 95% intervals" in text
     at_4 = next(line for line in text.splitlines() if line.split()[:1] == ["4"])
     report = read_run(runs[0]).probes[10].report
@@ -68,9 +68,9 @@ def test_a_run_without_evaluation_says_how_to_get_one(tmp_path):
 def test_what_could_not_be_read_is_said(runs):
     with (runs[0] / "conflict.jsonl").open("a") as file:
         file.write("nonsense\n")
-    told = "Lines of conflict.jsonl that are no record, and were skipped: 1."
-    assert f"note: {told}" in write_report(runs[0])
-    assert told in (runs[0] / "report.html").read_text()
+    note = "Lines of conflict.jsonl that are not a record, and were skipped: 1."
+    assert f"note: {note}" in write_report(runs[0])
+    assert note in (runs[0] / "report.html").read_text()
 
 
 def test_reading_a_run_does_not_wait_for_trl():

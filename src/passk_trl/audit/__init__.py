@@ -1,16 +1,16 @@
-"""Audit of a checkpoint before training: rollouts and gradients of many prompts, kept on disk as they are made.
+"""An audit measures the conflict of a checkpoint before training, on many prompts, and reports it."""
 
-The rollouts are kept in blocks (`blocks.py`), and the gradients of each block beside them:
-
-    <output_dir>/gradients/<settings>/block-0000.safetensors   whole or sketched gradients of the block's prompts
-"""
-
-from .audit import Audit, Measurement
+from .audit import Audit, AuditMeasurement
 from .parameters import choose_parameters
+from .report import AuditReport, diagnose
+from .writing import write_audit
 
 
 __all__ = [
     "Audit",
-    "Measurement",
+    "AuditMeasurement",
+    "AuditReport",
     "choose_parameters",
+    "diagnose",
+    "write_audit",
 ]

@@ -1,6 +1,6 @@
-"""Audit of a checkpoint before training: rollouts and gradients of many prompts, kept on disk as they are made.
+"""Measures the Gram matrix of many prompts, block by block, so that an interrupted audit can continue.
 
-The rollouts are kept in blocks (`blocks.py`), and the gradients of each block beside them:
+The rollouts of each block of prompts are on disk (`passk_trl.rollouts.blocks`), and the gradients next to them:
 
     <output_dir>/gradients/<settings>/block-0000.safetensors   whole or sketched gradients of the block's prompts
 """
@@ -24,6 +24,7 @@ from passk_trl.distributed.ranks import gather_list, gather_rows, num_ranks, on_
 from passk_trl.gradients import Coverage, ScoredRollouts, gradient_rows, gram_of_rows
 from passk_trl.gradients.layers import find_layers
 from passk_trl.gradients.store import fit_exactly
+from passk_trl.interference import ProbeSample
 from passk_trl.rollouts.blocks import Record, RolloutBlocks, digest
 from passk_trl.rollouts.progress import block_progress
 
@@ -31,25 +32,23 @@ from .parameters import choose_parameters
 
 
 @dataclass(frozen=True)
-class Measurement:
+class AuditMeasurement:
     """
-    What an audit measured, N being the prompts whose rollouts could all be scored.
+    The numbers that an audit measured, of the prompts whose rollouts could all be scored.
 
     Args:
-        prompts (`list[int]`): which rows of the dataset they are.
-        num_rollouts (`int`): n.
-        num_correct (`torch.Tensor` of shape `[N]`): correct rollouts of each, int64.
-        gram (`torch.Tensor` of shape `[M, N, N]`): M independent estimates of ⟨ĝ_i, ĝ_j⟩, float64.
-        coverage ([`~passk_trl.gradients.Coverage`]): which of the chosen parameters they take in.
-        store (`str`): `"exact"` or `"sketch"`.
+        prompts (`list[int]`): their rows in the dataset.
+        num_rollouts (`int`): rollouts of each prompt.
+        sample ([`~passk_trl.interference.ProbeSample`]): their Gram matrix and success counts.
+        coverage ([`~passk_trl.gradients.Coverage`]): which of the chosen parameters the gradients cover.
+        store (`str`): how gradients were stored, `"exact"` or `"sketch"`.
         unscorable (`list[int]`): rows that are left out because a rollout could not be scored.
         not_finite (`list[int]`): rows that are left out because their gradient is not finite.
     """
 
     prompts: list[int]
     num_rollouts: int
-    num_correct: Tensor
-    gram: Tensor
+    sample: ProbeSample
     coverage: Coverage
     store: str
     unscorable: list[int]
@@ -60,32 +59,32 @@ class Audit:
     """
     Measures the Gram matrix of a dataset's prompts under a policy that is not trained.
 
-    Under several processes, each of which holds the whole policy, all of them make and run the audit together; the
-    prompts of a block are divided over them.
+    With several processes, each holds the whole policy, and all of them create and run the audit together. They share
+    the prompts of a block.
 
     Args:
         trainer ([`~trl.GRPOTrainer`]):
-            Holds the policy, and is not trained. Generation (transformers or vLLM), chat template, reward functions
-            and temperature are its.
+            Holds the policy, which is not trained. Its generation (transformers or vLLM), chat template, reward
+            functions and temperature are used.
         dataset ([`~datasets.Dataset`]):
             The prompts, all of which are measured, with the columns that the reward functions read.
         output_dir (`str` or `Path`):
-            Where everything is kept. An audit that was made there before is taken up.
+            Where everything is stored. An audit that was begun there is continued.
         num_rollouts (`int`, *optional*, defaults to `32`):
             Rollouts of each prompt, at least 3.
         parameters (`str`, *optional*, defaults to `"all"`):
-            Whose gradients are taken, see [`choose_parameters`].
+            The parameters whose gradients are taken, see [`choose_parameters`].
         gram (`str`, *optional*, defaults to `"auto"`):
-            `"exact"` keeps whole gradients, `"sketch"` random projections of a fixed size whose error is part of the
-            error bars; `"auto"` the first where it takes no more than 1 GiB for all prompts together.
+            `"exact"` stores whole gradients. `"sketch"` stores random projections of a fixed size, whose error is part
+            of the intervals. `"auto"` is `"exact"` if that takes at most 1 GiB for all prompts together.
         block_size (`int`, *optional*, defaults to `32`):
-            Prompts in a block: what is lost at most when the audit is killed.
+            Prompts in a block. An interruption loses the work on at most one block.
         success_threshold (`float`, *optional*):
             Reward from which a rollout counts as correct; rewards must be 0 or 1 if `None`.
         seed (`int`, *optional*, defaults to `0`):
             Seed of rollouts and sketches.
         settings (`dict`, *optional*):
-            What else the rollouts depend on, JSON-safe: an audit with other values is not taken up.
+            Whatever else the rollouts depend on, JSON-safe. An audit with other values is not continued.
 
     Raises:
         `ValueError`: if an argument is out of range, the policy is sharded, the trainer generates in a way that
@@ -108,7 +107,7 @@ class Audit:
         settings: dict[str, Any] | None = None,
     ):
         if num_rollouts < 3:
-            raise ValueError(f"num_rollouts={num_rollouts} shows no k above 1; set at least 3, better 32.")
+            raise ValueError(f"num_rollouts={num_rollouts} measures no k above 1; set at least 3, better 32.")
         if gram not in ("auto", "exact", "sketch"):
             raise ValueError(f"gram={gram!r} is unknown; set 'auto', 'exact' or 'sketch'.")
         self.trainer = trainer
@@ -124,8 +123,8 @@ class Audit:
             trainer, dataset, output_dir, num_rollouts, block_size, success_threshold, seed, settings
         )
 
-    def run(self) -> Measurement | None:
-        """The [`Measurement`], on the main process; `None` on the others."""
+    def run(self) -> AuditMeasurement | None:
+        """Runs the audit, or what is left of it. Returns the measurement on the main process, `None` on others."""
         self.rollouts.sample()
         self._take_gradients()
         return self._measure() if self.trainer.accelerator.is_main_process else None
@@ -135,19 +134,19 @@ class Audit:
     def _take_gradients(self) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
         layers, _ = find_layers(model, self.parameters)
-        measured = {id(getattr(layer.module, own)) for layer in layers for own in layer.parameters}
-        for parameter in model.parameters():  # autograd then keeps nothing for what is not measured
+        measured = {id(getattr(layer.module, name)) for layer in layers for name in layer.parameters}
+        for parameter in model.parameters():  # so that autograd keeps nothing for the others
             parameter.requires_grad_(id(parameter) in measured)
         settings = json.dumps(self._gradients_settings, indent=2)
         on_first_rank(partial(files.write, self._gradients_folder / "settings.json", settings))
         with block_progress(self.trainer, "gradients", len(self.dataset)) as progress:
             for block, prompts in enumerate(self.rollouts.blocks):
-                if not on_first_rank(partial(self._gradients_there, block)):
+                if not on_first_rank(partial(self._has_gradients, block)):
                     self._gradients_of(block, model, progress.add)
                 progress.finish_block(prompts)
 
     def _gradients_of(self, block: int, model: nn.Module, on_prompts: Callable[[int], None]) -> None:
-        """Writes the gradients of a block's prompts, those apart whose rollouts all fared alike: theirs are zero."""
+        """Writes the gradients of a block's prompts, except prompts with none or all correct, whose gradient is 0."""
         records = on_first_rank(lambda: _mixed(self.rollouts.records(block)))
         rows: dict[str, Tensor] = {}
         prompts: list[int] = []
@@ -169,8 +168,8 @@ class Audit:
                 on_batch=on_prompts,
             )
             prompts = gather_list([record["prompt"] for record in mine])
-            for name, kept in gradients.rows.items():
-                rows[name] = gather_rows(kept).cpu().contiguous()
+            for name, row in gradients.rows.items():
+                rows[name] = gather_rows(row).cpu().contiguous()
         on_first_rank(partial(self._save_gradients, block, rows, prompts))
 
     def _save_gradients(self, block: int, rows: dict[str, Tensor], prompts: list[int]) -> None:
@@ -178,8 +177,8 @@ class Audit:
         with files.whole(self._gradients_file(block)) as unfinished:
             save_file(rows, unfinished, metadata)
 
-    def _gradients_there(self, block: int) -> bool:
-        """Whether the gradients of just these rollouts were taken."""
+    def _has_gradients(self, block: int) -> bool:
+        """Whether the gradients on disk are those of these rollouts."""
         if not self._gradients_file(block).exists():
             return False
         with safe_open(self._gradients_file(block), "pt") as file:
@@ -187,7 +186,7 @@ class Audit:
 
     @property
     def _gradients_settings(self) -> dict[str, Any]:
-        # A sketch's projections are drawn on the device, and each kind draws others.
+        # The projections of a sketch are drawn on the device, and differ between kinds of device.
         device = self.trainer.accelerator.device.type
         return {"parameters": self.parameters, "gram": self.store, "seed": self.seed, "device": device}
 
@@ -200,19 +199,16 @@ class Audit:
 
     # The Gram matrix over all blocks.
 
-    def _measure(self) -> Measurement:
+    def _measure(self) -> AuditMeasurement:
         success = self.rollouts.success()
         num_correct = {prompt: sum(group) for prompt, group in success.items() if group is not None}
         scored = list(num_correct)
-        gram_MNN = self._gram_of(scored)
-        finite = gram_MNN.mean(dim=0).diagonal().isfinite()
-        kept = finite.nonzero().flatten()
-        prompts = [scored[i] for i in kept]
-        return Measurement(
-            prompts=prompts,
+        sample = ProbeSample.of(self._gram_of(scored), list(num_correct.values()), self.num_rollouts)
+        finite = sample.finite
+        return AuditMeasurement(
+            prompts=[scored[i] for i in finite.nonzero().flatten()],
             num_rollouts=self.num_rollouts,
-            num_correct=torch.tensor([num_correct[prompt] for prompt in prompts], dtype=torch.int64),
-            gram=gram_MNN[:, kept][:, :, kept],
+            sample=sample.keep(finite),
             coverage=self.coverage,
             store=self.store,
             unscorable=[prompt for prompt in success if prompt not in num_correct],
@@ -220,6 +216,7 @@ class Audit:
         )
 
     def _gram_of(self, scored: list[int]) -> Tensor:
+        """The Gram matrix of the scored prompts, `(M, N, N)`, from the gradients of all blocks."""
         prompts: list[int] = []
         parts: dict[str, list[Tensor]] = {}
         for block in range(len(self.rollouts.blocks)):
@@ -231,11 +228,11 @@ class Audit:
             return torch.zeros(1, len(scored), len(scored), dtype=torch.float64)
         mixed_MNN = gram_of_rows({name: torch.cat(blocks) for name, blocks in sorted(parts.items())})
         gram_MNN = torch.zeros(len(mixed_MNN), len(scored), len(scored), dtype=torch.float64)
-        where = torch.tensor([scored.index(prompt) for prompt in prompts])
-        gram_MNN[:, where[:, None], where] = mixed_MNN
+        positions = torch.tensor([scored.index(prompt) for prompt in prompts])
+        gram_MNN[:, positions[:, None], positions] = mixed_MNN
         return gram_MNN
 
 
 def _mixed(records: list[Record]) -> list[Record]:
-    """Those with correct and incorrect rollouts: the others have gradient zero, or none."""
+    """The prompts with correct and incorrect rollouts. The others have gradient zero, or none."""
     return [r for r in records if r["success"] is not None and 0 < sum(r["success"]) < len(r["success"])]

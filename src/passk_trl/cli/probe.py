@@ -7,8 +7,7 @@ from datasets import DatasetDict
 from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.audit import Audit
-from passk_trl.audit.report import diagnose, write_audit
+from passk_trl.audit import Audit, diagnose, write_audit
 from passk_trl.rollouts.checks import truncated_sampling, warn_if_truncated
 from passk_trl.rollouts.prompt_text import text_of
 
@@ -157,10 +156,10 @@ def main(args: Sequence[str] | None = None) -> None:
             return
         audit, rows = build_audit(script_args, training_args, model_args)
     warn_if_truncated(audit.trainer)
-    measured = audit.run()
-    if measured is not None:
-        audited = diagnose(
-            measured,
+    measurement = audit.run()
+    if measurement is not None:
+        report = diagnose(
+            measurement,
             {"parameters": audit.parameters, **{name: audit.rollouts.settings[name] for name in _REPORTED_SETTINGS}},
             [text_of(prompt) for prompt in audit.dataset["prompt"]],
             rows,
@@ -168,7 +167,7 @@ def main(args: Sequence[str] | None = None) -> None:
             script_args.k,
             script_args.confidence,
         )
-        print("\n" + write_audit(training_args.output_dir, audited, script_args.num_shown))
+        print("\n" + write_audit(training_args.output_dir, report, script_args.num_shown))
     audit.trainer.end()
 
 

@@ -1,1 +1,1 @@
-"""From the files of a run to text, figures, a page and images for trackers."""
+"""Turns the files of a run into text, figures, a page, and images for trackers."""

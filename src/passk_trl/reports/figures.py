@@ -1,4 +1,4 @@
-"""The figures of a run. No reader needs to tell red from green: colours differ in brightness, marks and lines too."""
+"""Draws the figures of a run. Series differ in brightness, marks and lines, not in colour alone."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from .run import Run
 from .style import BLUE, GREY, ORANGE, STYLE
 
 
-# Narrow, so that the letters are readable where a phone shows a figure over the width of its screen.
+# Narrow, so that letters stay readable when a phone scales a figure to the width of its screen.
 _SIZE = (4.8, 3.8)
 
 # Label, colour and mark of prompts with positive, negative and no agreement.
@@ -43,7 +43,7 @@ def draw_overview(run: Run, others: Sequence[Run] = ()) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_heat_map(run: Run) -> Figure:
-    """Cosine over step and k, with the onset, the k trained for and where the conflict is significant."""
+    """Cosine over step and k, with the onset, the k of training, and dots where the conflict is significant."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     records = list(run.probes.values())
@@ -52,7 +52,7 @@ def draw_heat_map(run: Run) -> Figure:
     cosine_KS = np.full((len(ks), len(steps)), np.nan)
     for s, record in enumerate(records):
         cosine_KS[[ks.index(k) for k in record.report.ks.tolist()], s] = record.report.cosine.numpy()
-    axes.patch.set(hatch="////", edgecolor="#BBBBBB")  # seen where the cosine is not defined
+    axes.patch.set(hatch="////", edgecolor="#BBBBBB")  # visible where the cosine is not defined
     k_edges = np.exp2(_edges(np.log2(ks)))
     cells = axes.pcolormesh(_edges(np.asarray(steps, dtype=float)), k_edges, cosine_KS, cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(cells, ax=axes, label="cosine (below 0: works against pass@1)")
@@ -62,10 +62,10 @@ def draw_heat_map(run: Run) -> Figure:
         dots: dict[str, Any] = {"s": 12, "color": "black", "edgecolors": "white", "linewidths": 0.7}
         axes.scatter(*zip(*at_conflict, strict=True), **dots, label="conflict, significant")
     onsets = [math.nan if record.report.onset is None else record.report.onset for record in records]
-    seen = [withStroke(linewidth=4, foreground="white")]
-    axes.plot(steps, onsets, color="black", marker="D", markersize=4, path_effects=seen, label="onset")
+    outline = [withStroke(linewidth=4, foreground="white")]
+    axes.plot(steps, onsets, color="black", marker="D", markersize=4, path_effects=outline, label="onset")
     axes.axhline(
-        run.training_k, color="black", linestyle="--", path_effects=seen, label=f"trained for k = {run.training_k}"
+        run.training_k, color="black", linestyle="--", path_effects=outline, label=f"trained for k = {run.training_k}"
     )
     axes.set(xlabel="step", ylabel="k", ylim=(k_edges[0], k_edges[-1]))
     axes.set_yscale("log", base=2)
@@ -85,15 +85,15 @@ def draw_curve(run: Run) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_training(run: Run, others: Sequence[Run] = ()) -> Figure:
-    """pass@1 and pass@k over training: of the evaluations, and of the probe prompts with intervals."""
+    """pass@1 and pass@k over training, from the evaluations and, with intervals, from the probe prompts."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     _draw_evaluated(axes, [run, *others])
     records = list(run.probes.values())
     for k, colour, mark in _pass1_and_passk(run):
-        told = [(record.step, *record.pass_at(k)) for record in records if k <= int(record.report.num_samples.min())]
-        if told:
-            steps, means, margins = zip(*told, strict=True)
+        points = [(record.step, *record.pass_at(k)) for record in records if k <= int(record.report.num_samples.min())]
+        if points:
+            steps, means, margins = zip(*points, strict=True)
             style: dict[str, Any] = {
                 "color": colour,
                 "marker": mark,
@@ -110,7 +110,7 @@ def draw_training(run: Run, others: Sequence[Run] = ()) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_agreement(run: Run) -> Figure:
-    """Each prompt's agreement with the pass@1 gradient against its success, as large as its weight."""
+    """Each prompt's agreement with the pass@1 gradient against its success rate. The area shows its weight."""
     chosen = run.chosen_probes
     figure = Figure(figsize=(_SIZE[0], 1 + 2.6 * len(chosen)), layout="constrained")
     for axes, record in zip(np.atleast_1d(figure.subplots(len(chosen))), chosen, strict=True):
@@ -122,23 +122,29 @@ def draw_agreement(run: Run) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_forecast(run: Run) -> Figure:
-    """The change of pass@1 per step: as forecast at each probe, and as it came until the next."""
+    """The change of pass@1 per step: forecast at each probe, and measured until the next probe."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=GREY, linewidth=0.8)
-    came = [(each.step, each.outcome) for each in run.foretold if each.outcome is not None]
+    outcomes = run.forecast_outcomes
+    measured = [(outcome.step, outcome.measured) for outcome in outcomes if outcome.measured is not None]
     style: dict[str, Any] = {"color": ORANGE, "marker": "s", "markersize": 4, "linestyle": "none", "capsize": 2}
     axes.errorbar(
-        [(step + outcome.step) / 2 for step, outcome in came],
-        [outcome.change for _, outcome in came],
-        xerr=[(outcome.step - step) / 2 for step, outcome in came],
-        yerr=[outcome.margin for _, outcome in came],
-        label="came, until the next probe",
+        [(step + change.step) / 2 for step, change in measured],
+        [change.change for _, change in measured],
+        xerr=[(change.step - step) / 2 for step, change in measured],
+        yerr=[change.margin for _, change in measured],
+        label="measured, until the next probe",
         **style,
     )
-    steps, changes, margins, _ = zip(*run.foretold, strict=True)
     style = {"color": BLUE, "marker": "o", "markersize": 4, "capsize": 3}
-    axes.errorbar(steps, changes, yerr=margins, **style, label="forecast, of the step before the probe")
+    axes.errorbar(
+        [outcome.step for outcome in outcomes],
+        [outcome.change for outcome in outcomes],
+        yerr=[outcome.margin for outcome in outcomes],
+        label="forecast, for the step before the probe",
+        **style,
+    )
     axes.set(xlabel="step", ylabel="change of pass@1 per step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=1, fontsize=8)
@@ -150,14 +156,14 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
     for record, colour, line, mark in zip(chosen, (BLUE, ORANGE), ("-", "--"), ("o", "s"), strict=False):
         report = record.report
         style: dict[str, Any] = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3, "capsize": 2}
-        points = (report.ks, report.cosine.clamp(-1, 1))  # the estimate can lie beyond
+        points = (report.ks, report.cosine.clamp(-1, 1))  # the estimate can exceed 1
         axes.errorbar(*points, yerr=report.cosine_margin, label=f"step {record.step}", **style)
         if report.onset is not None:
             axes.plot(report.onset, 0, marker="D", color=colour, markersize=6)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.axvline(run.training_k, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="k", ylabel="cosine of pass@k and pass@1 gradients", ylim=(-1.1, 1.1))
-    axes.set_title("conflict over k (diamond: onset, dotted: k trained for)", fontsize=9)
+    axes.set_title("conflict over k (diamond: onset, dotted: k of training)", fontsize=9)
     axes.legend()
 
 
@@ -173,7 +179,7 @@ def _draw_evaluated(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def _pass1_and_passk(run: Run) -> list[tuple[int, str, str]]:
-    """k, colour and mark of pass@1 and, where there is another k, of pass@k."""
+    """k, colour and mark of pass@1 and, if another k is shown, of pass@k."""
     return [(1, BLUE, "o"), (run.shown_k, ORANGE, "s")][: 2 if run.shown_k > 1 else 1]
 
 
@@ -191,7 +197,7 @@ def _draw_agreement_of(axes: Axes, record: ProbeRecord, k: float) -> None:
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
-    """The edges of cells around their centres, which need not be equally far apart."""
+    """The edges of cells around their centres, which may have unequal distances."""
     if len(centres) == 1:
         return centres + np.array([-0.5, 0.5])
     between = (centres[1:] + centres[:-1]) / 2

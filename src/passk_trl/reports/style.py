@@ -1,4 +1,4 @@
-"""How figures look. Colours differ in brightness too, so that no reader needs to tell red from green."""
+"""The style of all figures. Colours differ in brightness too, so that no reader needs to tell red from green."""
 
 from typing import Any
 

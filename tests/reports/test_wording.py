@@ -1,0 +1,35 @@
+"""What several reports say in one way."""
+
+import math
+
+from passk_trl.reports.wording import curve_points, number_or_dash, onset_sentence, prompt_summary, sample_size
+from runs import interference
+
+
+def test_the_sentence_about_the_onset_is_of_the_measured_curve():
+    opposed, agreeing = interference(opposed=True), interference(opposed=False)
+    assert (
+        onset_sentence(opposed)
+        == f"The measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on."
+    )
+    assert onset_sentence(agreeing) == "The measured pass@k gradient agrees with pass@1's up to k = 7."
+
+
+def test_points_of_the_curve_are_those_of_the_report():
+    report = interference(opposed=True)
+    points = curve_points(report)
+    assert [point.k for point in points] == report.ks.tolist()
+    assert points[3].low == float(report.inner_product_low[3])
+    assert points[3].cosine_margin == float(report.cosine_margin[3])
+    assert tuple(point.k for point in points if point.conflict) == report.conflict_ks
+
+
+def test_a_prompt_and_the_size_of_a_probe():
+    report = interference(opposed=True)
+    assert sample_size(report) == "16 prompts x 8 rollouts, 95% intervals"
+    weight, agreement = report.weights[3, 15], report.agreement[15]
+    assert prompt_summary(report, 15, 4) == f"1 of 8 correct, weight {weight:.3g} × agreement {agreement:.3g}"
+
+
+def test_no_number_is_a_dash():
+    assert [number_or_dash(value, ".1f") for value in (None, math.nan, 0.25)] == ["–", "–", "0.2"]
