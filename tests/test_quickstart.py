@@ -28,9 +28,9 @@ def test_training_for_pass_at_8_trades_pass_at_1_and_the_monitor_says_so_first(s
             *(str(x) for key in overrides for x in (f"--{key}", overrides[key])),
         ]
     )
-    told = capsys.readouterr().out
-    before = [float(value) for value in re.search(r"before +(.*)", told)[1].split()]
-    after = [float(value) for value in re.search(r"trained for pass@8 +(.*)", told)[1].split()]
+    output = capsys.readouterr().out
+    before = [float(value) for value in re.search(r"before +(.*)", output)[1].split()]
+    after = [float(value) for value in re.search(r"trained for pass@8 +(.*)", output)[1].split()]
     assert after[0] < before[0] - 0.08  # pass@1
     assert after[-1] > before[-1] + 0.02  # pass@8
-    assert re.search(r"step +0: k = [2-7]\.\d, pass@8 in conflict", told)
+    assert re.search(r"step +0: k = [2-7]\.\d, pass@8 in conflict", output)

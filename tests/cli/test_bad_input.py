@@ -44,10 +44,10 @@ def one_line(capsys, main, *args: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(args)
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1, told
-    assert "Traceback" not in told
-    return told
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
 )  # fmt: skip
 def test_a_wrong_key_or_value(tmp_path, model, changes, message, capsys):
     path = recipe(tmp_path, model, **changes)
-    told = one_line(capsys, train.main, "--config", path)
-    assert told.startswith(f"passk-trl train: {path}: ")
-    assert message in told
+    error = one_line(capsys, train.main, "--config", path)
+    assert error.startswith(f"passk-trl train: {path}: ")
+    assert message in error
 
 
 def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):
     (tmp_path / "broken_rewards.py").write_text("def reward(:\n")
     monkeypatch.chdir(tmp_path)
-    told = one_line(capsys, train.main, "--config", recipe(tmp_path, model, reward_funcs=["broken_rewards.reward"]))
-    assert "Reward 'broken_rewards.reward' cannot be imported (SyntaxError: " in told
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, model, reward_funcs=["broken_rewards.reward"]))
+    assert "Reward 'broken_rewards.reward' cannot be imported (SyntaxError: " in error
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, 
     ],
 )
 def test_a_mistake_on_the_command_line(tmp_path, model, arguments, message, capsys):
-    told = one_line(capsys, train.main, *arguments, "--config", recipe(tmp_path, model))
-    assert told == f"passk-trl train: {message}\n"
+    error = one_line(capsys, train.main, *arguments, "--config", recipe(tmp_path, model))
+    assert error == f"passk-trl train: {message}\n"
 
 
 def test_a_block_is_checked_on_the_command_line_too(tmp_path, model, capsys):
-    told = one_line(capsys, train.main, "--config", recipe(tmp_path, model), "--monitor.evry", "3")
-    assert "unknown key 'monitor.evry'; did you mean 'monitor.every'?" in told
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, model), "--monitor.evry", "3")
+    assert "unknown key 'monitor.evry'; did you mean 'monitor.every'?" in error
     assert "monitor is '{every}', which is not JSON" in one_line(
         capsys, train.main, "--monitor", "{every}", "--use_cpu", "true"
     )
@@ -156,8 +156,8 @@ def test_a_model_that_cannot_chat(tmp_path, dry, capsys):
     tiny.policy().save_pretrained(path)
     tokenizer.save_pretrained(path)
     capsys.readouterr()  # a progress bar
-    told = one_line(capsys, train.main, "--config", recipe(tmp_path, str(path)), *dry)
-    assert f"model_name_or_path={str(path)!r} has no chat template; set chat to false" in told
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, str(path)), *dry)
+    assert f"model_name_or_path={str(path)!r} has no chat template; set chat to false" in error
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path, capsys):
@@ -165,8 +165,8 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path, capsys):
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}')
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    told = one_line(capsys, train.main, "--config", recipe(tmp_path, str(folder)))
-    assert "trust_remote_code" in told
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, str(folder)))
+    assert "trust_remote_code" in error
     assert not (tmp_path / "ran").exists()
 
 
@@ -175,17 +175,17 @@ def test_the_output_directory_of_another_run(tmp_path, model, capsys):
     train.main(["--config", path])
     train.main(["--config", path, "--learning_rate", "0.1"])  # the same run again
     capsys.readouterr()
-    told = one_line(capsys, train.main, "--config", path, "--pass_at_k", "2")
-    assert f"output_dir='{tmp_path / 'run'}' holds a run with pass_at_k=4, not 2; set another output_dir" in told
-    told = one_line(capsys, train.main, "--config", path, "--dataset_name", "tiny.other_splits")
-    assert "holds a run with dataset_name='tiny.splits', not 'tiny.other_splits'" in told
+    error = one_line(capsys, train.main, "--config", path, "--pass_at_k", "2")
+    assert f"output_dir='{tmp_path / 'run'}' holds a run with pass_at_k=4, not 2; set another output_dir" in error
+    error = one_line(capsys, train.main, "--config", path, "--dataset_name", "tiny.other_splits")
+    assert "holds a run with dataset_name='tiny.splits', not 'tiny.other_splits'" in error
     train.main(["--config", path, "--pass_at_k", "2", "--overwrite_output_dir"])
 
 
 def test_probe_tells_as_well(tmp_path, model, capsys):
     path = recipe(tmp_path, model, num_promts=8)
-    told = one_line(capsys, probe.main, "--config", path)
-    assert told == f"passk-trl probe: {path}: unknown key 'num_promts'; did you mean 'num_prompts'?\n"
+    error = one_line(capsys, probe.main, "--config", path)
+    assert error == f"passk-trl probe: {path}: unknown key 'num_promts'; did you mean 'num_prompts'?\n"
 
 
 @pytest.mark.parametrize("launcher", [[], ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]])

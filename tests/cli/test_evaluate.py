@@ -123,9 +123,9 @@ def test_the_same_command_again_pays_nothing_and_says_the_same(evaluated, model,
     main(["--config", recipe(tmp_path, model, against=other, output_dir=str(evaluated))])
     assert (evaluated / "evaluation.json").read_text() == report
     assert {path: path.stat().st_mtime_ns for path in rollouts(evaluated)} == before
-    told = capsys.readouterr().out
-    assert (evaluated / "evaluation.md").read_text() in told
-    assert f"report: {evaluated / 'evaluation.md'}" in told
+    output = capsys.readouterr().out
+    assert (evaluated / "evaluation.md").read_text() in output
+    assert f"report: {evaluated / 'evaluation.md'}" in output
 
 
 def test_a_kill_pays_for_no_rollout_twice(evaluated, model, other, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ import yaml
 from trl import ModelConfig, TrlParser
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.cli.probe import ProbeArguments, draw_prompts, main, text_of
+from passk_trl.cli.data import draw_prompts
+from passk_trl.cli.probe import ProbeArguments, main
 
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +93,9 @@ def test_the_same_command_again_pays_nothing_and_says_the_same(audited, model, t
     main(["--config", recipe(tmp_path, model, output_dir=str(audited))])
     assert (audited / "report.json").read_text() == report
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    told = capsys.readouterr().out
-    assert json.loads(report)["verdict"] in told
-    assert f"report: {audited / 'report.md'}" in told
+    output = capsys.readouterr().out
+    assert json.loads(report)["verdict"] in output
+    assert f"report: {audited / 'report.md'}" in output
 
 
 def test_truncated_sampling_is_warned_about_and_reported(model, tmp_path):
@@ -103,29 +104,6 @@ def test_truncated_sampling_is_warned_about_and_reported(model, tmp_path):
     directory = tmp_path / "audit"
     assert json.loads((directory / "report.json").read_text())["truncated_sampling"] == ["top_p=0.95"]
     assert "Rollouts were sampled with top_p=0.95" in (directory / "report.md").read_text()
-
-
-def test_columns_of_other_names_and_plain_prompts(model, tmp_path):
-    arguments = ProbeArguments(
-        dataset_name="tiny.plain_splits",
-        prompt_column="question",
-        answer_column="gold",
-        instruction="Answer.",
-        system_prompt="Be brief.",
-        num_prompts=8,
-    )
-    dataset, rows = draw_prompts(arguments, seed=3)
-    assert len(set(rows)) == 8
-    assert dataset["level"][:] == rows
-    assert dataset["solution"][:] == [str(row % 10) for row in rows]
-    assert dataset["prompt"][0] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": f"{rows[0]}?\nAnswer."},
-    ]
-    assert text_of(dataset["prompt"][0]) == f"Be brief.\n\n{rows[0]}?\nAnswer."
-    assert draw_prompts(arguments, seed=4)[1] != rows
-    arguments.chat, arguments.system_prompt = False, None
-    assert draw_prompts(arguments, seed=3)[0]["prompt"][0] == f"{rows[0]}?\nAnswer."
 
 
 @pytest.mark.parametrize(

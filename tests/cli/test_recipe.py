@@ -78,15 +78,15 @@ def test_environment_variables_are_set(tmp_path, monkeypatch):
 def test_the_printed_recipe_resolves_to_itself(tmp_path, capsys):
     recipe = {"learning_rate": 1e-5, "monitor": {"every": 5}, "save_strategy": "no", "env": {"PASSK_TRL_TEST": "x"}}
     path = written(tmp_path, **recipe)
-    told = printed(capsys, "--config", path, "--pass_at_k", "4", "--reward_funcs", "a.b", "c.d")
-    settings = yaml.safe_load(told)
+    output = printed(capsys, "--config", path, "--pass_at_k", "4", "--reward_funcs", "a.b", "c.d")
+    settings = yaml.safe_load(output)
     assert (settings["pass_at_k"], settings["reward_funcs"]) == (4, ["a.b", "c.d"])  # overrides
     assert {key: settings[key] for key in recipe} == recipe
     assert settings["advantage_estimator"] == "weighted_loo"  # defaults of ours
     assert "weight_decay" not in settings  # and none of TRL's
     again = tmp_path / "again.yaml"
-    again.write_text(told)
-    assert printed(capsys, f"--config={again}") == told
+    again.write_text(output)
+    assert printed(capsys, f"--config={again}") == output
     one, other = (parse("--config", name) for name in (str(again), path))
     assert one[0].monitor == other[0].monitor
     assert one[1].to_dict() == other[1].to_dict() | {"pass_at_k": 4}
@@ -97,7 +97,7 @@ def test_help_opens_with_examples_and_our_options(capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         command()
     assert ended.value.code == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     order = [
         "usage: passk-trl train",
         "accelerate launch -m passk_trl.cli.train",
@@ -105,6 +105,6 @@ def test_help_opens_with_examples_and_our_options(capsys, monkeypatch):
         "--monitor STR",
     ]
     order += ["--pass_at_k", "options of trl.GRPOConfig", "--learning_rate FLOAT", "--model_name_or_path"]
-    places = [told.index(each) for each in order]
+    places = [output.index(each) for each in order]
     assert places == sorted(places)
-    assert "may be import paths. The code that they name is run." in told
+    assert "may be import paths. The code that they name is run." in output

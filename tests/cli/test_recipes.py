@@ -57,8 +57,8 @@ def test_every_recipe_passes_a_dry_run(path, checkpoints, tmp_path, capsys):
     command.main(
         ["--config", str(path), "--dry-run", "8", *(x for key in changes for x in (f"--{key}", changes[key]))]
     )
-    told = capsys.readouterr().out
-    rows = dict(line.split(maxsplit=1) for line in told.splitlines())
+    output = capsys.readouterr().out
+    rows = dict(line.split(maxsplit=1) for line in output.splitlines())
     assert {"model", "data", "rewards", "rollouts", "memory", "or"} <= set(rows)
     assert ("LlamaConfig" if "llama" in path.parts[-3] else "Qwen2Config") in rows["model"]
     if command is train:

@@ -56,7 +56,7 @@ def recipe(directory: Path, model: str, **changes) -> str:
 def test_a_recipe_trains_reports_and_can_be_overridden(tmp_path, model, capsys):
     run = tmp_path / "run"
     main(["--config", recipe(tmp_path, model), "--pass_at_k", "2"])
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     arguments = json.loads((run / "training_args.json").read_text())
     assert (arguments["pass_at_k"], arguments["num_generations"]) == (2, 8)
     assert [record["step"] for record in read_records(run / "conflict.jsonl")] == [0, 2, 4]
@@ -64,7 +64,7 @@ def test_a_recipe_trains_reports_and_can_be_overridden(tmp_path, model, capsys):
     start = AutoModelForCausalLM.from_pretrained(model).state_dict()
     assert any(not torch.equal(trained[name], start[name]) for name in start)
     for line in ("before", "trained for pass@2", "conflict at step", "onset", f"figure: {run / 'conflict.png'}"):
-        assert line in told
+        assert line in output
     assert (run / "conflict.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -74,10 +74,10 @@ def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
     assert "trained for pass@1" in capsys.readouterr().out
     absent = str(tmp_path / "absent")
     main(["--config", recipe(tmp_path, model, beside=[str(first), absent], max_steps=2)])
-    told = capsys.readouterr().out
-    assert "trained for pass@4" in told
-    assert "trained for pass@1" in told
-    assert f"(no run in {absent} to compare with)" in told
+    output = capsys.readouterr().out
+    assert "trained for pass@4" in output
+    assert "trained for pass@1" in output
+    assert f"(no run in {absent} to compare with)" in output
 
 
 def arguments_of(tmp_path, model, **changes) -> dict:
