@@ -1,8 +1,8 @@
 """An audit measures the conflict of a checkpoint before training, on many prompts, and reports it."""
 
 from .audit import Audit, AuditMeasurement
+from .audit_report import AuditReport, diagnose
 from .parameters import choose_parameters
-from .report import AuditReport, diagnose
 from .writing import write_audit
 
 

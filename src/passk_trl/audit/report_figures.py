@@ -8,11 +8,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from passk_trl.interference import InterferenceReport
-from passk_trl.interference.in_words import onset_interval
+from passk_trl.interference import InterferenceReport, onset_interval
 from passk_trl.reports.style import BLUE, GREY, ORANGE, STYLE
 
-from .report import AuditReport
+from .audit_report import AuditReport
 
 
 __all__ = ["draw_curve", "draw_success", "draw_weights", "write_figures"]

@@ -4,10 +4,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from passk_trl.interference.agreement import AgreementShift, FilteredConflict, agreement_shift
-from passk_trl.interference.in_words import onset_interval, verdict
+from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, onset_interval, verdict
 
-from .report import AuditReport
+from .audit_report import AuditReport
 
 
 __all__ = ["as_json"]

@@ -1,7 +1,6 @@
 """The report of an audit for a reader, in Markdown."""
 
-from passk_trl.interference.agreement import AgreementShift, FilteredConflict, agreement_shift
-from passk_trl.interference.in_words import onset_interval, verdict
+from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, onset_interval, verdict
 from passk_trl.records import cut
 from passk_trl.reports.wording import (
     NO_NEGATIVE_PROMPT,
@@ -13,7 +12,7 @@ from passk_trl.reports.wording import (
     sample_size,
 )
 
-from .report import AuditReport
+from .audit_report import AuditReport
 
 
 __all__ = ["as_markdown"]

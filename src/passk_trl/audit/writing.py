@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from passk_trl import files
-from passk_trl.interference.in_words import verdict
+from passk_trl.interference import verdict
 
-from .report import AuditReport
+from .audit_report import AuditReport
 from .report_figures import write_figures
 from .report_json import as_json
 from .report_markdown import as_markdown

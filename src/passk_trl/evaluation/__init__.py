@@ -2,8 +2,8 @@
 
 from .checkpoints import evaluate_checkpoints
 from .difficulty import group_by_label, split_by_success
+from .evaluation_report import EvaluationReport, write_evaluation
 from .pass_at_k import Evaluation, PassAtKDifference, PassAtKEstimate, check_ks, compare, evaluate, evaluate_counts
-from .report import EvaluationReport, write_evaluation
 
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from .difficulty import group_by_label, split_by_success
+from .evaluation_report import EvaluationReport
 from .pass_at_k import NO_PROMPT, evaluate
-from .report import EvaluationReport
 
 
 __all__ = ["Successes", "evaluate_checkpoints"]

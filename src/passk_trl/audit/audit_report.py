@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from passk_trl.estimators import pass_at_k
-from passk_trl.interference import InterferenceReport, measure_interference
-from passk_trl.interference.easy_hard import FilteredConflict, conflict_of_filtered
+from passk_trl.interference import FilteredConflict, InterferenceReport, conflict_of_filtered, measure_interference
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.rollouts.metrics import reported_ks
 
