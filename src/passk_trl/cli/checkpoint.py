@@ -1,8 +1,9 @@
-"""Loads the checkpoint of a recipe."""
+"""Loads the checkpoint of a recipe, and lets go of what was loaded."""
 
 import copy
 from typing import Any
 
+from accelerate import PartialState
 from datasets import Dataset
 from trl import ModelConfig, get_quantization_config
 
@@ -50,3 +51,14 @@ def leave_server(trainer: PassKGRPOTrainer) -> None:
     """Frees the port through which weights go to a vLLM server. The next checkpoint needs the same port."""
     if trainer.use_vllm and trainer.vllm_mode == "server" and trainer.accelerator.is_main_process:
         trainer.vllm_generation.vllm_client.close_communicator()
+
+
+def wait_for_all_processes() -> None:
+    """
+    Waits until all processes of a launch are done, before the process group is destroyed.
+
+    The first process still writes its report, and a launcher would end it if another process failed. One that exits
+    right after a collective may: where DeepSpeed is installed, it keeps the process group alive (as a default argument
+    of its functions), and a thread of gloo that frees a tensor while Python ends aborts. The wait lets it free them.
+    """
+    PartialState().wait_for_everyone()

@@ -17,7 +17,7 @@ from passk_trl.evaluation import check_ks, evaluate_checkpoints, write_evaluatio
 from passk_trl.rollouts.blocks import RolloutBlocks, digest
 from passk_trl.rollouts.metrics import reported_ks
 
-from .checkpoint import leave_server, load_untrained
+from .checkpoint import leave_server, load_untrained, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, DataArguments, checked_rewards, column_of, draw_prompts
 from .dry_run import dry_run, model_config, print_once
 from .recipe import parse_recipe, readable_errors
@@ -180,6 +180,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 labels,
             )
         print("\n" + write_evaluation(training_args.output_dir, report))
+    wait_for_all_processes()
     PartialState().destroy_process_group()
 
 

@@ -11,7 +11,7 @@ from passk_trl.audit import Audit, diagnose, write_audit
 from passk_trl.rollouts.checks import truncated_sampling, warn_if_truncated
 from passk_trl.rollouts.prompt_text import text_of
 
-from .checkpoint import load_untrained
+from .checkpoint import load_untrained, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, DataArguments, checked_rewards, draw_prompts
 from .dry_run import dry_run, model_config, print_once
 from .recipe import parse_recipe, readable_errors
@@ -168,6 +168,7 @@ def main(args: Sequence[str] | None = None) -> None:
             script_args.confidence,
         )
         print("\n" + write_audit(training_args.output_dir, report, script_args.num_shown))
+    wait_for_all_processes()
     audit.trainer.end()
 
 

@@ -19,7 +19,7 @@ from passk_trl.monitor.monitor_settings import check_batch
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
 
-from .checkpoint import model_init_kwargs
+from .checkpoint import model_init_kwargs, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, PromptArguments, check_split, checked_rewards, load_splits, with_columns
 from .dry_run import dry_run, model_config, print_once, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
@@ -279,6 +279,7 @@ def main(args: Sequence[str] | None = None) -> None:
     trainer.save_state()
     if trainer.accelerator.is_main_process:
         print("\n" + write_report(training_args.output_dir, script_args.beside or ()))
+    wait_for_all_processes()
     trainer.end()
 
 
