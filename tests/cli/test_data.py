@@ -2,7 +2,7 @@
 
 from passk_trl.cli.data import draw_prompts
 from passk_trl.cli.probe import ProbeArguments
-from passk_trl.records import text_of
+from passk_trl.rollouts.prompt_text import text_of
 
 
 def test_columns_of_other_names_and_plain_prompts():

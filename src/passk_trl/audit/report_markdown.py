@@ -1,7 +1,6 @@
 """The report of an audit for a reader, in Markdown."""
 
 from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, onset_interval, verdict
-from passk_trl.records import cut
 from passk_trl.reports.wording import (
     NO_NEGATIVE_PROMPT,
     ONSET,
@@ -11,6 +10,7 @@ from passk_trl.reports.wording import (
     prompt_summary,
     sample_size,
 )
+from passk_trl.rollouts.prompt_text import cut
 
 from .audit_report import AuditReport
 

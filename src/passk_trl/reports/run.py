@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from passk_trl.records import ProbeRecord, in_conflict_at, read_lines, weighed_k
+from passk_trl.records import ProbeRecord, read_lines, weighed_k
 
 
 __all__ = ["ForecastOutcome", "MeasuredChange", "Run", "read_run"]
@@ -66,9 +66,7 @@ class Run:
 
     def in_conflict(self, record: ProbeRecord) -> bool:
         """Whether the objective of training, pass@k or another, was in conflict with pass@1 at a probe."""
-        if self.name in record.objectives:
-            return record.objectives[self.name].conflict
-        return in_conflict_at(record.report, self.training_k)
+        return record.in_conflict(self.training_k, self.name)
 
     @property
     def latest_probe(self) -> ProbeRecord:
