@@ -76,6 +76,32 @@ def test_a_curve_may_stay_at_zero_before_its_onset():
     assert first_negative(lambda k: (4 - k).clamp(min=0) - (k - 9).clamp(min=0), 64.0) == pytest.approx(9, rel=1e-10)
 
 
+@pytest.mark.parametrize(("end", "expected"), [(0, 1.0), (1, 64 ** (1 / 256))])
+def test_a_sign_that_depends_on_rounding_does_not_end_the_search(end, expected):
+    """At the point before the crossing or after it, the curve is 0 but for rounding, which differs for one k alone."""
+    sign = -1 if end == 0 else 1
+
+    def curve(ks):
+        values = torch.where(ks > 1, -1.0, 1.0)
+        values[(ks / 64 ** (end / 256) - 1).abs() < 1e-9] = 1e-17 * (sign if len(ks) == 1 else -sign)
+        return values
+
+    assert first_negative(curve, 64.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_gram_matrix_whose_entries_cancel_is_measured():
+    """Its pass@1 norm is 0 but for rounding, and with it the curve at k = 1."""
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        gram = torch.randint(-2, 3, (12, 12), generator=generator).double()
+        gram = (gram + gram.T).fill_diagonal_(0)
+        gram[0, 1] = gram[1, 0] = gram[0, 1] - gram.sum() / 2
+        counts = torch.randint(0, 17, (12,), generator=generator)
+        for estimator in ("unbiased", "plugin"):
+            report = measure_interference(0.1 * gram, counts, 16, estimator=estimator)
+            assert report.onset is None or 1 <= report.onset <= 15
+
+
 @every_probe
 def test_the_curve_changes_its_sign_at_the_onset_of_every_probe(gram, counts, estimator):
     check_onset(gram, counts, ROLLOUTS, estimator)

@@ -29,8 +29,16 @@ def first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float
         # A curve may stay at 0 for a while before it turns negative: 0 counts as positive.
         return float(curve(torch.tensor([k], dtype=torch.float64))) or math.ulp(0.0)
 
-    onset = brentq(value, float(grid[first - 1]), float(grid[first]), xtol=1e-12, rtol=1e-12)
-    return max(float(onset), math.nextafter(1.0, 2.0))
+    before, after = float(grid[first - 1]), float(grid[first])
+    # A sum over many k at once is rounded differently from that at one k: a curve that is 0 at an end but for rounding
+    # may have the other sign there.
+    if value(before) < 0:
+        onset = before
+    elif value(after) > 0:
+        onset = after
+    else:
+        onset = float(brentq(value, before, after, xtol=1e-12, rtol=1e-12))
+    return max(onset, math.nextafter(1.0, 2.0))
 
 
 def onset_interval(report: InterferenceReport) -> tuple[float | None, float | None]:
