@@ -7,6 +7,7 @@ import torch
 
 import passk_trl.evaluation.resampling
 from passk_trl.evaluation import compare, evaluate_counts
+from passk_trl.evaluation.resampling import mean_intervals
 from success_counts import N, drawn_counts, drawn_rates, n, values
 
 
@@ -50,6 +51,21 @@ def test_few_prompts_have_no_interval_and_equal_ones_one_without_width():
     assert [(e.low, e.high) for e in evaluate_counts(torch.arange(7), 8, [1, 2])] == [(None, None)] * 2
     [estimate] = evaluate_counts(torch.full((9,), 3), 10, [3])
     assert estimate.low == pytest.approx(estimate.high) == pytest.approx(estimate.value)
+
+
+@pytest.mark.parametrize("scale", [1, 1e-9, 1e-11])
+def test_numbers_that_differ_by_little_have_an_interval(scale):
+    """As pass@32 of prompts that are mostly solved, which is 1 - 1e-10."""
+    values_NK = 1 - scale * torch.rand(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for (low, high), (unit_low, unit_high), mean in zip(
+        mean_intervals(values_NK, 0.95, 2000, seed=0),
+        mean_intervals((values_NK - 1) / scale, 0.95, 2000, seed=0),
+        values_NK.mean(dim=0).tolist(),
+        strict=True,
+    ):
+        assert low < mean < high
+        assert (low - 1) / scale == pytest.approx(unit_low, abs=1e-3)
+        assert (high - 1) / scale == pytest.approx(unit_high, abs=1e-3)
 
 
 def test_one_prompt_is_no_evidence():

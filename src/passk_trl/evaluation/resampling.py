@@ -44,11 +44,14 @@ def mean_intervals(
     if N < FEWEST_PROMPTS:
         return [(None, None)] * K
     values_KN = values_NK.T.contiguous().numpy()
-    low_K, high_K = (values_KN.mean(axis=1) for _ in range(2))
-    varies_K = np.ptp(values_KN, axis=1) > 1e-12  # BCa is not defined for equal numbers
+    mean_K1, range_K1 = values_KN.mean(axis=1, keepdims=True), np.ptp(values_KN, axis=1, keepdims=True)
+    ends_2K = np.stack([mean_K1[:, 0]] * 2)
+    varies_K = range_K1[:, 0] > 1e-12  # BCa is not defined for equal numbers
     if varies_K.any():
+        mean_K1, range_K1 = mean_K1[varies_K], range_K1[varies_K]
+        # In units of their range, so that rounding leaves small differences: pass@k of easy prompts is 1 - 1e-10.
         result = scipy.stats.bootstrap(
-            (values_KN[varies_K],),
+            ((values_KN[varies_K] - mean_K1) / range_K1,),
             _mean,
             n_resamples=num_resamples,
             batch=_batch_size(values_KN),
@@ -58,8 +61,8 @@ def mean_intervals(
             method="BCa",
             rng=np.random.default_rng(seed),
         )
-        low_K[varies_K], high_K[varies_K] = result.confidence_interval
-    return list(zip(low_K.tolist(), high_K.tolist(), strict=True))
+        ends_2K[:, varies_K] = mean_K1[:, 0] + range_K1[:, 0] * np.stack(result.confidence_interval)
+    return list(zip(*ends_2K.tolist(), strict=True))
 
 
 def sign_flip_p_values(differences_NK: Tensor, num_resamples: int, seed: int) -> list[float]:
