@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
@@ -141,3 +142,15 @@ def test_too_few_rollouts_for_the_k_trained_for_are_refused(tmp_path):
         ValueError, match="num_rollouts=4 shows k up to 3 only, not k=4; set num_rollouts to 5 or more"
     ):
         build(tmp_path, ConflictMonitor(tiny.questions(), **{**PROBE, "num_rollouts": 4}))
+
+
+def test_a_callback_may_change_the_k_trained_for(tmp_path):
+    class Annealing(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            args.pass_at_k = 4 - state.global_step // 2
+
+    monitor = ConflictMonitor(tiny.questions(), **PROBE)
+    trainer = build(tmp_path, monitor)
+    trainer.add_callback(Annealing())
+    trainer.train()
+    assert [record.training_k for record in monitor.records] == [4, 3, 2]

@@ -47,7 +47,6 @@ class Prober:
         check_can_probe(trainer)
         self.trainer = trainer
         self.settings = settings
-        self.training_k: int = getattr(trainer.args, "pass_at_k", 1)
         if settings.probe_dataset is None:
             self.num_rollouts = trainer.num_generations
             check_batch(trainer.args, settings.num_prompts)
@@ -58,6 +57,11 @@ class Prober:
         self.ks = self._measured_ks()
         self.objectives = self._measured_objectives()
         self._batch = TrainingBatch(trainer) if settings.probe_dataset is None else None
+
+    @property
+    def training_k(self) -> int:
+        """The k trained for, which a callback may change during training."""
+        return getattr(self.trainer.args, "pass_at_k", 1)
 
     @property
     def _rollouts_setting(self) -> str:
