@@ -42,7 +42,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path (`Path`):
-            The folder to write. The folder that it is in is made if it is not there.
+            The folder to write. Its parent folder is made if it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as building:

@@ -88,11 +88,14 @@ def _as_number(value: Any, hint: Any) -> Any:
     """The number that a text stands for, if the type asks for a number; otherwise the value itself."""
     if not isinstance(value, str) or _fits(value, hint):
         return value
-    try:
-        number = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-    except ValidationError:
-        return value
-    return number if type(number) in (int, float) else value  # not "yes" as true
+    for convert in (int, float):
+        try:
+            number = convert(value)
+        except ValueError:
+            continue
+        if _fits(number, hint):
+            return number
+    return value
 
 
 def _description(hint: Any) -> str:

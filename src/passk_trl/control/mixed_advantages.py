@@ -72,4 +72,6 @@ def check_binary(rewards_PG: Tensor) -> None:
         `ValueError`: if a reward is neither 0 nor 1.
     """
     if not are_binary(rewards_PG):
-        raise ValueError("rewards are neither 0 nor 1; set success_threshold to the one from which a rollout counts.")
+        raise ValueError(
+            "rewards are neither 0 nor 1; set success_threshold to the reward from which a rollout counts as correct."
+        )

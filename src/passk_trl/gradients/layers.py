@@ -55,7 +55,7 @@ class Coverage:
         return self.covered / self.total
 
 
-# One rule for each kind of layer; a is the layer's input, b the gradient at its output.
+# Each kind of layer has one rule. a: the layer's input. b: the gradient at its output.
 
 
 def _linear(store: Store, layer: Layer, batch: PaddedBatch, a: Tensor, b: Tensor) -> None:

@@ -13,8 +13,8 @@ from .scored_rollouts import PaddedBatch
 from .store import Store
 
 
-# Logits are formed for this many numbers at a time, 4 MB in float32 of which a few copies live, or for so many tokens
-# if these are more: fewer do not fill a GPU.
+# So many numbers of logits are formed at a time: 4 MB in float32, of which a few copies exist at once. There are at
+# least 128 tokens among them, because fewer do not fill a GPU.
 _LOGITS_AT_A_TIME = 2**20
 _FEWEST_TOKENS_AT_A_TIME = 128
 

@@ -157,14 +157,12 @@ class Prober:
         share = -(-len(rows) // num_ranks())
         with progress_bar(self.trainer, "probe: rollouts", share, leave=False, delay=3) as bar:
             return sample_rollouts(
-                *(
-                    self.trainer,
-                    settings.probe_dataset,
-                    rows,
-                    self.num_rollouts,
-                    settings.success_threshold,
-                    bar.update,
-                )
+                self.trainer,
+                settings.probe_dataset,
+                rows,
+                self.num_rollouts,
+                settings.success_threshold,
+                on_prompts=bar.update,
             )
 
     def _gram(self, rollouts: ScoredRollouts, seed: int, displacement: Displacement | None) -> GramMatrix:

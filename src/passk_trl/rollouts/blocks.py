@@ -174,7 +174,7 @@ class RolloutBlocks:
 
 
 def digest(content: bytes) -> str:
-    """A short name of a content: two contents have different ones."""
+    """A short name of a content. Different contents get different names."""
     return hashlib.sha256(content).hexdigest()[:12]
 
 

@@ -16,7 +16,7 @@ def test_prompts_that_oppose_lose_weight_in_training():
     assert decision.figures["moved"] > 0
 
 
-def test_a_batch_of_one_prompt_or_without_memory_is_gets_the_weights_of_passk():
+def test_a_batch_of_one_prompt_or_without_memory_gets_the_weights_of_passk():
     batch = rewards([2])
     expected = passk_advantages(batch.double(), 8, "loo")
 

@@ -1,5 +1,5 @@
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -13,6 +13,8 @@ def vectors(low: float, size: int = 6) -> st.SearchStrategy:
 
 @settings(max_examples=60, deadline=None)
 @given(vectors(0.0), vectors(-3.0))
+@example([0.0, 0.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, -1.0, 0.0, 0.0, 1e-4])  # μ is far below where the search begins
+@example([0.0, 0.0, 1.0, 0.0, 0.0, 1.0], [0.0, 1e-6, -1.0, 0.0, 0.0, 1e-4])
 def test_the_nearest_weights_are_what_a_solver_of_quadratic_programmes_finds(wanted, agreement):
     wanted, agreement = torch.tensor(wanted).double(), torch.tensor(agreement).double()
     found = nearest_weights(wanted, agreement)

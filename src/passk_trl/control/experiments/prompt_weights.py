@@ -73,4 +73,5 @@ def smallest_multiplier(weights_N: Tensor, agreement_N: Tensor, sampling_weights
     enough = -interference(0.0) / agreeing * (1 + 1e-9)
     if interference(enough) <= 0:  # by rounding only
         return enough
-    return float(brentq(interference, 0.0, enough, xtol=1e-12 * enough))
+    # To a relative precision: `enough` may be many orders of magnitude above μ, where few prompts agree and barely.
+    return float(brentq(interference, 0.0, enough, xtol=1e-300, rtol=1e-13, maxiter=2000))
