@@ -91,6 +91,8 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"model_name_or_path": str(Path(__file__).parent)}, "has no config that can be loaded: "),
         ({"dataset_name": "tiny.nothing"}, "dataset_name='tiny.nothing' cannot be loaded: "),
         ({"dataset_name": "/no/such/data"}, "dataset_name='/no/such/data' cannot be loaded: "),
+        ({"dataset_name": ""}, "dataset_name is not set"),
+        ({"dataset_name": "tiny.policy"}, "the function returns a Qwen2ForCausalLM, not a DatasetDict."),
         ({"dataset_train_split": "tran"}, "has no split 'tran', only train, probe, test; set dataset_train_split."),
         ({"prompt_column": "problem"}, "has no column 'problem', only ['prompt', 'solution']; set prompt_column"),
         ({"answer_column": "gold"}, "has no column 'gold', only ['prompt', 'solution']; set answer_column"),

@@ -137,6 +137,7 @@ def test_a_controller_takes_arguments_from_recipe_and_command_line(tmp_path, mod
     [
         ({"mitigation": {"controller": "govenor"}}, "mitigation.controller is 'govenor'; set one of guard, mix"),
         ({"mitigation": {"margin": 0.1}}, "mitigation.controller is None; set one of"),
+        ({"mitigation": {"controller": ["mix"]}}, "mitigation.controller is ['mix']; set one of"),
         ({"mitigation": {"controller": "mix", "margn": 1}}, "unknown key 'mitigation.margn'; did you mean"),
         ({"mitigation": {"controller": "mix", "margin": 2}}, "margin=2 is not a fraction below 1"),
         ({"mitigation": {"controller": "governor"}, "monitor": None}, "which acts on probes; set a monitor block too"),

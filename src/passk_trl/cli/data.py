@@ -125,13 +125,16 @@ class DataArguments(PromptArguments):
 def load_splits(script_args: ScriptArguments) -> DatasetDict:
     """The splits of the dataset, from the hub, a local path or a function that is given by its import path."""
     name = script_args.dataset_name
-    if name is None:
+    if not name:
         raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
     module, _, function = name.rpartition(".")
     try:
         if module and "/" not in name and not Path(name).exists():
             sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
-            return getattr(importlib.import_module(module), function)()
+            splits = getattr(importlib.import_module(module), function)()
+            if not isinstance(splits, dict):
+                raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
+            return splits
         return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
     except (ImportError, AttributeError, OSError, ValueError) as error:
         raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error

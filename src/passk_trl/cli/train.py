@@ -144,7 +144,7 @@ def _block(name: str, value: Any) -> dict[str, Any] | None:
 
 def _check_mitigation(block: dict[str, Any], monitored: bool) -> dict[str, Any]:
     name = block.get("controller")
-    if name not in CONTROLLERS:
+    if not isinstance(name, str) or name not in CONTROLLERS:
         raise ValueError(f"mitigation.controller is {name!r}; set one of {', '.join(CONTROLLERS)}.")
     if CONTROLLERS[name].needs_reports and not monitored:
         raise ValueError(f"mitigation.controller is {name!r}, which acts on probes; set a monitor block too.")
