@@ -199,9 +199,9 @@ def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
         record = ProbeRecord(step, 1, report, [], {}, {"maxrl": measured}, None)
         monitor._announce(record)
         monitor.records.append(record)
-    assert [record.getMessage() for record in caplog.records if "training for" in record.getMessage()] == [
+    assert [record.getMessage() for record in caplog.records if "pass@1" in record.getMessage()] == [
         "step 1: training for maxrl now works against pass@1: <grad J_f, grad J_1> is -1, 95% interval -1.5 to -0.5.",
-        "step 3: training for maxrl no longer works against pass@1.",
+        "step 3: the conflict between maxrl and pass@1 is no longer significant.",
     ]
 
 

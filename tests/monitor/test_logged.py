@@ -36,7 +36,7 @@ def test_each_crossing_is_announced_once(caplog):
     assert [message.split(":")[0] for message in said] == ["step 1", "step 3", "step 5"]
     assert "training for pass@4 now works against pass@1" in said[0]
     assert "The conflict begins at k = " in said[0]
-    assert "no longer works against pass@1" in said[1]
+    assert "the conflict between pass@4 and pass@1 is no longer significant" in said[1]
 
 
 def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
@@ -58,7 +58,7 @@ def test_a_crossing_is_seen_from_the_probe_before():
     opposed, aligned = (ProbeRecord.from_dict(record(10, opposed=each)) for each in (True, False))
     assert crossing(aligned, None) is crossing(aligned, aligned) is crossing(opposed, opposed) is None
     assert crossing(opposed, None) == crossing(opposed, aligned)
-    assert crossing(aligned, opposed) == "step 10: training for pass@4 no longer works against pass@1."
+    assert crossing(aligned, opposed) == "step 10: the conflict between pass@4 and pass@1 is no longer significant."
 
 
 def test_what_is_measured_is_said_in_words():

@@ -53,7 +53,8 @@ def metrics_of(record: ProbeRecord, objective: str | None = None) -> dict[str, f
 
 def crossing(record: ProbeRecord, earlier: ProbeRecord | None, objective: str | None = None) -> str | None:
     """
-    The sentence that announces that training has entered conflict or has left it; `None` if neither happened.
+    The sentence that announces that training has entered a significant conflict or has left it; `None` if neither
+    happened.
 
     Args:
         record ([`ProbeRecord`]): the latest probe.
@@ -67,7 +68,7 @@ def crossing(record: ProbeRecord, earlier: ProbeRecord | None, objective: str | 
     measured = record.objectives.get(objective) if objective is not None else None
     name = measured.name if measured else f"pass@{k}"
     if not now:
-        return f"step {record.step}: training for {name} no longer works against pass@1."
+        return f"step {record.step}: the conflict between {name} and pass@1 is no longer significant."
     if measured:
         index, onset = "f", ""
         value, low, high = measured.inner_product, measured.inner_product_low, measured.inner_product_high
