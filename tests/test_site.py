@@ -106,16 +106,6 @@ def test_the_site_fetches_nothing_from_elsewhere(site):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def address(site):
     class Silent(SimpleHTTPRequestHandler):
         def log_message(self, *args):

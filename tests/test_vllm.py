@@ -243,7 +243,9 @@ def test_a_server_that_is_not_there_is_told_in_one_line(name, tmp_path, capsys):
         command.main(command_line(recipe, **options))
     assert ended.value.code == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"passk-trl {name}: {RECIPES / recipe}: The vLLM server can't be reached at http://127.0")
+    assert message.startswith(
+        f"passk-trl {name}: {RECIPES / recipe}: The vLLM server can't be reached at http://127.0"
+    )
 
 
 def chance_to_start_low(path: Path) -> float:

@@ -87,16 +87,6 @@ def test_a_run_without_texts_says_why_there_are_none(tmp_path):
     assert "<strong>Prompt 12</strong>: 1 of 8 correct" in page
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 375], ids=["desktop", "phone"])
 @pytest.mark.parametrize("which", ["trained", "in_conflict"])
