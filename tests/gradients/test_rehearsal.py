@@ -34,8 +34,8 @@ def hiding():
 
 def test_parameters_that_a_custom_function_hides_are_named():
     message = (
-        r"model.layers.1.mlp.down_proj.weight \(1,536 parameters\) are used inside a torch.autograd.Function that does "
-        "not give autograd their gradients, so they cannot be measured; set parameters="
+        r"model.layers.1.mlp.down_proj.weight \(1,536 parameters\) are used inside a torch.autograd.Function that "
+        "does not give autograd their gradients, so they cannot be measured; set parameters="
     )
     with pytest.raises(ValueError, match=message):
         rehearse(hiding(), pad_token_id=0)

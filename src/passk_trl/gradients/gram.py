@@ -220,9 +220,7 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
         add_gradients = partial(add, causal_lm, plan, store)
         roll_call, one_prompt = causal_lm.roll_call, plan.one_prompt_a_pass
         take_passes(add_gradients, store.forget, rollouts, roll_call, device, options, one_prompt)
-        coverage = plan.coverage(
-            _left_out(causal_lm, plan, store, rollouts, options) if through_activations else set()
-        )
+        coverage = plan.coverage(_left_out(causal_lm, plan, store, rollouts, options))
         if options.step is not None:
             _add_step(store, plan, options.step, list(range(rollouts.num_prompts, num_rows)))
     return store, coverage, name

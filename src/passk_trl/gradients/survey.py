@@ -160,12 +160,10 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
     for each in selected:
         owners = dict(each.owners)
         users = uses.of.get(each.name, set()) - {causal_lm.head_module}
-        is_in_function = each.name in uses.inside_functions
+        in_function = each.name in uses.inside_functions
         if causal_lm.head_module in owners:
             head[owners[causal_lm.head_module]] = each.name
-        if users and all(
-            user in owners and _is_closed(user, owners[user], observed, is_in_function) for user in users
-        ):
+        if users and all(u in owners and _is_closed(u, owners[u], observed, in_function) for u in users):
             for user in users:
                 of_layers.setdefault(user, {})[owners[user]] = each.name
         elif users or causal_lm.head_module not in owners:
@@ -176,10 +174,10 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
     return Plan(layers, experts, head, in_graph, inside, bool(in_graph), selected)
 
 
-def _is_closed(module: nn.Module, own: str, observed: _Observed, is_in_function: bool) -> bool:
+def _is_closed(module: nn.Module, own: str, observed: _Observed, in_function: bool) -> bool:
     if module in observed.experts:
         return observed.experts[module] and own in names_in_closed_form(module)
-    if is_in_function and not (is_certain(module) or is_compared_with_autograd(module)):
+    if in_function and not (is_certain(module) or is_compared_with_autograd(module)):
         return False  # the function may hide the weight from autograd, and so from training
     return observed.agree.get(module, False)  # not there: it has no rule, or is not called itself
 
@@ -203,7 +201,8 @@ def _are_prompts_told_apart(plan: Plan, causal_lm: CausalLM, expected: Tensor) -
 
     vocabulary, device = causal_lm.vocabulary, expected.device
     several = _batch(list(range(_ROWS)), vocabulary, device, padding_left=_PADDING)
-    handles = [each.module.register_forward_hook(hook, with_kwargs=True) for each in (*plan.layers, *plan.experts)]
+    modules = [layer.module for layer in plan.layers] + [experts.module for experts in plan.experts]
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
     try:
         moved = _distance(causal_lm.outputs(several), expected)
     finally:
