@@ -5,26 +5,76 @@ import warnings
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
-from trl import GRPOTrainer
+from trl import RLOOTrainer
+
+from passk_trl.private_names import check_private_names
+from passk_trl.rollout_trainer import RolloutTrainer
 
 
 # What TRL passes to every reward function besides the columns of the dataset.
 _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
-def check_can_probe(trainer: GRPOTrainer) -> None:
-    """Raises `ValueError` if a rollout of the trainer is more than one completion of a text prompt."""
+def check_can_probe(trainer: Any) -> None:
+    """
+    Checks that a trainer can be probed: its kind, how it generates, and over what its policy is divided.
+
+    Raises:
+        `ValueError`: if it cannot.
+        `ImportError`: if an installed library lacks a private name that is used.
+    """
+    _check_kind(trainer)
+    check_private_names(trainer)
+    _check_generation(trainer)
+    _check_parallelism(trainer)
+
+
+def _check_kind(trainer: Any) -> None:
+    if not isinstance(trainer, RolloutTrainer):
+        raise ValueError(
+            f"the trainer is a {type(trainer).__name__}, which does not generate and score groups of rollouts as a "
+            "probe does; give a GRPOTrainer, an RLOOTrainer or a subclass of one."
+        )
+
+
+def _check_generation(trainer: RolloutTrainer) -> None:
+    """A rollout must be one completion of a prompt."""
+    if isinstance(trainer, RLOOTrainer):  # which has none of these
+        return
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
             "leave them out, or the monitor."
         )
-    if trainer._is_vlm:
-        raise ValueError("the policy reads images, whose gradients a probe cannot take; train without the monitor.")
 
 
-def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
+def _check_parallelism(trainer: RolloutTrainer) -> None:
+    """Each rank must have prompts of its own, and parameters must keep their shapes."""
+    accelerator = trainer.accelerator
+    if trainer.is_fsdp_enabled and not accelerator.is_fsdp2:
+        raise ValueError(
+            "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
+            "fsdp_version: 2 in the FSDP configuration."
+        )
+    for kind, size in _divisions(accelerator).items():
+        if size > 1:
+            raise ValueError(
+                f"the trainer runs with {kind} parallelism over {size} ranks, which a probe cannot measure; set its "
+                "size to 1 and divide the policy with FSDP2 or ZeRO."
+            )
+
+
+def _divisions(accelerator: Accelerator) -> dict[str, int]:
+    """Over how many ranks each prompt or each layer is divided, by the kind of parallelism."""
+    sizes, deepspeed = accelerator.parallelism_config, accelerator.state.deepspeed_plugin
+    by_deepspeed = deepspeed.deepspeed_config.get("tensor_parallel", {}).get("autotp_size", 1) if deepspeed else 1
+    tensor = max(sizes.tp_size if sizes else 1, by_deepspeed)
+    return {"tensor": tensor, "context": sizes.cp_size if sizes else 1, "sequence": sizes.sp_size if sizes else 1}
+
+
+def check_columns(trainer: RolloutTrainer, dataset: Dataset) -> None:
     """Raises `ValueError` if a reward function needs a column that the probe prompts do not have."""
     check_reward_columns(dict(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)), dataset)
 
@@ -59,14 +109,14 @@ def check_reward_columns(functions: dict[str, Any], dataset: Dataset, rows: str 
             )
 
 
-def truncated_sampling(trainer: GRPOTrainer) -> list[str]:
+def truncated_sampling(trainer: RolloutTrainer) -> list[str]:
     """The settings, such as `"top_p=0.95"`, with which completions are not sampled from the policy itself."""
     neutral = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
     chosen = {name: getattr(trainer, name) for name in neutral} | (trainer.args.generation_kwargs or {})
     return [f"{name}={chosen[name]}" for name, values in neutral.items() if chosen[name] not in values]
 
 
-def warn_if_truncated(trainer: GRPOTrainer) -> None:
+def warn_if_truncated(trainer: RolloutTrainer) -> None:
     """Warns if completions are not sampled from the policy whose gradients are taken."""
     if truncating := truncated_sampling(trainer):
         warnings.warn(
