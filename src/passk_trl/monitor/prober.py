@@ -13,6 +13,7 @@ from passk_trl.gradients.of_trainer import gram_of_trained
 from passk_trl.interference import InterferenceReport, ProbeSample, measure_interference, measure_objectives
 from passk_trl.interference.forecasting import forecast
 from passk_trl.objectives import Objective, objective_from
+from passk_trl.private_names import check_private_names
 from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import check_can_probe, check_columns
@@ -43,6 +44,7 @@ class Prober:
 
     def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
         check_can_probe(trainer)
+        check_private_names(trainer)
         self.trainer = trainer
         self.settings = settings
         if settings.probe_dataset is None:

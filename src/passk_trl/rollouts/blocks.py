@@ -21,6 +21,7 @@ from torch import nn
 from passk_trl import files
 from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, on_first_rank
+from passk_trl.private_names import check_private_names
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from .checks import check_can_probe, check_columns
@@ -85,6 +86,7 @@ class RolloutBlocks:
                 "which holds the whole policy (accelerate launch --multi_gpu)."
             )
         check_can_probe(trainer)
+        check_private_names(trainer)
         check_columns(trainer, dataset)
         self.trainer = trainer
         self.dataset = dataset

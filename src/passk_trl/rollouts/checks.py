@@ -1,15 +1,15 @@
-"""Whether a trainer can be probed: how it generates, and the columns that its reward functions need."""
+"""Whether a trainer can be probed: its kind, its rollouts, its engine, and the columns that its rewards need."""
 
 import inspect
 import warnings
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, ParallelismConfig
+from accelerate.utils import DeepSpeedPlugin
 from datasets import Dataset
 from trl import RLOOTrainer
 
-from passk_trl.private_names import check_private_names
 from passk_trl.rollout_trainer import RolloutTrainer
 
 
@@ -18,30 +18,24 @@ _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state"
 
 
 def check_can_probe(trainer: Any) -> None:
-    """
-    Checks that a trainer can be probed: its kind, how it generates, and over what its policy is divided.
-
-    Raises:
-        `ValueError`: if it cannot.
-        `ImportError`: if an installed library lacks a private name that is used.
-    """
+    """Raises `ValueError` if a trainer cannot be probed, by its kind, its rollouts, or how its policy is divided."""
     _check_kind(trainer)
-    check_private_names(trainer)
-    _check_generation(trainer)
+    _check_rollouts(trainer)
+    _check_fsdp(trainer)
     _check_parallelism(trainer)
 
 
 def _check_kind(trainer: Any) -> None:
     if not isinstance(trainer, RolloutTrainer):
         raise ValueError(
-            f"the trainer is a {type(trainer).__name__}, which does not generate and score groups of rollouts as a "
-            "probe does; give a GRPOTrainer, an RLOOTrainer or a subclass of one."
+            "a probe generates and scores rollouts by the methods of GRPOTrainer and RLOOTrainer, and the trainer is "
+            f"of the class {type(trainer).__name__}; give one of these two, or of a subclass."
         )
 
 
-def _check_generation(trainer: RolloutTrainer) -> None:
-    """A rollout must be one completion of a prompt."""
-    if isinstance(trainer, RLOOTrainer):  # which has none of these
+def _check_rollouts(trainer: RolloutTrainer) -> None:
+    """A rollout must be one completion of a prompt, as all of an RLOOTrainer are."""
+    if isinstance(trainer, RLOOTrainer):
         return
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
@@ -50,28 +44,35 @@ def _check_generation(trainer: RolloutTrainer) -> None:
         )
 
 
-def _check_parallelism(trainer: RolloutTrainer) -> None:
-    """Each rank must have prompts of its own, and parameters must keep their shapes."""
-    accelerator = trainer.accelerator
-    if trainer.is_fsdp_enabled and not accelerator.is_fsdp2:
+def _check_fsdp(trainer: RolloutTrainer) -> None:
+    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
         raise ValueError(
             "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
             "fsdp_version: 2 in the FSDP configuration."
         )
-    for kind, size in _divisions(accelerator).items():
+
+
+def _check_parallelism(trainer: RolloutTrainer) -> None:
+    """Each rank must have prompts of its own, whole."""
+    for kind, size in _parallel_sizes(trainer.accelerator).items():
         if size > 1:
             raise ValueError(
-                f"the trainer runs with {kind} parallelism over {size} ranks, which a probe cannot measure; set its "
-                "size to 1 and divide the policy with FSDP2 or ZeRO."
+                f"the trainer runs with {kind} parallelism over {size} ranks, which a probe cannot follow; set its "
+                "size to 1, and divide the policy by FSDP2 or ZeRO."
             )
 
 
-def _divisions(accelerator: Accelerator) -> dict[str, int]:
-    """Over how many ranks each prompt or each layer is divided, by the kind of parallelism."""
-    sizes, deepspeed = accelerator.parallelism_config, accelerator.state.deepspeed_plugin
-    by_deepspeed = deepspeed.deepspeed_config.get("tensor_parallel", {}).get("autotp_size", 1) if deepspeed else 1
-    tensor = max(sizes.tp_size if sizes else 1, by_deepspeed)
-    return {"tensor": tensor, "context": sizes.cp_size if sizes else 1, "sequence": sizes.sp_size if sizes else 1}
+def _parallel_sizes(accelerator: Accelerator) -> dict[str, int]:
+    sizes = accelerator.parallelism_config or ParallelismConfig()
+    return {
+        "tensor": max(sizes.tp_size, _tensor_parallel_size_of_deepspeed(accelerator.state.deepspeed_plugin)),
+        "context": sizes.cp_size,
+        "sequence": sizes.sp_size,
+    }
+
+
+def _tensor_parallel_size_of_deepspeed(plugin: DeepSpeedPlugin | None) -> int:
+    return plugin.deepspeed_config.get("tensor_parallel", {}).get("autotp_size", 1) if plugin else 1
 
 
 def check_columns(trainer: RolloutTrainer, dataset: Dataset) -> None:
