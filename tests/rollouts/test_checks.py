@@ -43,7 +43,9 @@ A_TRAINER = {  # the trainer, its config, and what it takes besides
 def test_a_trainer_of_another_kind_is_refused_by_name(name, tmp_path):
     config, arguments = A_TRAINER[name]
     args = pkgutil.resolve_name(config)(str(tmp_path), use_cpu=True, bf16=False, report_to=[])
-    trainer = pkgutil.resolve_name(name)(tiny.checkpoint(tmp_path), args=args, **arguments)
+    trainer = pkgutil.resolve_name(name)(
+        tiny.checkpoint(tmp_path), args=args, processing_class=tiny.tokenizer(), **arguments
+    )
     callbacks = list(trainer.callback_handler.callbacks)
     with pytest.raises(
         ValueError, match=f"^a probe generates and scores .* of the class {type(trainer).__name__}; give"
