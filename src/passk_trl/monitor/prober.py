@@ -142,6 +142,7 @@ class Prober:
             covered_parameters=gram.coverage.covered,
             trainable_parameters=gram.coverage.total,
             left_out_parameters=list(gram.coverage.left_out),
+            in_graph_parameters=gram.coverage.in_graph,
             gram=gram.store,
         )
 
