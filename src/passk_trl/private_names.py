@@ -51,6 +51,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers.PreTrainedConfig": ("_experts_implementation",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
+        "transformers.distributed.expert_parallel.MoEParamShard": ("_is_expert_parallel",),
         "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
         "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),

@@ -67,8 +67,8 @@ def test_what_is_measured_is_said_in_words():
     whole = ProbeRecord.from_dict({**measured, "left_out_parameters": []})
     partial = ProbeRecord.from_dict({**measured, "left_out_parameters": ["a", "b"]})
     assert coverage_in_words(whole) == (
-        "probes take in 750 of 1000 trainable parameters, 700 in closed form and 50 by autograd, as sketches of a fixed "
-        "size (gram='sketch')."
+        "probes take in 750 of 1000 trainable parameters, 700 in closed form and 50 by autograd, as sketches of a "
+        "fixed size (gram='sketch')."
     )
     assert left_out_in_words(whole) is None
     assert left_out_in_words(partial) == (
