@@ -23,6 +23,7 @@ from passk_trl.rollouts.progress import progress_bar
 from passk_trl.rollouts.prompt_text import cut, text_of
 from passk_trl.rollouts.sampling import sample_rollouts
 from passk_trl.rollouts.training_batch import TrainingBatch
+from passk_trl.rollouts.vision import check_text_parameters, check_text_prompts
 
 from .monitor_settings import MonitorSettings, check_batch
 
@@ -46,6 +47,9 @@ class Prober:
     def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
         check_can_probe(trainer)
         check_private_names(trainer)
+        probed = trainer.train_dataset if settings.probe_dataset is None else settings.probe_dataset
+        check_text_prompts(trainer, probed)
+        check_text_parameters(trainer, settings.parameters)
         self.trainer = trainer
         self.settings = settings
         if settings.probe_dataset is None:
@@ -158,6 +162,7 @@ class Prober:
             covered_parameters=gram.coverage.covered,
             trainable_parameters=gram.coverage.total,
             left_out_parameters=list(gram.coverage.left_out),
+            in_graph_parameters=gram.coverage.in_graph,
             gram=gram.store,
         )
 
