@@ -10,6 +10,7 @@ from passk_trl.gradients import GramMatrix, ScoredRollouts, gram_matrix
 from policies import relative_error
 
 
+@torch.compiler.set_stance("force_eager")  # also of a model that is compiled
 def gram_by_definition(
     model: Any,
     data: ScoredRollouts,
