@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import (
     AdaLoraConfig,
     AdaptionPromptConfig,
@@ -159,7 +160,7 @@ OTHERS = {
     "layer norms": adapter(LNTuningConfig, target_modules=["input_layernorm", "norm"]),
     "loha": adapter(LoHaConfig),
     "lokr": adapter(LoKrConfig),
-    "miss": adapter(MissConfig),
+    "miss": adapter(MissConfig, r=4),
     "oft": adapter(OFTConfig, oft_block_size=8),
     "osf": adapter(OSFConfig),
     "p-tuning": virtual_tokens(PromptEncoderConfig, num_virtual_tokens=3, encoder_hidden_size=16),
@@ -196,6 +197,11 @@ def test_lora_on_a_base_of_four_bits(tmp_path):
     llama().save_pretrained(tmp_path)
     four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     base = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=four_bits, dtype=torch.float32)
-    assert base.is_loaded_in_4bit
+    quantised = [module for module in base.modules() if isinstance(module, Linear4bit)]
+    assert len(quantised) == 14
+    for module in quantised:
+        # Else a CPU that has bfloat16 repacks the weight at the first forward pass without gradients, and bitsandbytes'
+        # own backward pass is wrong from then on.
+        module.support_avx512bf16_for_cpu = False
     model = get_peft_model(prepare_model_for_kbit_training(base), LoraConfig(r=4, target_modules="all-linear"))
     assert_measured_whole(perturbed(model), rollouts())

@@ -58,7 +58,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         for name, module in model.named_modules()
     }
     parameters = {
-        name: (id(p), p.data_ptr(), p._version, p.requires_grad, p.grad, list(p._backward_hooks or ()))
+        name: (id(p), p.tolist(), p.requires_grad, p.grad, list(p._backward_hooks or ()))
         for name, p in model.named_parameters()
     }
     return {"modules": modules, "parameters": parameters, "config": str(vars(model.config))}
