@@ -1,4 +1,4 @@
-"""Weights in half precision: not further from the gradients of float32 than autograd itself is."""
+"""Weights in half precision: about as far from the gradients of float32 as autograd itself is."""
 
 import copy
 from typing import Any
@@ -24,13 +24,10 @@ def gemma() -> Any:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("policy", [qwen, gemma, mixtral])
-def test_half_precision(policy, dtype, request):
-    rounded = policy().to(dtype)
-    data = rollouts()
+def test_half_precision(policy, dtype):
+    rounded, data = policy().to(dtype), rollouts()
     expected_NN = gram_by_definition(copy.deepcopy(rounded).float(), data)
-    own_error = relative_error(gram_by_definition(rounded, data), expected_NN)
+    error_of_autograd = relative_error(gram_by_definition(rounded, data), expected_NN)
     measured = gram_matrix(rounded, data, pad_token_id=0)
-    error = relative_error(measured.gram_NN, expected_NN)
-    print(f"\n{policy.__name__} {dtype} measured {error:.2e} autograd {own_error:.2e}")
     assert measured.coverage.fraction == 1
-    assert error < 2 * own_error
+    assert relative_error(measured.gram_NN, expected_NN) < 3 * error_of_autograd
