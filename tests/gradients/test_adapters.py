@@ -111,8 +111,13 @@ def two_adapters(active: list[str]) -> Any:
     return model
 
 
-# Each forward pass brings CPT's tokens within a bound, which is wide enough here.
-CPT = {"cpt_token_ids": [1, 2], "cpt_mask": [1, 1], "cpt_tokens_type_mask": [1, 1], "opt_projection_format_epsilon": 1.0}
+# Each forward pass brings the learned tokens within a bound, which is wide here so that they stay as they are.
+CPT = {
+    "cpt_token_ids": [1, 2],
+    "cpt_mask": [1, 1],
+    "cpt_tokens_type_mask": [1, 1],
+    "opt_projection_format_epsilon": 1.0,
+}
 LORA = {
     "lora": lora(),
     "all linear layers": lora(target_modules="all-linear"),
