@@ -116,7 +116,7 @@ CPT = {
     "cpt_token_ids": [1, 2],
     "cpt_mask": [1, 1],
     "cpt_tokens_type_mask": [1, 1],
-    "opt_projection_format_epsilon": 1.0,
+    "opt_projection_format_epsilon": 99.0,
 }
 LORA = {
     "lora": lora(),
