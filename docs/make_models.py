@@ -35,22 +35,23 @@ PAD = 0
 PAGE = """\
 # Models
 
-transformers {version} has {all_families} families of causal language models. For {families} of them, the Gram matrix of
-per-prompt [gradients](api/gradients.md) was measured and compared with autograd's. [The others](#left-out) are left out.
+transformers {version} has {all_families} families of causal language models. For {families} of them, the Gram matrix
+of per-prompt [gradients](api/gradients.md) was measured and compared with autograd's. [The others](#left-out) are
+left out.
 
-Each family is built by its own code from a tiny random config: two layers, or one of each kind, windows shorter than the
-rollouts, and no parameter at zero or one. All ran on one CPU core in float32.
+Each family is built by its own code from a tiny random config: two layers, or one of each kind, windows shorter than
+the rollouts, and no parameter at zero or one. All ran on one CPU core in float32.
 
 - **Parameters:** the trainable numbers of the tiny model. The gradients cover all of them.
-- **Closed form:** the share of them whose gradient is formed from a layer's input and the gradient at its output. A real
-  model has less in norms and convolutions, and more in linear layers and experts.
+- **Closed form:** the share of them whose gradient is formed from a layer's input and the gradient at its output. A
+  real model has less in norms and convolutions, and more in linear layers and experts.
 - **In-graph:** the share whose gradient autograd forms, in the same backward pass.
-- **Error:** of the Gram matrix of {prompts} prompts of different lengths in padded batches, relative to autograd's with one
-  backward pass for each rollout, alone and without padding. The largest is {largest_error}.
+- **Error:** of the Gram matrix of {prompts} prompts of different lengths in padded batches, relative to autograd's
+  with one backward pass for each rollout, alone and without padding. The largest is {largest_error}.
 - **Cost:** time of the Gram matrix relative to one forward and backward pass over the same rollouts. Here they are
-  {long_prompts} prompts with {long_rollouts} rollouts of {long_length} tokens each; medians of {rounds} rounds. The median
-  over the families is {median_cost}. The tensors are so small that the number of operations decides, and what a call does
-  once counts as much as the passes. So it compares families, and says little about a real model.
+  {long_prompts} prompts with {long_rollouts} rollouts of {long_length} tokens each; medians of {rounds} rounds. The
+  median over the families is {median_cost}. The tensors are so small that the number of operations decides, and what
+  a call does once counts as much as the passes. So it compares families, and says little about a real model.
 
 | family | model class | parameters | closed form | in-graph | error | cost |
 |---|---|---|---|---|---|---|
@@ -62,8 +63,8 @@ rollouts, and no parameter at zero or one. All ran on one CPU core in float32.
 |---|---|
 {reasons}
 
-`python docs/make_models.py` measures all of it and writes this page. A test measures the error of each family again, and
-fails if transformers has a family that is in neither table.
+`python docs/make_models.py` measures all of it and writes this page. A test measures the error of each family again,
+and fails if transformers has a family that is in neither table.
 """
 
 
