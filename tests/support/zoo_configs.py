@@ -13,13 +13,13 @@ _NAMED: list[tuple[int, str]] = [
     (12, "q_lora_rank kv_lora_rank o_lora_rank laurel_rank adapter_rank"),
     (8, "hidden_size_per_layer_input"),
     # layers
-    (2, "num_hidden_layers n_layer n_layers num_layers decoder_layers num_decoder_layers num_blocks"),
+    (2, "num_hidden_layers n_layer n_layers num_layers decoder_layers num_blocks"),
     # heads
     (4, "num_attention_heads n_head n_heads num_heads attention_heads decoder_attention_heads"),
-    (4, "num_decoder_attention_heads swa_num_attention_heads linear_num_heads"),
-    (2, "num_key_value_heads swa_num_key_value_heads num_kv_heads index_n_heads"),
+    (4, "swa_num_attention_heads linear_num_heads"),
+    (2, "num_key_value_heads swa_num_key_value_heads num_kv_heads"),
     (8, "head_dim swa_head_dim linear_head_dim kv_channels qk_nope_head_dim v_head_dim index_head_dim d_head"),
-    (8, "query_pre_attn_scalar"),
+    (8, "query_pre_attn_scalar index_n_heads"),
     (4, "qk_rope_head_dim rotary_dim d_rel"),
     # experts
     (4, "num_experts num_local_experts n_routed_experts moe_num_experts"),
@@ -136,6 +136,7 @@ LEFT_OUT: dict[str, str] = {
     "gemma4_unified_assistant": _DRAFT,
     "musicgen": _SOUND,
     "musicgen_melody": _SOUND,
+    "prophetnet": "The logits of a token depend on the number of tokens after it.",
     "reformer": "It has no backward pass in evaluation mode.",
     "xlnet": _BOTH_WAYS,
 }
