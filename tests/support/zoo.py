@@ -65,16 +65,21 @@ def rollouts(seed: int = 1) -> ScoredRollouts:
     return ScoredRollouts(prompts, completions, torch.tensor([[1, 0, 0], [0, 1, 1], [0, 1, 0], [1, 1, 0]]))
 
 
-def gram_one_by_one(model: PreTrainedModel, data: ScoredRollouts) -> torch.Tensor:
-    """The Gram matrix by its definition: a backward pass for each rollout, alone and without padding."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rows = []
+def gradients_one_by_one(model: PreTrainedModel, data: ScoredRollouts) -> dict[str, torch.Tensor]:
+    """Each parameter's gradients by definition, `(N, numbers)`: each rollout taken alone, without padding."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    each_prompt = []
     for prompt, group, weights_G in zip(data.prompt_ids, data.completion_ids, data.score_weights_NG, strict=True):
         score = 0
         for completion, weight in zip(group, weights_G, strict=True):
             logits = model(input_ids=torch.tensor([prompt + completion]), use_cache=False).logits
-            log_probabilities = logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-            score += weight * log_probabilities.gather(-1, torch.tensor(completion)[:, None]).sum()
-        parts = torch.autograd.grad(score, trained, allow_unused=True, materialize_grads=True)
-        rows.append(torch.cat([part.flatten() for part in parts]).double())
-    return torch.stack(rows) @ torch.stack(rows).T
+            log_probs = logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            score += weight * log_probs.gather(-1, torch.tensor(completion)[:, None]).sum()
+        gradients = torch.autograd.grad(score, list(trained.values()), allow_unused=True, materialize_grads=True)
+        each_prompt.append([gradient.flatten() for gradient in gradients])
+    return {name: torch.stack(rows) for name, rows in zip(trained, zip(*each_prompt, strict=True), strict=True)}
+
+
+def gram_of(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Their Gram matrix, in float64."""
+    return sum(rows_N.double() @ rows_N.double().T for rows_N in gradients.values())
