@@ -7,16 +7,19 @@ import re
 import tomllib
 from pathlib import Path
 
+import deepspeed
 import pytest
 from packaging.requirements import Requirement
 from torch.distributed.fsdp import FSDPModule
+from torch.nn import Module
 from transformers.integrations import WandbCallback
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import passk_trl
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.private_names import KNOWN_TO_WORK, PRIVATE_NAMES, check_private_names, look_up
+from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.blocks import RolloutBlocks
 
 
@@ -38,8 +41,9 @@ def is_private(name: str) -> bool:
     return name.startswith("ds_") or (name.startswith("_") and not name.startswith("__"))
 
 
-def trainer_of(trainer_class: type[GRPOTrainer], directory: Path) -> GRPOTrainer:
-    args = tiny.training_args(directory)
+def trainer_of(trainer_class: type[RolloutTrainer], directory: Path) -> RolloutTrainer:
+    settings = {"config": RLOOConfig, "beta": 0.0} if trainer_class is RLOOTrainer else {}
+    args = tiny.training_args(directory, **settings)
     return trainer_class(tiny.policy(), tiny.starts_low, args, tiny.questions(), processing_class=tiny.tokenizer())
 
 
@@ -88,11 +92,21 @@ def test_names_of_an_engine_that_is_not_used_are_not_looked_up(tmp_path, monkeyp
     check_private_names(trainer_of(GRPOTrainer, tmp_path))
 
 
+def test_names_of_rloo_are_looked_up_for_rloo_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRIVATE_NAMES["RLOO"], "trl.RLOOTrainer", ("_gone",))
+    monitor = ConflictMonitor(tiny.questions(), num_prompts=8)
+    with pytest.raises(ImportError, match=r"^trl \S+ has no RLOOTrainer\._gone, which passk-trl uses"):
+        monitor.attach(trainer_of(RLOOTrainer, tmp_path))
+    monitor.attach(trainer_of(GRPOTrainer, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("group", "owner", "name"),
     [
         ("always", GRPOTrainer, "_calculate_rewards"),  # which PassKGRPOTrainer has too
+        ("RLOO", RLOOTrainer, "_generate_single_turn"),
         ("always", WandbCallback, "__init__"),  # and with it what it alone sets
+        ("deepspeed", Module, "__annotations__"),  # and with it the attributes that it declares
         ("fsdp", FSDPModule, "_get_fsdp_state"),
     ],
 )
@@ -100,6 +114,12 @@ def test_what_a_library_drops_is_missed(group, owner, name, monkeypatch):
     monkeypatch.delattr(owner, name)
     with pytest.raises(ImportError, match=rf"has no {owner.__name__}\._"):
         look_up(group)
+
+
+def test_what_a_function_no_longer_sets_is_missed(monkeypatch):
+    monkeypatch.setattr(deepspeed.utils, "set_z3_leaf_module", lambda model, flag: None)
+    with pytest.raises(ImportError, match=r"^deepspeed \S+ has no <lambda>\._z3_leaf, which passk-trl uses"):
+        look_up("deepspeed")
 
 
 def test_a_module_that_moved_is_reported_once(monkeypatch):
@@ -157,7 +177,7 @@ def test_every_private_attribute_of_a_foreign_object_is_listed():
 
 def test_every_private_attribute_that_is_looked_up_as_text_is_listed():
     for path, node in NODES:
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1):
             continue
         if node.func.id in ("getattr", "hasattr", "setattr", "delattr") and isinstance(node.args[1], ast.Constant):
             name = node.args[1].value
@@ -198,6 +218,14 @@ def test_every_private_name_that_a_class_overrides_is_listed():
             checked += len(overridden)
             assert overridden <= LISTED, f"{path}: {node.name} overrides {sorted(overridden - LISTED)}: list them."
     assert checked > 0
+
+
+def test_what_is_used_of_any_trainer_is_listed_for_each_kind():
+    of_grpo = {*PRIVATE_NAMES["always"]["trl.GRPOTrainer"], *PRIVATE_NAMES["vllm"]["trl.GRPOTrainer"]}
+    of_rloo = {*PRIVATE_NAMES["RLOO"]["trl.RLOOTrainer"], *PRIVATE_NAMES["vllm"]["trl.RLOOTrainer"]}
+    rooms = ("monitor", "rollouts", "gradients", "distributed", "reports")  # the others know our own trainer alone
+    used = {n.attr for path, n in NODES if isinstance(n, ast.Attribute) and path.parent.name in rooms}
+    assert of_rloo == used & of_grpo
 
 
 # Nothing is listed that is not used. -----

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from trl import GRPOTrainer
+    from .rollout_trainer import RolloutTrainer
 
 # The tests run with these.
 KNOWN_TO_WORK = {
@@ -25,15 +25,15 @@ KNOWN_TO_WORK = {
     "deepspeed": "0.19.8",
 }
 
-# When a name is used → the class or module that has it → names. A name of a class is an attribute of the class itself,
-# or one that its methods set, on their instance or on another object.
+# When a name is used → the class, module or function that has it → names. A name of a class is an attribute of the
+# class itself, one that it declares, or one that its methods set, on their instance or on another object. A name of a
+# function is one that it sets.
 PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "always": {
         "trl.GRPOTrainer": (
             "_calculate_rewards",
             "_generate_and_score_completions",
             "_generate_single_turn",
-            "_is_vlm",
             "_logs",
             "_metrics",
             "_name",
@@ -48,14 +48,32 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "trl.models.utils": ("add_hooks", "remove_hooks"),
         "trl.trainer.utils": ("is_async_callable",),
         "transformers.GenerationMixin": ("_has_unfinished_sequences",),
+        "transformers.PreTrainedConfig": ("_experts_implementation",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
+        "transformers.distributed.expert_parallel.MoEParamShard": ("_is_expert_parallel",),
+        "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
+        "torch.nn.Module": ("_parameters",),
+        "torch.utils._pytree": ("tree_leaves",),
     },
-    "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",)},
+    "RLOO": {
+        "trl.RLOOTrainer": (
+            "_calculate_rewards",
+            "_generate_and_score_completions",
+            "_generate_single_turn",
+            "_metrics",
+            "_pending_extra_logs",
+            "_pending_metrics",
+            "_tokenize_prompts",
+            "_tokenizer",
+        ),
+    },
+    "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",), "trl.RLOOTrainer": ("_last_loaded_step",)},
     "fsdp": {
         "torch.distributed.fsdp.FSDPModule": ("_get_fsdp_state",),
         "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState": (
@@ -66,6 +84,8 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "deepspeed": {
         "deepspeed.zero.Init": ("all_gather", "all_gather_coalesced", "ds_id", "ds_numel", "ds_shape", "ds_tensor"),
         "deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3": ("empty_partition_cache",),
+        "deepspeed.utils.set_z3_leaf_module": ("_z3_leaf",),
+        "torch.nn.Module": ("_backward_hooks",),
     },
     "command line": {
         "argparse.ArgumentParser": ("_actions", "_optionals"),
@@ -74,18 +94,25 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def check_private_names(trainer: "GRPOTrainer") -> None:
+def check_private_names(trainer: "RolloutTrainer") -> None:
     """
     Looks up the names that are used with this trainer.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
-            Whose vLLM and engine decide which names are used.
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
+            Whose kind, vLLM and engine decide which names are used.
 
     Raises:
         `ImportError`: if an installed library lacks one of them.
     """
-    used = {"vllm": trainer.use_vllm, "fsdp": trainer.is_fsdp_enabled, "deepspeed": trainer.is_deepspeed_enabled}
+    from trl import RLOOTrainer  # not above: names are also looked up to explain why TRL could not be imported
+
+    used = {
+        "RLOO": isinstance(trainer, RLOOTrainer),
+        "vllm": trainer.use_vllm,
+        "fsdp": trainer.is_fsdp_enabled,
+        "deepspeed": trainer.is_deepspeed_enabled,
+    }
     look_up("always", *(group for group, is_used in used.items() if is_used))
 
 
@@ -114,16 +141,15 @@ def _missing(owner: str, names: tuple[str, ...]) -> list[str]:
     except (ImportError, AttributeError):
         return [owner]
     prefix = found.__name__
-    return [
-        f"{prefix}.{name}"
-        for name in names
-        if not (hasattr(found, name) or (inspect.isclass(found) and _is_set_by_methods(found, name)))
-    ]
+    return [f"{prefix}.{name}" for name in names if not (hasattr(found, name) or _is_set_by(found, name))]
 
 
-def _is_set_by_methods(owner: type, name: str) -> bool:
-    """Whether a method of the class assigns an attribute of this name, on whatever object."""
-    members = (member for base in owner.__mro__ for member in vars(base).values())
+def _is_set_by(owner: Any, name: str) -> bool:
+    """Whether a class declares an attribute of this name, or its methods or a function assign one, of any object."""
+    bases = owner.__mro__ if inspect.isclass(owner) else ()
+    if any(name in inspect.get_annotations(base) for base in bases):
+        return True
+    members = [owner, *(member for base in bases for member in vars(base).values())]
     functions = (inspect.unwrap(member) for member in members if inspect.isroutine(member))
     return any(
         instruction.opname == "STORE_ATTR" and instruction.argval == name

@@ -1,12 +1,23 @@
 """A probe of the rollouts that training has just generated."""
 
+import pytest
+import torch
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
 import tiny
+import vlm
 from passk_trl import ConflictMonitor
 from passk_trl.records import read_records
+from passk_trl.rollouts.training_batch import batch_rollouts
+from trainers import generate_and_score
 from watched import trained, training_state
 
 
-def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(tmp_path):
+RLOO = {"trainer_class": RLOOTrainer, "config": RLOOConfig, "beta": 0.0}
+
+
+@pytest.mark.parametrize("trainer", [{}, RLOO], ids=["pass@k", "RLOO"])
+def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(trainer, tmp_path):
     seen = []
 
     def recorded(completions, **kwargs):
@@ -14,6 +25,7 @@ def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(
         return tiny.starts_low(completions)
 
     setting = {
+        **trainer,
         "reward_funcs": recorded,
         "per_device_train_batch_size": 32,
         "num_iterations": 2,
@@ -35,3 +47,16 @@ def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(
     rows = record["rows"]
     assert "texts" not in record
     assert monitor.report.num_correct.tolist() == [num_correct[group] for group in rows]
+
+
+def test_a_batch_with_images_is_refused(tmp_path):
+    trainer = GRPOTrainer(
+        vlm.policy(),
+        tiny.starts_low,
+        tiny.training_args(tmp_path, GRPOConfig),
+        vlm.questions_with_images(),
+        processing_class=vlm.processor(),
+    )
+    batch = generate_and_score(trainer)
+    with pytest.raises(ValueError, match=r"^the training batch has images, whose gradients cannot be taken; give"):
+        batch_rollouts(trainer, batch, torch.ones(2, 8), [0])

@@ -8,11 +8,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
+from trl import RLOOConfig, RLOOTrainer
 
 import engines
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.gradients import ScoredRollouts
+from passk_trl.rollout_trainer import RolloutTrainer
 from ranks import run_ranks
 
 
@@ -20,22 +22,27 @@ PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 8, "at_start": True}  # 
 VOCABULARY = 3 + len(tiny.CHARACTERS)
 
 
-def build(engine: str, lora: bool, output_dir, *callbacks, **options) -> PassKGRPOTrainer:
-    """A trainer of a tiny policy. To be called on each rank, inside `everywhere`."""
+def build(engine: str, lora: bool, output_dir, *callbacks, rloo: bool = False, **options) -> RolloutTrainer:
+    """A trainer of a tiny policy: ours, or TRL's for RLOO. To be called on each rank, inside `everywhere`."""
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
     policy = tiny.policy(tie_word_embeddings=not lora)  # both kinds of head
     if lora:
         adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
-    return PassKGRPOTrainer(
-        policy,
-        tiny.starts_low,
-        tiny.training_args(output_dir, **{"pass_at_k": 4, "max_steps": 4, **arguments, **size, **options}),
-        tiny.questions(),
-        processing_class=tiny.tokenizer(),
-        peft_config=adapter if lora else None,
-        callbacks=list(callbacks),
-    )
+    parts = {
+        "train_dataset": tiny.questions(),
+        "processing_class": tiny.tokenizer(),
+        "peft_config": adapter if lora else None,
+    }
+    settings = {"max_steps": 4, **arguments, **size, **options}
+    if not rloo:
+        args = tiny.training_args(output_dir, **{"pass_at_k": 4, **settings})
+        return PassKGRPOTrainer(policy, tiny.starts_low, args, **parts, callbacks=list(callbacks))
+    args = tiny.training_args(output_dir, RLOOConfig, beta=0.0, **settings)  # a reference is loaded from a directory
+    trainer = RLOOTrainer(policy, tiny.starts_low, args, **parts)
+    for callback in callbacks:
+        callback.attach(trainer) if isinstance(callback, ConflictMonitor) else trainer.add_callback(callback)
+    return trainer
 
 
 def everywhere(function, engine: str, directory, *args) -> list:

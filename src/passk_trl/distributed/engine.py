@@ -4,27 +4,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch.distributed.fsdp import FSDPModule
-from trl import GRPOTrainer
 from trl.models.utils import add_hooks, remove_hooks
 
+from passk_trl.rollout_trainer import RolloutTrainer
 
-def may_shard(trainer: GRPOTrainer) -> bool:
+
+def may_shard(trainer: RolloutTrainer) -> bool:
     """Whether the trainer was launched under FSDP or DeepSpeed."""
     return trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
 
 
-def generates_layer_by_layer(trainer: GRPOTrainer) -> bool:
+def generates_layer_by_layer(trainer: RolloutTrainer) -> bool:
     """Whether a sharded model is gathered layer by layer in generation, and not as a whole before it."""
     return not (_is_zero3(trainer) and trainer.args.ds3_gather_for_generation)
 
 
-def reset_engine(trainer: GRPOTrainer) -> None:
+def reset_engine(trainer: RolloutTrainer) -> None:
     """Removes what a pass of ours, complete or not, left in the engine's state, so that training can go on."""
     engine = trainer.model_wrapped
     if _is_zero3(trainer):
         # ZeRO-3 counts a module as in use until the backward pass reaches its input, which our passes need not do. It
         # also fetches parameters ahead in the order of our passes. After either, TRL could not gather the parameters.
         # TRL removes the hooks for a generation, and does not add them again if the generation fails.
+        for (
+            module
+        ) in engine.module.modules():  # a pass that failed has left this set: reading a weight would gather it
+            module._parameters._in_forward = False
         engine.optimizer.empty_partition_cache()  # the engine's own method also collects garbage, for 0.3 s
         remove_hooks(engine)
         add_hooks(engine)
@@ -34,7 +39,7 @@ def reset_engine(trainer: GRPOTrainer) -> None:
 
 
 @contextmanager
-def engine_reset_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
+def engine_reset_afterwards(trainer: RolloutTrainer) -> Iterator[None]:
     """Resets the engine at the end, and enables gradient checkpointing again if TRL's generation left it disabled."""
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     checkpointing = model.is_gradient_checkpointing
@@ -46,6 +51,6 @@ def engine_reset_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
             model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
 
 
-def _is_zero3(trainer: GRPOTrainer) -> bool:
+def _is_zero3(trainer: RolloutTrainer) -> bool:
     plugin = trainer.accelerator.state.deepspeed_plugin
     return plugin is not None and plugin.zero_stage == 3

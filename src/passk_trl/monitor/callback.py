@@ -9,15 +9,16 @@ from typing import Any
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import GRPOTrainer
 
 from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.records import ProbeRecord
 from passk_trl.reports.trackers import TrackerFigures, add_tracker_figures
+from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
 
@@ -39,8 +40,8 @@ class ConflictMonitor(TrainerCallback):
     reward functions, and takes one forward and one backward pass over them, whatever the number of k. It does not
     change training: weights, optimizer, random streams and TRL's metrics are bit for bit those of a run without it.
 
-    Give it to `PassKGRPOTrainer(..., callbacks=[ConflictMonitor(...)])`, or add it to any [`~trl.GRPOTrainer`] with
-    [`ConflictMonitor.attach`]. Probes are made at the end of a step.
+    Give it to `PassKGRPOTrainer(..., callbacks=[ConflictMonitor(...)])`, or add it to any [`~trl.GRPOTrainer`] or
+    [`~trl.RLOOTrainer`] with [`ConflictMonitor.attach`]. Probes are made at the end of a step.
 
     Logged through the trainer, so in every tracker, for k = 1, 2, 4 … and the k trained for:
 
@@ -156,7 +157,7 @@ class ConflictMonitor(TrainerCallback):
             objectives=[each if isinstance(each, Objective) else objective_from(each) for each in objectives],
         )
         self.records: list[ProbeRecord] = []
-        self._trainer: GRPOTrainer | None = None
+        self._trainer: RolloutTrainer | None = None
         self._prober: Prober | None = None
         self._clock = ProbeClock()
         self._due = False  # whether this step ends with a probe
@@ -218,12 +219,12 @@ class ConflictMonitor(TrainerCallback):
         return self.settings.gram
 
     @property
-    def trainer(self) -> GRPOTrainer:
+    def trainer(self) -> RolloutTrainer:
         """The trainer probed."""
         if self._trainer is None:
             raise ValueError(
                 "the ConflictMonitor does not know its trainer; call ConflictMonitor(...).attach(trainer) instead of "
-                "passing it to a plain GRPOTrainer's callbacks."
+                "passing it to the callbacks of a trainer of TRL."
             )
         return self._trainer
 
@@ -237,14 +238,19 @@ class ConflictMonitor(TrainerCallback):
         """The name of the objective trained for; `None` if that is pass@k."""
         return getattr(self.trainer.args, "objective", None)
 
-    def attach(self, trainer: GRPOTrainer) -> "ConflictMonitor":
-        """Adds the monitor to a trainer, which may be a plain [`~trl.GRPOTrainer`]."""
+    def attach(self, trainer: RolloutTrainer) -> "ConflictMonitor":
+        """
+        Adds the monitor to a trainer: a [`~trl.GRPOTrainer`], a [`~trl.RLOOTrainer`] or one of a subclass.
+
+        Raises:
+            `ValueError`: if the trainer is another one, or cannot be probed.
+        """
         self.bind(trainer)
         trainer.add_callback(self)
         add_tracker_figures(trainer)
         return self
 
-    def bind(self, trainer: GRPOTrainer) -> None:
+    def bind(self, trainer: RolloutTrainer) -> None:
         """Tells the monitor its trainer, which transformers does not hand to callbacks."""
         if trainer is self._trainer:
             return
@@ -257,6 +263,8 @@ class ConflictMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._prober is not None and may_shard(self.trainer):
+            self._prober.rehearse()
         self._clock.start()
         self.records = take_up_records(self._path, state.global_step, self._is_main_process)
         if self.settings.at_start and state.global_step == 0:
