@@ -53,6 +53,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
         "transformers.distributed.expert_parallel.MoEParamShard": ("_is_expert_parallel",),
         "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.models.mixtral.modeling_mixtral.MixtralExperts": ("_apply_gate",),  # as other experts
         "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
