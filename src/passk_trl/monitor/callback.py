@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
@@ -262,6 +263,8 @@ class ConflictMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._prober is not None and may_shard(self.trainer):
+            self._prober.rehearse()
         self._clock.start()
         self.records = take_up_records(self._path, state.global_step, self._is_main_process)
         if self.settings.at_start and state.global_step == 0:

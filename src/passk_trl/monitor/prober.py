@@ -7,9 +7,10 @@ from datasets import Dataset
 from torch import Tensor
 
 from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
 from passk_trl.gradients import GramMatrix, ScoredRollouts
-from passk_trl.gradients.of_trainer import gram_of_trained
+from passk_trl.gradients.of_trainer import gram_of_trained, is_trained_with_other_positions, rehearse_on_trained
 from passk_trl.interference import InterferenceReport, ProbeSample, measure_interference, measure_objectives
 from passk_trl.interference.forecasting import forecast
 from passk_trl.objectives import Objective, objective_from
@@ -39,8 +40,8 @@ class Prober:
         settings ([`MonitorSettings`]): what to measure, and how.
 
     Raises:
-        `ValueError`: if the trainer cannot be probed, or a reward function needs a column that the probe prompts do
-        not have, or there are too few rollouts for the k or the objectives.
+        `ValueError`: if the trainer or its policy cannot be probed, or a reward function needs a column that the probe
+        prompts do not have, or there are too few rollouts for the k or the objectives.
     """
 
     def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
@@ -61,6 +62,25 @@ class Prober:
         self.ks = self._measured_ks()
         self.objectives = self._measured_objectives()
         self._batch = TrainingBatch(trainer) if settings.probe_dataset is None else None
+        if not may_shard(trainer):
+            self.rehearse()
+
+    def rehearse(self) -> None:
+        """
+        Takes gradients of a few made-up tokens. A model that an engine may shard can run only once training prepares
+        it; any other has been rehearsed by the constructor. All ranks call this together.
+
+        Raises:
+            `ValueError`: if the gradients of the policy cannot be taken.
+        """
+        rehearse_on_trained(self.trainer, parameters=self.settings.parameters)
+        if is_trained_with_other_positions(self.trainer) and self.trainer.accelerator.is_main_process:
+            logger.warning(
+                "%s counts positions from the padding: TRL trains the shorter prompts of a batch with other positions "
+                "than it samples them with. The monitor takes the gradients at the positions of sampling; the two "
+                "agree where the prompts of a batch have one length.",
+                type(self.trainer.model).__name__,
+            )
 
     @property
     def training_k(self) -> int:
