@@ -20,20 +20,28 @@ PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 8, "at_start": True}  # 
 VOCABULARY = 3 + len(tiny.CHARACTERS)
 
 
-def build(engine: str, lora: bool, output_dir, *callbacks, **options) -> PassKGRPOTrainer:
-    """A trainer of a tiny policy. To be called on each rank, inside `everywhere`."""
+# Policies by name: a family of transformers, and the adapter that is trained, if any.
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+ADAPTERS = {
+    "lora": {"target_modules": ["q_proj", "v_proj", "down_proj"]},
+    "dora": {"target_modules": ["q_proj", "v_proj", "down_proj"], "use_dora": True},
+    "experts": {"target_modules": ["q_proj", "v_proj"], "target_parameters": EXPERTS},
+}
+
+
+def build(engine: str, lora: bool, output_dir, *callbacks, policy: str = "qwen2", **options) -> PassKGRPOTrainer:
+    """A trainer of a tiny policy, such as "jamba" or "llama dora". To be called on each rank, inside `everywhere`."""
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
-    policy = tiny.policy(tie_word_embeddings=not lora)  # both kinds of head
-    if lora:
-        adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    family, *adapter = (policy + " lora" if lora else policy).split()
+    both_kinds_of_head = {"tie_word_embeddings": not lora}
     return PassKGRPOTrainer(
-        policy,
+        tiny.policy(**both_kinds_of_head) if family == "qwen2" else tiny.policy_of(family),
         tiny.starts_low,
         tiny.training_args(output_dir, **{"pass_at_k": 4, "max_steps": 4, **arguments, **size, **options}),
         tiny.questions(),
         processing_class=tiny.tokenizer(),
-        peft_config=adapter if lora else None,
+        peft_config=LoraConfig(r=4, init_lora_weights=False, **ADAPTERS[adapter[0]]) if adapter else None,
         callbacks=list(callbacks),
     )
 
