@@ -2,6 +2,7 @@
 
 import random
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,14 +30,22 @@ ADAPTERS = {
 }
 
 
-def build(engine: str, lora: bool, output_dir, *callbacks, policy: str = "qwen2", **options) -> PassKGRPOTrainer:
-    """A trainer of a tiny policy, such as "jamba" or "llama dora". To be called on each rank, inside `everywhere`."""
+def build(engine: str, lora: bool, output_dir, *callbacks, policy: Any = None, **options) -> PassKGRPOTrainer:
+    """
+    A trainer of a tiny policy. To be called on each rank, inside `everywhere`.
+
+    `policy` is a model, or a name such as "jamba" or "llama dora"; a Qwen2 without it, with both kinds of head.
+    """
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
-    family, *adapter = (policy + " lora" if lora else policy).split()
-    both_kinds_of_head = {"tie_word_embeddings": not lora}
+    adapter = ["lora"] if lora else []
+    if policy is None:
+        policy = tiny.policy(tie_word_embeddings=not lora)
+    elif isinstance(policy, str):
+        family, *adapter = policy.split()
+        policy = tiny.policy_of(family)
     return PassKGRPOTrainer(
-        tiny.policy(**both_kinds_of_head) if family == "qwen2" else tiny.policy_of(family),
+        policy,
         tiny.starts_low,
         tiny.training_args(output_dir, **{"pass_at_k": 4, "max_steps": 4, **arguments, **size, **options}),
         tiny.questions(),
@@ -78,6 +87,21 @@ def rollouts(prompts: int, per_prompt: int, longest: int, seed: int) -> ScoredRo
 
 # Ranks hold different numbers of prompts, of rollouts, and of tokens.
 SHARES = [rollouts(prompts=5, per_prompt=4, longest=9, seed=0), rollouts(prompts=2, per_prompt=6, longest=4, seed=1)]
+
+
+def reference_rows(model, rollouts: ScoredRollouts, temperature: float = 1.0) -> torch.Tensor:
+    """The gradients of all trained parameters that autograd forms, one prompt and one rollout at a time, `(N, P)`."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    rows = []
+    for i in range(rollouts.num_prompts):
+        total = 0
+        for completion, weight in zip(rollouts.completion_ids[i], rollouts.score_weights_NG[i], strict=True):
+            ids = torch.tensor([rollouts.prompt_ids[i] + completion])
+            log_probs = (model(ids).logits[0, -len(completion) - 1 : -1] / temperature).log_softmax(-1)
+            total = total + weight * log_probs.gather(-1, torch.tensor(completion)[:, None]).sum()
+        gradients = torch.autograd.grad(total, trained, allow_unused=True, materialize_grads=True)
+        rows.append(torch.cat([gradient.flatten().double() for gradient in gradients]))
+    return torch.stack(rows)
 
 
 class CheckReset(TrainerCallback):

@@ -36,12 +36,18 @@ _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size":
 _FAMILIES: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_SHAPE, "head_dim": 16, "layer_types": ["sliding_attention", "full_attention"]},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
-    "jamba": {  # one layer of each kind: Mamba with dense MLP, attention with experts
+    "jamba": {  # one layer of each kind: Mamba with a dense MLP, attention with experts
         **_SHAPE,
         "tie_word_embeddings": False,
-        **{"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
-        **{"num_experts": 4, "num_experts_per_tok": 2},
-        **{"mamba_d_state": 4, "mamba_d_conv": 4, "mamba_dt_rank": 4},
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mamba_d_state": 4,
+        "mamba_d_conv": 4,
+        "mamba_dt_rank": 4,
     },
     "llama": _SHAPE,
     "mixtral": {**_SHAPE, "tie_word_embeddings": False, "num_local_experts": 4, "num_experts_per_tok": 2},
