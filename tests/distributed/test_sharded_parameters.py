@@ -6,7 +6,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from passk_trl.distributed.sharded_parameters import gathered, local_part, no_weight_gradients, shape_of, size_of
+from passk_trl.distributed.sharded_parameters import engine_kept_out, gathered, local_part, shape_of, size_of
 from ranks import run_ranks
 
 
@@ -58,6 +58,8 @@ def test_only_weights_of_zero3_go_without_gradients_and_only_meanwhile():
     module.trained, module.frozen = zero3_parameter(), zero3_parameter().requires_grad_(False)
     module.frozen.ds_id = 1
     parameters = (module.weight, module.trained, module.frozen)
-    with no_weight_gradients(module):
+    with engine_kept_out(module, asked=set()):
         assert [parameter.requires_grad for parameter in parameters] == [True, False, False]
+    with engine_kept_out(module, asked={"trained"}):
+        assert [parameter.requires_grad for parameter in parameters] == [True, True, False]
     assert [parameter.requires_grad for parameter in parameters] == [True, True, False]

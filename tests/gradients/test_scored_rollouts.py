@@ -37,8 +37,10 @@ def test_a_batch_is_padded_left_of_prompts_and_right_of_completions():
     assert rows == {0: [0, 5, 1, 2, 0, 5, 3, 0], 1: [6, 7, 4, 0, 6, 7, 8, 0]}
     weights = dict(zip(batch.prompts, batch.token_weights_BK.tolist(), strict=True))
     assert weights == {0: [0.5, 0.5, -0.5, 0], 1: [-0.5, 0, 0.5, 0]}
-    hidden = torch.arange(16.0).view(4, 4, 1)  # position t of row r holds 4r + t
-    predicting = batch.predicting(hidden)
-    assert predicting[0, :, 0].tolist() == [1, 2, 5, 6]  # the last prompt position predicts the first completion token
-    assert torch.equal(batch.ungroup(predicting)[:, 1:3], hidden[:, 1:3])
-    assert batch.ungroup(predicting)[:, [0, 3]].abs().sum() == 0
+    places = dict(zip(batch.prompts, batch.group(batch.position_ids).tolist(), strict=True))
+    assert places == {0: [0, 0, 1, 2, 0, 0, 1, 1], 1: [0, 1, 2, 2, 0, 1, 2, 2]}
+    outputs = torch.arange(12.0).view(4, 3, 1)  # the last prompt position of row r, 3r, predicts the first token
+    predicting = batch.predicting(outputs)
+    assert predicting[0, :, 0].tolist() == [0, 1, 3, 4]
+    assert torch.equal(batch.ungroup(predicting)[:, :2], outputs[:, :2])
+    assert batch.ungroup(predicting)[:, 2].abs().sum() == 0

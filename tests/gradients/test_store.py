@@ -3,31 +3,54 @@
 import pytest
 import torch
 
-from passk_trl.gradients.store import ExactStore, SketchStore
+from passk_trl.gradients.store import ExactStore, Segment, SketchStore
 
 
 N, T, ROWS, COLS = 12, 6, 40, 24
+SHAPES = {
+    "tied": torch.Size([ROWS, COLS]),
+    "other": torch.Size([9, 7]),
+    "norm": torch.Size([COLS]),
+    "experts": torch.Size([3, 5, 4]),
+}
 
 
 def fill(store, seed=0):
-    """A matrix in two roles, as tied embeddings have, another matrix, and a vector; in two batches of prompts."""
+    """A matrix in two roles, as tied embeddings have, another, a vector, and experts; in two batches of prompts."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     selected = torch.randint(0, ROWS, (N, T), generator=generator)
     left, right, vector = draw(N, T, ROWS), draw(N, T, COLS), draw(N, COLS)
     other_left, other_right = draw(N, T, 9), draw(N, T, 7)
+    of_experts, to_experts = draw(N, T, 5), draw(N, T, 4)
+    expert = torch.randint(0, 3, (N, T), generator=generator)
     for prompts in (list(range(N // 2)), list(range(N // 2, N))):
-        store.add_outer("tied", torch.Size([ROWS, COLS]), prompts, left[prompts], right[prompts])
-        store.add_selected("tied", torch.Size([ROWS, COLS]), prompts, selected[prompts], right[prompts])
-        store.add_outer("other", torch.Size([9, 7]), prompts, other_left[prompts], other_right[prompts])
+        store.add_outer("tied", prompts, left[prompts], right[prompts])
+        store.add_selected("tied", prompts, selected[prompts], right[prompts])
+        store.add_outer("other", prompts, other_left[prompts], other_right[prompts])
         store.add_vector("norm", prompts, vector[prompts])
+        segments, rows = segments_of(prompts, expert[prompts])
+        store.add_to_blocks(
+            "experts", segments, of_experts[prompts].flatten(0, 1)[rows], to_experts[prompts].flatten(0, 1)[rows]
+        )
     tied = torch.einsum("ntr,ntc->nrc", left + torch.nn.functional.one_hot(selected, ROWS), right)
     other = torch.einsum("ntr,ntc->nrc", other_left, other_right)
-    return torch.cat([tied.flatten(1), other.flatten(1), vector], dim=1).double()
+    experts = torch.einsum("nte,nto,nti->neoi", torch.nn.functional.one_hot(expert, 3).float(), of_experts, to_experts)
+    return torch.cat([tied.flatten(1), other.flatten(1), vector, experts.flatten(1)], dim=1).double()
+
+
+def segments_of(prompts, expert):
+    """The runs of rows sorted by expert and prompt, and the order of the rows."""
+    rows = [(int(e), p, i * T + t) for i, p in enumerate(prompts) for t, e in enumerate(expert[i])]
+    rows.sort()
+    runs = [[r[:2] for r in rows].index(key) for key in sorted({r[:2] for r in rows})]
+    ends = [*runs[1:], len(rows)]
+    segments = [Segment(rows[start][1], rows[start][0], start, end) for start, end in zip(runs, ends, strict=True)]
+    return segments, [row for _, _, row in rows]
 
 
 def test_the_exact_store_is_exact():
-    store = ExactStore(N)
+    store = ExactStore(N, SHAPES)
     gradients = fill(store)
     gram_MNN = store.gram()
     assert gram_MNN.shape == (1, N, N)
@@ -37,7 +60,7 @@ def test_the_exact_store_is_exact():
 def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
     grams, errors = [], []
     for seed in range(200):
-        store = SketchStore(N, seed)
+        store = SketchStore(N, SHAPES, seed)
         gradients = fill(store)
         gram_MNN = store.gram()
         grams.append(gram_MNN.mean(dim=0))
@@ -55,7 +78,7 @@ def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
 
 
 def test_a_sketch_is_determined_by_its_seed():
-    stores = [SketchStore(N, seed) for seed in (3, 3, 4)]
+    stores = [SketchStore(N, SHAPES, seed) for seed in (3, 3, 4)]
     for store in stores:
         fill(store)
     same, again, other = (store.gram() for store in stores)
@@ -65,15 +88,19 @@ def test_a_sketch_is_determined_by_its_seed():
 
 def test_a_sketch_does_not_grow_with_the_layer():
     for rows in (10, 1000):
-        store = SketchStore(N, seed=0)
-        store.add_outer("w", torch.Size([rows, 5]), list(range(N)), torch.randn(N, 3, rows), torch.randn(N, 3, 5))
-        assert [sketches.shape for sketches in store._sketches.values()] == [(N, 8, 16)]
+        store = SketchStore(N, {"w": torch.Size([rows, 5])}, seed=0)
+        store.add_outer("w", list(range(N)), torch.randn(N, 3, rows), torch.randn(N, 3, 5))
+        assert [sketches.shape for sketches in store.rows().values()] == [(N, 8, 16)]
 
 
-@pytest.mark.parametrize("store", [ExactStore(2), SketchStore(2, seed=0)], ids=["exact", "sketch"])
+@pytest.mark.parametrize(
+    "store",
+    [ExactStore(2, {"w": torch.Size([8, 8])}), SketchStore(2, {"w": torch.Size([8, 8])}, seed=0)],
+    ids=["exact", "sketch"],
+)
 def test_half_precision_factors_are_summed_in_single(store):
     ones = torch.ones(2, 4096, 8, dtype=torch.bfloat16)
-    store.add_outer("w", torch.Size([8, 8]), [0, 1], ones, ones)
+    store.add_outer("w", [0, 1], ones, ones)
     gram_NN = store.gram().mean(dim=0)
     if isinstance(store, ExactStore):
         assert torch.equal(gram_NN, torch.full((2, 2), 64.0 * 4096**2, dtype=torch.float64))

@@ -6,8 +6,8 @@ The rollouts of each block of prompts are on disk (`passk_trl.rollouts.blocks`),
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,17 @@ from trl import GRPOTrainer
 from passk_trl import files
 from passk_trl.distributed.ranks import gather_list, gather_rows, num_ranks, on_first_rank
 from passk_trl.gradients import Coverage, ScoredRollouts, gradient_rows, gram_of_rows
-from passk_trl.gradients.layers import find_layers
+from passk_trl.gradients.selection import select
 from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference import ProbeSample
 from passk_trl.rollouts.blocks import Record, RolloutBlocks, digest
 from passk_trl.rollouts.progress import block_progress
 
 from .parameters import choose_parameters
+
+
+# Gradients on disk of another version are taken anew: it may have left parameters out.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,8 @@ class Audit:
         self.num_rollouts = num_rollouts
         self.seed = seed
         self.parameters = choose_parameters(trainer.model, parameters)
-        _, self.coverage = find_layers(trainer.model, self.parameters)
-        exact_fits = fit_exactly(len(dataset), self.coverage.covered)
+        self.sizes = {each.name: each.size for each in select(trainer.model, self.parameters)}
+        exact_fits = fit_exactly(len(dataset), sum(self.sizes.values()))
         self.store = gram if gram != "auto" else "exact" if exact_fits else "sketch"
         self.rollouts = RolloutBlocks(
             trainer, dataset, output_dir, num_rollouts, block_size, success_threshold, seed, settings
@@ -133,10 +137,8 @@ class Audit:
 
     def _take_gradients(self) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
-        layers, _ = find_layers(model, self.parameters)
-        measured = {id(getattr(layer.module, name)) for layer in layers for name in layer.parameters}
-        for parameter in model.parameters():  # so that autograd keeps nothing for the others
-            parameter.requires_grad_(id(parameter) in measured)
+        for name, parameter in model.named_parameters():  # so that autograd keeps nothing for the others
+            parameter.requires_grad_(name in self.sizes)
         settings = json.dumps(self._gradients_settings, indent=2)
         on_first_rank(partial(files.write, self._gradients_folder / "settings.json", settings))
         with block_progress(self.trainer, "gradients", len(self.dataset)) as progress:
@@ -150,6 +152,7 @@ class Audit:
         records = on_first_rank(lambda: _mixed(self.rollouts.records(block)))
         rows: dict[str, Tensor] = {}
         prompts: list[int] = []
+        coverage = None
         if records:
             mine = records[self.trainer.accelerator.process_index :: num_ranks()]
             success = torch.tensor([record["success"] for record in mine]).view(len(mine), self.num_rollouts)
@@ -167,13 +170,18 @@ class Audit:
                 autocast=self.trainer.accelerator.autocast,
                 on_batch=on_prompts,
             )
+            coverage = gradients.coverage
             prompts = gather_list([record["prompt"] for record in mine])
             for name, row in gradients.rows.items():
                 rows[name] = gather_rows(row).cpu().contiguous()
-        on_first_rank(partial(self._save_gradients, block, rows, prompts))
+        on_first_rank(partial(self._save_gradients, block, rows, prompts, coverage))
 
-    def _save_gradients(self, block: int, rows: dict[str, Tensor], prompts: list[int]) -> None:
+    def _save_gradients(
+        self, block: int, rows: dict[str, Tensor], prompts: list[int], coverage: Coverage | None
+    ) -> None:
         metadata = {"prompts": json.dumps(prompts), "rollouts": digest(self.rollouts.path(block).read_bytes())}
+        if coverage is not None:
+            metadata["coverage"] = json.dumps(asdict(coverage))
         with files.whole(self._gradients_file(block)) as unfinished:
             save_file(rows, unfinished, metadata)
 
@@ -188,7 +196,8 @@ class Audit:
     def _gradients_settings(self) -> dict[str, Any]:
         # The projections of a sketch are drawn on the device, and differ between kinds of device.
         device = self.trainer.accelerator.device.type
-        return {"parameters": self.parameters, "gram": self.store, "seed": self.seed, "device": device}
+        settings = {"parameters": self.parameters, "gram": self.store, "seed": self.seed, "device": device}
+        return {**settings, "version": _VERSION}
 
     @property
     def _gradients_folder(self) -> Path:
@@ -209,11 +218,27 @@ class Audit:
             prompts=[scored[i] for i in finite.nonzero().flatten()],
             num_rollouts=self.num_rollouts,
             sample=sample.keep(finite),
-            coverage=self.coverage,
+            coverage=self._coverage(),
             store=self.store,
             unscorable=[prompt for prompt in success if prompt not in num_correct],
             not_finite=[scored[i] for i in (~finite).nonzero().flatten()],
         )
+
+    def _coverage(self) -> Coverage:
+        """What the gradients of all blocks cover: what was formed in any. Everything, if no prompt had a gradient."""
+        total = sum(self.sizes.values())
+        of_blocks = [Coverage(**each) for each in self._coverages()]
+        if not of_blocks:
+            return Coverage(total, total)
+        left_out = [name for name in self.sizes if all(name in each.left_out for each in of_blocks)]
+        covered = total - sum(self.sizes[name] for name in left_out)
+        return Coverage(covered, total, tuple(left_out), of_blocks[0].in_graph)
+
+    def _coverages(self) -> Iterator[dict[str, Any]]:
+        for block in range(len(self.rollouts.blocks)):
+            with safe_open(self._gradients_file(block), "pt") as file:
+                if "coverage" in file.metadata():
+                    yield json.loads(file.metadata()["coverage"])
 
     def _gram_of(self, scored: list[int]) -> Tensor:
         """The Gram matrix of the scored prompts, `(M, N, N)`, from the gradients of all blocks."""

@@ -3,12 +3,25 @@
 Outside the modules in use, ZeRO-3 leaves an empty parameter and keeps this rank's partition beside it.
 """
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+
+
+class Owned(Protocol):
+    """A parameter, and the modules that own it under a name."""
+
+    @property
+    def owners(self) -> tuple[tuple[nn.Module, str], ...]: ...
+
+
+_Owned = TypeVar("_Owned", bound=Owned)
 
 
 def shape_of(parameter: nn.Parameter) -> torch.Size:
@@ -48,16 +61,60 @@ def _zero3_gathered(parameters: list[nn.Parameter]) -> AbstractContextManager:
 
 
 @contextmanager
-def no_weight_gradients(model: nn.Module) -> Iterator[None]:
+def in_use(model: nn.Module, owned: Sequence[_Owned], found: Callable[[_Owned, nn.Parameter], None]) -> Iterator[None]:
     """
-    Keeps ZeRO-3 from computing weight gradients: its linear layers form those of all weights that require them, also
-    those that autograd is not asked for.
+    Inside, `found(each, parameter)` is called once for each of `owned`, with the parameter that a forward pass uses:
+    at once, but under FSDP2 when its module is gathered, since FSDP2 puts another parameter in the place of the shard.
     """
-    trained = [p for p in model.parameters() if p.requires_grad and is_zero3_parameter(p)]
-    for parameter in trained:
+    waiting = list(owned)
+
+    def look(*_: Any) -> None:
+        for each in list(waiting):
+            module, own = each.owners[0]
+            parameter = module._parameters[own]
+            if parameter is not None and not isinstance(parameter, DTensor):
+                waiting.remove(each)
+                found(each, parameter)
+
+    gathering = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    handles = [module.register_forward_pre_hook(look) for module in gathering]  # after FSDP2's own
+    try:
+        look()
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def engine_kept_out(model: nn.Module, asked: Container[str]) -> Iterator[None]:
+    """
+    Keeps ZeRO-3 out of a backward pass that is not training's.
+
+    - Its linear layers form the gradients of all weights that require them, also those that autograd is not asked for.
+    - It takes some mixtures of experts for one layer, a "leaf", whose backward hook reduces gradients.
+
+    Args:
+        model (`torch.nn.Module`):
+            The policy.
+        asked (`Container[str]`):
+            The names of the parameters whose gradients autograd is asked for.
+    """
+    quiet = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and is_zero3_parameter(parameter) and name not in asked
+    ]
+    leaves: list[Any] = [module for module in model.modules() if getattr(module, "_z3_leaf", False)]
+    hooks = [leaf._backward_hooks for leaf in leaves]
+    for parameter in quiet:
         parameter.requires_grad_(False)
+    for leaf in leaves:
+        leaf._backward_hooks = OrderedDict()
     try:
         yield
     finally:
-        for parameter in trained:
+        for parameter in quiet:
             parameter.requires_grad_(True)
+        for leaf, own_hooks in zip(leaves, hooks, strict=True):
+            leaf._backward_hooks = own_hooks

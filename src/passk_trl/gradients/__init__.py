@@ -6,8 +6,8 @@ all that `passk_trl.interference` needs to know of models and machines.
 """
 
 from .gram import GradientRows, GramMatrix, gradient_rows, gram_matrix
-from .layers import Coverage
 from .scored_rollouts import ScoredRollouts
+from .selection import Coverage
 from .store import gram_of_rows
 
 

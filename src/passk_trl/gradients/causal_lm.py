@@ -1,8 +1,10 @@
-"""A causal language model in two parts: the backbone, and the linear head, which is evaluated separately."""
+"""A causal language model in two parts: what is below the LM head, and the linear head, which is evaluated apart."""
 
+import inspect
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,30 +18,37 @@ from .scored_rollouts import PaddedBatch
 
 @dataclass(frozen=True)
 class Head:
-    """The whole LM head, and what turns its output into log-probabilities."""
+    """What turns the states before the LM head into log-probabilities: the whole head, if it is a linear layer."""
 
     weight: Tensor  # (V, H), in the dtype that products are computed in
     bias: Tensor | None  # (V)
+    scale: float  # of the head's output, with which Cohere and Granite multiply it
     softcap: float | None
     temperature: float
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits in float32, before the temperature."""
-        logits = nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias).float()
+        logits = nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias).float() * self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def output_gradient(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Gradient of Σ weights · log π(targets) at the head's output, float32: weights · (onehot − softmax)/T."""
+        """Gradient of Σ weights · log π(targets) at the head's output, float32."""
         logits = self.logits(hidden)
-        gradient = torch.softmax(logits / self.temperature, dim=-1).mul_(-weights.unsqueeze(-1))
-        gradient.scatter_add_(-1, targets.unsqueeze(-1), weights.unsqueeze(-1))
+        gradient = score_gradient(logits, targets, weights, self.temperature)
         if self.softcap is not None:
             gradient *= 1 - (logits / self.softcap).square()
-        return gradient.div_(self.temperature)
+        return gradient.mul_(self.scale)
 
     def input_gradient(self, output_gradient: Tensor) -> Tensor:
         """The gradient at the head's input, float32."""
         return (output_gradient.to(self.weight.dtype) @ self.weight).float()
+
+
+def score_gradient(logits: Tensor, targets: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    """Gradient of Σ weights · log π(targets) at the logits, float32: weights · (onehot − softmax)/T."""
+    gradient = torch.softmax(logits.float() / temperature, dim=-1).mul_(-weights.unsqueeze(-1))
+    gradient.scatter_add_(-1, targets.unsqueeze(-1), weights.unsqueeze(-1))
+    return gradient.div_(temperature)
 
 
 class CausalLM:
@@ -56,40 +65,49 @@ class CausalLM:
     """
 
     def __init__(self, model: Any, temperature: float, autocast: Callable[[], AbstractContextManager]):
-        causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.model = model
-        self.backbone = causal_lm.base_model
-        self.head_module = causal_lm.get_output_embeddings()
-        self.softcap = getattr(causal_lm.config.get_text_config(), "final_logit_softcapping", None)
         self.temperature = temperature
         self.autocast = autocast
         self.roll_call = RollCall(model)
-        self._head_checked = False
+        # The linear layer that gives the logits. `None` if there is more to it: then autograd starts from the logits.
+        self.head_module: Any = None
+        self._scale = 1.0
+        self._softcap = getattr(self._causal_lm.config.get_text_config(), "final_logit_softcapping", None)
+        # PEFT ignores positions where it puts virtual tokens before the prompt.
+        has_virtual_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
+        takes_positions = "position_ids" in inspect.signature(self._causal_lm.forward).parameters
+        self._takes_positions = takes_positions and not has_virtual_tokens
 
-    def last_hidden_state(self, batch: PaddedBatch) -> Tensor:
-        """
-        States before the head, `(B·n, P+C, H)`. The whole model runs, so that all hooks of an engine fire, but the
-        head at one position only.
+    @property
+    def vocabulary(self) -> int:
+        return self._causal_lm.config.get_text_config().vocab_size
 
-        Raises:
-            `ValueError`: if the model's logits are not its head applied to these states.
+    def outputs(self, batch: PaddedBatch) -> Tensor:
         """
+        The states before the head at the completions' positions and the one before them, `(B·n, C+1, H)`. The whole
+        model runs, so that all hooks of an engine fire, but the head at one position only. Without a head of one
+        linear layer, the logits at these positions, `(B·n, C+1, V)`.
+        """
+        if self.head_module is None:
+            return self._logits(batch)
         kept: list[Tensor] = []
-        handle = self.backbone.register_forward_hook(lambda _m, _i, output: kept.append(output[0]))
+
+        def keep(_module: nn.Module, inputs: tuple, named_inputs: dict) -> tuple[tuple, dict]:
+            (hidden,) = (*inputs, *named_inputs.values())
+            kept.append(hidden)
+            return (hidden[:, -1:],), {}
+
+        handle = self.head_module.register_forward_pre_hook(keep, with_kwargs=True)
         try:
-            logits = self._forward(batch, logits_to_keep=1)
+            self._logits(batch)
         finally:
             handle.remove()
-        (hidden,) = kept
-        if not self._head_checked:  # in the first pass, which is the same on all ranks
-            self._check_head(hidden[:, -1], logits[:, -1].float())
-            self._head_checked = True
-        return hidden
+        return kept[0][:, -batch.completion_length - 1 :]
 
     def log_probs(self, batch: PaddedBatch) -> Tensor:
         """Log-probabilities of the completion tokens, `(B, n·C)`, from the model's own logits."""
-        logits = self._forward(batch, logits_to_keep=batch.completion_length + 1)[:, :-1]
-        log_probs = batch.group((logits.float() / self.temperature).log_softmax(dim=-1))
+        log_probs = batch.predicting(self._logits(batch).float() / self.temperature).log_softmax(dim=-1)
         return log_probs.gather(-1, batch.targets_BK.unsqueeze(-1)).squeeze(-1)
 
     @contextmanager
@@ -99,7 +117,57 @@ class CausalLM:
         self.roll_call()
         with torch.no_grad(), gathered(parameters) as whole:
             weight, *bias = [tensor.to(self._compute_dtype()) for tensor in whole]
-            yield Head(weight, bias[0] if bias else None, self.softcap, self.temperature)
+            yield Head(weight, bias[0] if bias else None, self._scale, self._softcap, self.temperature)
+
+    def find_head(self, batch: PaddedBatch) -> Tensor:
+        """
+        Finds out whether the logits are those of one linear layer, up to a scale and a softcap, by a pass over this
+        batch, which is the same on all ranks. Returns the batch's [`CausalLM.outputs`].
+        """
+        seen: dict[nn.Module, list[Tensor]] = {}
+
+        def keep(module: nn.Module, inputs: tuple, named_inputs: dict) -> None:
+            seen.setdefault(module, []).append(next(iter((*inputs, *named_inputs.values()))))
+
+        with ExitStack() as undo:
+            for module in self._linear_layers_of_head():
+                undo.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            logits = self._logits(batch)
+        if len(seen) == 1 and len(calls := next(iter(seen.values()))) == 1 and self._is_before_head(calls[0], batch):
+            (self.head_module,) = seen
+            hidden = calls[0][:, -batch.completion_length - 1 :]
+            if self._fits(hidden, logits.float()):
+                return hidden
+            self.head_module = None
+        return logits
+
+    def _linear_layers_of_head(self) -> list[nn.Module]:
+        try:
+            head = self._causal_lm.get_output_embeddings()
+        except NotImplementedError:
+            return []
+        return [] if head is None else [m for m in head.modules() if isinstance(m, nn.Linear)]
+
+    def _is_before_head(self, hidden: Tensor, batch: PaddedBatch) -> bool:
+        is_plain = [type(m).forward is nn.Linear.forward for m in self._linear_layers_of_head()]
+        return all(is_plain) and hidden.dim() == 3 and hidden.size(0) == batch.input_ids.size(0)
+
+    def _fits(self, hidden: Tensor, logits: Tensor) -> bool:
+        """Whether these are the logits of the head, and with which scale."""
+        with self.head() as head:
+            expected = head.logits(hidden)
+            # In half precision, the rounding of a matrix product depends on its shape and its kernel.
+            tolerance = 1e-3 if head.weight.dtype == torch.float32 else 5e-2
+            close = partial(torch.allclose, rtol=0, atol=float(tolerance * (1 + expected.abs().max())))
+            if expected.shape != logits.shape:
+                return False
+            if close(expected, logits):
+                return True
+            scale = float((expected.double() * logits).sum() / expected.double().square().sum())
+            if self._softcap is None and close(expected * scale, logits):
+                self._scale = scale
+                return True
+        return False
 
     def _compute_dtype(self) -> torch.dtype:
         device = self.head_module.weight.device.type
@@ -107,22 +175,16 @@ class CausalLM:
             mixed = torch.is_autocast_enabled(device)
             return torch.get_autocast_dtype(device) if mixed else self.head_module.weight.dtype
 
-    def _forward(self, batch: PaddedBatch, logits_to_keep: int) -> Tensor:
+    def _logits(self, batch: PaddedBatch) -> Tensor:
+        """The model's logits at the completions' positions and the one before them, or at the last ones only."""
+        positions = {"position_ids": batch.position_ids} if self._takes_positions and batch.has_several_prompts else {}
+        keep = batch.completion_length + 1
         with self.autocast():
-            return self.model(
+            logits = self.model(
                 input_ids=batch.input_ids,
                 attention_mask=batch.attention_mask,
                 use_cache=False,
-                logits_to_keep=logits_to_keep,
+                logits_to_keep=keep,
+                **positions,
             ).logits
-
-    def _check_head(self, hidden: Tensor, logits: Tensor) -> None:
-        with self.head() as head:
-            expected = head.logits(hidden)
-        # In half precision, the rounding of a matrix product depends on its shape and its kernel.
-        tolerance = 1e-3 if head.weight.dtype == torch.float32 else 5e-2
-        if (expected - logits).abs().max() > tolerance * (1 + expected.abs().max()):
-            raise ValueError(
-                f"the logits of {type(self.model).__name__} are not its LM head applied to its last hidden state, "
-                "which gradients through activations rely on; use gram_matrix(..., method='parameters')."
-            )
+        return logits[:, -keep:]  # some models swallow logits_to_keep

@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from passk_trl.distributed.ranks import failing_together, is_last_rank, largest
 
 from .causal_lm import CausalLM
-from .layers import Coverage, Layer, find_layers
 from .options import GradientOptions
 from .passes import take_passes
 from .scored_rollouts import ScoredRollouts
-from .store import ExactStore, SketchStore, Store, fit_exactly
+from .selection import Coverage, select
+from .store import ExactStore, SketchStore, Store, add_whole, fit_exactly
+from .survey import Plan, survey
 from .through_activations import add_through_activations
 from .through_parameters import add_through_parameters
 
@@ -197,47 +199,53 @@ def gradient_rows(
 
 def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -> tuple[Store, Coverage, str]:
     """The gradients of [`gram_matrix`] in their store, what they cover, and the store's name."""
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
     device = next(model.parameters()).device
     causal_lm = CausalLM(model, options.temperature, options.autocast)
     with _evaluation_mode(model), torch.enable_grad():
-        layers, coverage = find_layers(model, options.parameters)
+        selected = select(model, options.parameters)
         most_prompts = largest(rollouts.num_prompts, device)
         if most_prompts == 0:
             raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
+        through_activations = options.method == "activations"
+        plan = survey(causal_lm, selected, device) if through_activations else Plan.of_autograd(selected)
         name = options.store
         if name == "auto":
-            name = "exact" if fit_exactly(most_prompts, coverage.covered) else "sketch"
+            name = "exact" if fit_exactly(most_prompts, sum(each.size for each in selected)) else "sketch"
         # A step of the weights is one row more, the last of the last rank's.
         num_rows = rollouts.num_prompts + (1 if options.step is not None and is_last_rank() else 0)
-        store = ExactStore(num_rows) if name == "exact" else SketchStore(num_rows, options.seed)
-        add = add_through_activations if options.method == "activations" else add_through_parameters
-        add_gradients = partial(add, causal_lm, layers, store)
-        take_passes(add_gradients, store.forget, rollouts, causal_lm.roll_call, device, options)
+        exact = name == "exact"
+        store = ExactStore(num_rows, plan.shapes) if exact else SketchStore(num_rows, plan.shapes, options.seed)
+        add = add_through_activations if through_activations else add_through_parameters
+        add_gradients = partial(add, causal_lm, plan, store)
+        roll_call, one_prompt = causal_lm.roll_call, plan.one_prompt_a_pass
+        take_passes(add_gradients, store.forget, rollouts, roll_call, device, options, one_prompt)
+        coverage = plan.coverage(store.formed())
         if options.step is not None:
-            rows = list(range(rollouts.num_prompts, num_rows))
-            _add_step(store, layers, options.step, rows, flat=options.method == "parameters")
+            _add_step(store, plan, options.step, list(range(rollouts.num_prompts, num_rows)))
     return store, coverage, name
 
 
-def _add_step(store: Store, layers: list[Layer], step: Callable[[str], Tensor], rows: list[int], flat: bool) -> None:
+def _add_step(store: Store, plan: Plan, step: Callable[[str], Tensor], rows: list[int]) -> None:
     """Adds a step of the weights as if it were one prompt's gradient, in the rows given: one or none."""
-    for name in dict.fromkeys(name for layer in layers for name in layer.parameters.values()):
+    for name in plan.shapes:
         change = step(name)
         with failing_together():
-            if rows and (flat or change.dim() == 1):
-                store.add_vector(name, rows, change.reshape(1, -1))
-            elif rows:
-                each_row = torch.arange(change.size(0), device=change.device)
-                store.add_selected(name, change.shape, rows, each_row[None], change[None])
+            if rows:
+                add_whole(store, name, rows, change)
 
 
 @contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """No dropout and no gradient checkpointing inside; afterwards each module is in the mode that it had before."""
+    """
+    Inside, no dropout, no gradient checkpointing and no compiled graph, which would hide what hooks have to see.
+    Afterwards each module is in the mode that it had before.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         for module, training in modes.items():
             module.training = training

@@ -24,6 +24,7 @@ def take_passes(
     roll_call: RollCall,
     device: torch.device,
     options: GradientOptions,
+    one_prompt_a_pass: bool,
 ) -> None:
     """
     Calls `add_gradients` with batches that together hold all prompts. When memory runs out, the batch size is halved,
@@ -44,14 +45,16 @@ def take_passes(
         device (`torch.device`):
             Where the batches go.
         options ([`GradientOptions`]):
-            Of which `pad_token_id`, `method`, `batch_size`, `on_batch` and `reset_engine` are read.
+            Of which `pad_token_id`, `batch_size`, `on_batch` and `reset_engine` are read.
+        one_prompt_a_pass (`bool`):
+            Whether each batch may hold one prompt only.
 
     Raises:
         `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for parts of a single rollout.
     """
     sharded = roll_call.is_needed
     each_pass, all_passes = (failing_together, nullcontext) if sharded else (nullcontext, failing_together)
-    batch_size = _batch_size(rollouts, device, options)
+    batch_size = 1 if one_prompt_a_pass else _batch_size(rollouts, device, options.batch_size)
     pending = longest_first(rollouts)
     left = largest(len(pending), device)
     most_rollouts = largest(rollouts.num_rollouts, device)
@@ -81,12 +84,10 @@ def take_passes(
                 options.on_batch(len(prompts))
 
 
-def _batch_size(rollouts: ScoredRollouts, device: torch.device, options: GradientOptions) -> int:
+def _batch_size(rollouts: ScoredRollouts, device: torch.device, chosen: int | None) -> int:
     """Prompts in a forward pass, the same on all ranks."""
-    if options.method == "parameters":
-        return 1
-    if options.batch_size is not None:
-        return options.batch_size
+    if chosen is not None:
+        return chosen
     longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
     allowed = max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
     return -largest(-allowed, device)  # the smallest of all ranks

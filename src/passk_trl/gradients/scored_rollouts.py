@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,28 @@ class PaddedBatch:
         """The sampled tokens, `(B, n·C)`."""
         return self.group(self.input_ids[:, -self.completion_length :])
 
-    def predicting(self, hidden: Tensor) -> Tensor:
-        """The states that predict the completion tokens, `(B, n·C, H)`, of those of all positions `(B·n, P+C, H)`."""
-        return self.group(hidden[:, -self.completion_length - 1 : -1])
+    @property
+    def has_several_prompts(self) -> bool:
+        """Whether there are several prompts, of which the shorter are padded."""
+        return len(self.prompts) > 1
+
+    @property
+    def position_ids(self) -> Tensor:
+        """Each token's place in its own rollout, from 0, `(B·n, P+C)`."""
+        return (self.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+
+    def predicting(self, outputs: Tensor) -> Tensor:
+        """Of the outputs at the completions' positions and the one before, those that predict them, `(B, n·C, …)`."""
+        return self.group(outputs[:, :-1])
 
     def group(self, rows: Tensor) -> Tensor:
         """Turns rows of rollouts, `(B·n, T, …)`, into rows of prompts, `(B, n·T, …)`."""
         return rows.reshape(len(self.prompts), -1, *rows.shape[2:])
 
     def ungroup(self, grouped_BK: Tensor) -> Tensor:
-        """The inverse of `predicting`, `(B, n·C, H)` to `(B·n, P+C, H)`, with zero at the other positions."""
-        rows = self.input_ids.size(0)
-        full = grouped_BK.new_zeros(rows, self.input_ids.size(1), grouped_BK.size(-1))
-        full[:, -self.completion_length - 1 : -1] = grouped_BK.reshape(rows, self.completion_length, -1)
-        return full
+        """The inverse of `predicting`, `(B, n·C, …)` to `(B·n, C+1, …)`, with zero at the last position."""
+        rows = grouped_BK.reshape(self.input_ids.size(0), self.completion_length, -1)
+        return nn.functional.pad(rows, (0, 0, 0, 1))
 
 
 def longest_first(rollouts: ScoredRollouts) -> list[int]:

@@ -5,12 +5,21 @@ embeddings) gets the sum of both. `prompts` are the B rows to add to; each promp
 """
 
 import zlib
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import gather_rows
+from passk_trl.distributed.ranks import gather_list, gather_rows
+
+
+class Segment(NamedTuple):
+    """A run of rows that belong to one prompt and to one block of a tensor, such as one expert."""
+
+    prompt: int
+    block: int
+    start: int
+    end: int
 
 
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
@@ -26,25 +35,48 @@ def fit_exactly(num_prompts: int, num_parameters: int) -> bool:
 
 
 class Store(Protocol):
-    """A place to which a layer's rule adds gradients."""
+    """
+    A place to which gradients are added. All names and shapes are given at its making, in one order on all ranks: a
+    gradient may be formed on one rank alone, and ranks exchange their rows parameter by parameter.
 
-    def add_outer(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
+    A tensor of more than two dimensions is taken as the matrix of its last: experts `(E, out, in)` have E·out rows.
+    """
+
+    def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
         """Add Σ_t left_t right_tᵀ to a matrix's gradients. `left` is `(B, T, rows)`, `right` `(B, T, cols)`."""
 
-    def add_selected(self, name: str, shape: torch.Size, prompts: list[int], rows: Tensor, right: Tensor) -> None:
+    def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
         """Add Σ_t onehot(rows_t) right_tᵀ to a matrix's gradients. `rows` is `(B, T)`, `right` `(B, T, cols)`."""
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         """Add a vector's gradients, `(B, size)`."""
 
+    def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
+        """
+        Add Σ_t left_t right_tᵀ to blocks of a tensor `(blocks, rows, cols)`: for each segment over its run of the rows
+        of `left` `(S, rows)` and `right` `(S, cols)`. The segments hold all rows, in order.
+        """
+
     def forget(self, prompts: list[int]) -> None:
         """Set the gradients of these prompts back to zero."""
+
+    def formed(self) -> set[str]:
+        """The names to which anything was added, on any rank. All ranks must call this together."""
 
     def gram(self) -> Tensor:
         """Inner products of the gradients of all ranks' prompts: M independent estimates, `(M, N, N)` in float64."""
 
     def rows(self) -> dict[str, Tensor]:
         """The numbers kept of this rank's prompts, to be saved: parameter → `(n_rank, M, numbers)` in float32."""
+
+
+def add_whole(store: Store, name: str, prompts: list[int], gradient: Tensor) -> None:
+    """Adds the whole gradient of a parameter, in the parameter's shape, for one prompt."""
+    if gradient.dim() < 2:
+        store.add_vector(name, prompts, gradient.reshape(1, -1))
+    else:
+        matrix = gradient.flatten(0, -2)
+        store.add_selected(name, prompts, torch.arange(len(matrix), device=matrix.device)[None], matrix[None])
 
 
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
@@ -56,54 +88,97 @@ def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
     return gram_MNN
 
 
-class ExactStore:
+def _as_matrix(shape: torch.Size) -> torch.Size:
+    """`(rows, cols)` of a tensor taken as the matrix of its last dimension; a vector's own `(size,)`."""
+    return torch.Size([shape[:-1].numel(), shape[-1]]) if len(shape) > 1 else torch.Size([shape.numel()])
+
+
+class _RowsOfPrompts:
+    """What both stores share: rows of numbers for each parameter, made when first added to."""
+
+    def __init__(self, num_prompts: int, shapes: dict[str, torch.Size]):
+        self.num_prompts = num_prompts
+        self.shapes = {name: _as_matrix(shape) for name, shape in shapes.items()}
+        self._kept: dict[str, Tensor] = {}  # parameter → (prompts, …), in float32
+
+    def _of(self, name: str, device: torch.device) -> Tensor:
+        if name not in self._kept:
+            # At least one row: a rank without prompts takes part in every gathering.
+            shape = (max(1, self.num_prompts), *self._row_shape(name))
+            self._kept[name] = torch.zeros(shape, device=device)
+        return self._kept[name]
+
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def forget(self, prompts: list[int]) -> None:
+        for kept in self._kept.values():
+            kept[prompts] = 0
+
+    def formed(self) -> set[str]:
+        return set(gather_list(sorted(self._kept)))
+
+    def _formed_in_order(self) -> list[tuple[str, Tensor]]:
+        """What any rank has added to, in the order of all ranks; zero where this rank has added nothing."""
+        formed = self.formed()
+        return [(name, self._of(name, self._device)[: self.num_prompts]) for name in self.shapes if name in formed]
+
+    def _all(self) -> list[tuple[str, Tensor]]:
+        """The rows of every parameter, zero where nothing was added."""
+        return [(name, self._of(name, self._device)[: self.num_prompts]) for name in self.shapes]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._kept.values())).device if self._kept else torch.device("cpu")
+
+
+class ExactStore(_RowsOfPrompts):
     """
     Keeps every prompt's whole gradient, in float32: prompts × parameters numbers. M = 1.
 
     Args:
         num_prompts (`int`):
             Prompts of this rank.
+        shapes (`dict[str, torch.Size]`):
+            Shape of every parameter.
     """
 
-    def __init__(self, num_prompts: int):
-        self.num_prompts = num_prompts
-        self._gradients: dict[str, Tensor] = {}  # parameter → (prompts, *shape)
+    def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
+        kept = self._of(name, left.device)
+        for prompt, b, a in zip(prompts, left.float(), right.float(), strict=True):
+            kept[prompt].addmm_(b.T, a)
 
-    def add_outer(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        self._add(name, prompts, torch.bmm(left.float().transpose(1, 2), right.float()))
-
-    def add_selected(self, name: str, shape: torch.Size, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        gradients = torch.zeros(len(prompts), *shape, device=right.device)
-        self._add(name, prompts, gradients.scatter_add_(1, rows.unsqueeze(-1).expand_as(right), right.float()))
+    def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
+        kept = self._of(name, right.device)
+        for prompt, selected, added in zip(prompts, rows, right.float(), strict=True):
+            kept[prompt].index_add_(0, selected, added)
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
-        self._add(name, prompts, vector.float())
+        kept = self._of(name, vector.device)
+        kept.index_add_(0, torch.tensor(prompts, device=vector.device), vector.float().view(-1, *kept.shape[1:]))
 
-    def forget(self, prompts: list[int]) -> None:
-        for gradients in self._gradients.values():
-            gradients[prompts] = 0
+    def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
+        kept = self._of(name, left.device).unflatten(1, (-1, left.size(1)))  # (prompts, blocks, rows, cols)
+        left, right = left.float(), right.float()
+        for prompt, block, start, end in segments:
+            kept[prompt, block].addmm_(left[start:end].T, right[start:end])
 
     def gram(self) -> Tensor:
         gram_NN = torch.zeros((), dtype=torch.float64)
-        for gradients in self._gradients.values():
-            for columns in gradients[: self.num_prompts].flatten(1).split(_COLUMNS_AT_A_TIME, dim=1):
+        for _, gradients in self._formed_in_order():
+            for columns in gradients.flatten(1).split(_COLUMNS_AT_A_TIME, dim=1):
                 columns = gather_rows(columns)
                 gram_NN = gram_NN + (columns @ columns.T).double().cpu()
         return gram_NN.unsqueeze(0)
 
     def rows(self) -> dict[str, Tensor]:
-        return {
-            name: gradients[: self.num_prompts].flatten(1).unsqueeze(1) for name, gradients in self._gradients.items()
-        }
+        return {name: gradients.flatten(1).unsqueeze(1) for name, gradients in self._all()}
 
-    def _add(self, name: str, prompts: list[int], gradients: Tensor) -> None:
-        if name not in self._gradients:
-            # At least one row: a rank without prompts must know all names, to take part in every gathering.
-            self._gradients[name] = gradients.new_zeros(max(1, self.num_prompts), *gradients.shape[1:])
-        self._gradients[name].index_add_(0, torch.tensor(prompts, device=gradients.device), gradients)
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.shapes[name])
 
 
-class SketchStore:
+class SketchStore(_RowsOfPrompts):
     """
     Keeps M independent sketches Σ_t (R_b b_t)(R_a a_t)ᵀ of each layer's gradient Σ_t b_t a_tᵀ, of the same size for
     every layer.
@@ -116,6 +191,8 @@ class SketchStore:
     Args:
         num_prompts (`int`):
             Prompts of this rank.
+        shapes (`dict[str, torch.Size]`):
+            Shape of every parameter.
         seed (`int`):
             Seed of the projections, the same on all ranks.
         num_sketches (`int`, *optional*, defaults to `8`):
@@ -124,49 +201,62 @@ class SketchStore:
             r. A layer takes M·r² numbers for each prompt.
     """
 
-    def __init__(self, num_prompts: int, seed: int, num_sketches: int = 8, rank: int = 4):
-        self.num_prompts = num_prompts
+    def __init__(
+        self, num_prompts: int, shapes: dict[str, torch.Size], seed: int, num_sketches: int = 8, rank: int = 4
+    ):
+        super().__init__(num_prompts, shapes)
         self.seed = seed
         self.num_sketches = num_sketches
         self.rank = rank
-        self._sketches: dict[str, Tensor] = {}  # parameter → (prompts, M, r²)
 
-    def add_outer(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        projected = left @ self._projection(f"{name}/rows", shape[0], self.rank, left)
-        self._add_products(name, shape, prompts, projected, right)
+    def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
+        self._add_products(name, prompts, left @ self._of_rows(name, left), right)
 
-    def add_selected(self, name: str, shape: torch.Size, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        projected = self._projection(f"{name}/rows", shape[0], self.rank, right)[rows]
-        self._add_products(name, shape, prompts, projected, right)
+    def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
+        self._add_products(name, prompts, self._of_rows(name, right)[rows], right)
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
-        self._add(name, prompts, vector.float() @ self._projection(name, vector.size(1), self.rank**2, vector.float()))
+        vector = vector.float()
+        self._add(name, prompts, vector @ self._projection(name, vector.size(1), self.rank**2, vector))
 
-    def forget(self, prompts: list[int]) -> None:
-        for sketches in self._sketches.values():
-            sketches[prompts] = 0
+    def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
+        if not segments:
+            return
+        each_block = self._of_rows(name, left).unflatten(0, (-1, left.size(1)))
+        projected = torch.cat([left[s.start : s.end] @ each_block[s.block] for s in segments])
+        # Sorted by prompt, so that each prompt's rows are one product.
+        prompts = sorted({segment.prompt for segment in segments})
+        rows = {prompt: [torch.arange(s.start, s.end) for s in segments if s.prompt == prompt] for prompt in prompts}
+        for prompt, parts in rows.items():
+            mine = torch.cat(parts).to(left.device)
+            self._add_products(name, [prompt], projected[mine][None], right[mine][None])
 
     def gram(self) -> Tensor:
         gram_MNN = torch.zeros((), dtype=torch.float64)
-        for sketches in self._sketches.values():
-            sketches = gather_rows(sketches[: self.num_prompts].flatten(1)).view(-1, *sketches.shape[1:])
-            gram_MNN = gram_MNN + torch.einsum("imd,jmd->mij", sketches, sketches).double().cpu()
+        for _, sketches in self._formed_in_order():
+            rows = gather_rows(sketches.flatten(1)).view(-1, *sketches.shape[1:])
+            gram_MNN = gram_MNN + torch.einsum("imd,jmd->mij", rows, rows).double().cpu()
         return gram_MNN
 
     def rows(self) -> dict[str, Tensor]:
-        return {name: sketches[: self.num_prompts] for name, sketches in self._sketches.items()}
+        return dict(self._all())
 
-    def _add_products(self, name: str, shape: torch.Size, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        right = right @ self._projection(f"{name}/cols", shape[1], self.rank, right)
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        return (self.num_sketches, self.rank**2)
+
+    def _of_rows(self, name: str, like: Tensor) -> Tensor:
+        """The projection of a matrix's rows, `(rows, M·r)`."""
+        return self._projection(f"{name}/rows", self.shapes[name][0], self.rank, like)
+
+    def _add_products(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
+        right = right @ self._projection(f"{name}/cols", self.shapes[name][1], self.rank, right)
         sketched = (tensor.float().unflatten(-1, (self.num_sketches, self.rank)) for tensor in (left, right))
         self._add(name, prompts, torch.einsum("btmr,btms->bmrs", *sketched))
 
     def _add(self, name: str, prompts: list[int], sketches: Tensor) -> None:
-        if name not in self._sketches:
-            shape = (max(1, self.num_prompts), self.num_sketches, self.rank**2)
-            self._sketches[name] = torch.zeros(shape, device=sketches.device)
+        kept = self._of(name, sketches.device)
         where = torch.tensor(prompts, device=sketches.device)
-        self._sketches[name].index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
+        kept.index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
 
     def _projection(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
         """
