@@ -92,7 +92,8 @@ SHARES = [rollouts(prompts=5, per_prompt=4, longest=9, seed=0), rollouts(prompts
 def reference_rows(model, rollouts: ScoredRollouts, temperature: float = 1.0) -> torch.Tensor:
     """The gradients of all trained parameters that autograd forms, one prompt and one rollout at a time, `(N, P)`."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    rows = []
+    mode, rows = model.training, []
+    model.eval()  # GPT-2 has dropout
     for i in range(rollouts.num_prompts):
         total = 0
         for completion, weight in zip(rollouts.completion_ids[i], rollouts.score_weights_NG[i], strict=True):
@@ -101,6 +102,7 @@ def reference_rows(model, rollouts: ScoredRollouts, temperature: float = 1.0) ->
             total = total + weight * log_probs.gather(-1, torch.tensor(completion)[:, None]).sum()
         gradients = torch.autograd.grad(total, trained, allow_unused=True, materialize_grads=True)
         rows.append(torch.cat([gradient.flatten().double() for gradient in gradients]))
+    model.train(mode)
     return torch.stack(rows)
 
 
