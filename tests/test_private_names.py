@@ -11,12 +11,13 @@ import pytest
 from packaging.requirements import Requirement
 from torch.distributed.fsdp import FSDPModule
 from transformers.integrations import WandbCallback
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import passk_trl
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.private_names import KNOWN_TO_WORK, PRIVATE_NAMES, check_private_names, look_up
+from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.blocks import RolloutBlocks
 
 
@@ -38,8 +39,9 @@ def is_private(name: str) -> bool:
     return name.startswith("ds_") or (name.startswith("_") and not name.startswith("__"))
 
 
-def trainer_of(trainer_class: type[GRPOTrainer], directory: Path) -> GRPOTrainer:
-    args = tiny.training_args(directory)
+def trainer_of(trainer_class: type[RolloutTrainer], directory: Path) -> RolloutTrainer:
+    settings = {"config": RLOOConfig, "beta": 0.0} if trainer_class is RLOOTrainer else {}
+    args = tiny.training_args(directory, **settings)
     return trainer_class(tiny.policy(), tiny.starts_low, args, tiny.questions(), processing_class=tiny.tokenizer())
 
 
@@ -88,10 +90,19 @@ def test_names_of_an_engine_that_is_not_used_are_not_looked_up(tmp_path, monkeyp
     check_private_names(trainer_of(GRPOTrainer, tmp_path))
 
 
+def test_names_of_rloo_are_looked_up_for_rloo_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRIVATE_NAMES["RLOO"], "trl.RLOOTrainer", ("_gone",))
+    monitor = ConflictMonitor(tiny.questions(), num_prompts=8)
+    with pytest.raises(ImportError, match=r"^trl \S+ has no RLOOTrainer\._gone, which passk-trl uses"):
+        monitor.attach(trainer_of(RLOOTrainer, tmp_path))
+    monitor.attach(trainer_of(GRPOTrainer, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("group", "owner", "name"),
     [
         ("always", GRPOTrainer, "_calculate_rewards"),  # which PassKGRPOTrainer has too
+        ("RLOO", RLOOTrainer, "_generate_single_turn"),
         ("always", WandbCallback, "__init__"),  # and with it what it alone sets
         ("fsdp", FSDPModule, "_get_fsdp_state"),
     ],
@@ -198,6 +209,14 @@ def test_every_private_name_that_a_class_overrides_is_listed():
             checked += len(overridden)
             assert overridden <= LISTED, f"{path}: {node.name} overrides {sorted(overridden - LISTED)}: list them."
     assert checked > 0
+
+
+def test_what_is_used_of_any_trainer_is_listed_for_each_kind():
+    of_grpo = {*PRIVATE_NAMES["always"]["trl.GRPOTrainer"], *PRIVATE_NAMES["vllm"]["trl.GRPOTrainer"]}
+    of_rloo = {*PRIVATE_NAMES["RLOO"]["trl.RLOOTrainer"], *PRIVATE_NAMES["vllm"]["trl.RLOOTrainer"]}
+    rooms = ("monitor", "rollouts", "gradients", "distributed", "reports")  # the others know our own trainer alone
+    used = {n.attr for path, n in NODES if isinstance(n, ast.Attribute) and path.parent.name in rooms}
+    assert of_rloo == used & of_grpo
 
 
 # Nothing is listed that is not used. -----

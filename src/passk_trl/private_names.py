@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from trl import GRPOTrainer
+    from .rollout_trainer import RolloutTrainer
 
 # The tests run with these.
 KNOWN_TO_WORK = {
@@ -55,7 +55,20 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
     },
-    "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",)},
+    "RLOO": {
+        "trl.RLOOTrainer": (
+            "_calculate_rewards",
+            "_generate_and_score_completions",
+            "_generate_single_turn",
+            "_is_vlm",
+            "_metrics",
+            "_pending_extra_logs",
+            "_pending_metrics",
+            "_tokenize_prompts",
+            "_tokenizer",
+        ),
+    },
+    "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",), "trl.RLOOTrainer": ("_last_loaded_step",)},
     "fsdp": {
         "torch.distributed.fsdp.FSDPModule": ("_get_fsdp_state",),
         "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState": (
@@ -74,18 +87,25 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def check_private_names(trainer: "GRPOTrainer") -> None:
+def check_private_names(trainer: "RolloutTrainer") -> None:
     """
     Looks up the names that are used with this trainer.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
-            Whose vLLM and engine decide which names are used.
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
+            Whose kind, vLLM and engine decide which names are used.
 
     Raises:
         `ImportError`: if an installed library lacks one of them.
     """
-    used = {"vllm": trainer.use_vllm, "fsdp": trainer.is_fsdp_enabled, "deepspeed": trainer.is_deepspeed_enabled}
+    from trl import RLOOTrainer  # not above: names are also looked up to explain why TRL could not be imported
+
+    used = {
+        "RLOO": isinstance(trainer, RLOOTrainer),
+        "vllm": trainer.use_vllm,
+        "fsdp": trainer.is_fsdp_enabled,
+        "deepspeed": trainer.is_deepspeed_enabled,
+    }
     look_up("always", *(group for group, is_used in used.items() if is_used))
 
 

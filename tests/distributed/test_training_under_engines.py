@@ -57,3 +57,22 @@ def test_training_in_bfloat16_is_bit_identical_too(engine, tmp_path):
     for (steps, state), (_, state_alone) in zip(watched, alone, strict=True):
         assert steps == [[0, 2, 4]]
         assert state == state_alone
+
+
+def train_with_rloo(engine: str, lora: bool, output_dir, watched: bool) -> tuple:
+    monitors = [ConflictMonitor(None, every=3, num_prompts=8), ConflictMonitor(tiny.questions(), **PROBE)]
+    options = {"generation_batch_size": 64, "save_strategy": "steps", "save_steps": 3}
+    return train_with(monitors if watched else [], engine, lora, output_dir, rloo=True, **options)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("engine", ["single", "ddp", "fsdp2", "zero3"])
+def test_training_with_rloo_is_bit_identical_too(engine, lora, tmp_path):
+    watched = everywhere(train_with_rloo, engine, tmp_path, lora, tmp_path / "watched", True)
+    alone = everywhere(train_with_rloo, engine, tmp_path, lora, tmp_path / "alone", False)
+    for (steps, state), (_, state_alone) in zip(watched, alone, strict=True):
+        assert steps == [[3], [0, 2, 4]]  # of the training batch, and of a probe set
+        for of_watched, of_alone in zip(state, state_alone, strict=True):
+            assert of_watched == of_alone
+    found = [(record["step"], len(record["rows"])) for record in read_records(tmp_path / "watched" / "conflict.jsonl")]
+    assert found == [(0, 11), (2, 11), (3, 8), (4, 11)]

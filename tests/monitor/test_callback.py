@@ -4,7 +4,8 @@ import pytest
 import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
@@ -19,17 +20,21 @@ from watched import PROBE, noisy_reward, trained, training_state
     [
         {},
         {"trainer_class": GRPOTrainer, "config": GRPOConfig},
+        {"trainer_class": RLOOTrainer, "config": RLOOConfig, "beta": 0.0, "num_generations": 4},
+        {"trainer_class": RLOOTrainer, "config": RLOOConfig, "beta": 0.0, "report_to": ["tensorboard"]},
+        {"trainer_class": GMPOTrainer, "config": GMPOConfig},
         {"peft": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1)},
         {"num_iterations": 2, "steps_per_generation": 4, "gradient_checkpointing": False},
         {"report_to": ["tensorboard"]},
     ],
-    ids=["pass@k", "plain GRPO", "LoRA", "reused rollouts", "figures logged"],
+    ids=["pass@k", "GRPO", "RLOO", "RLOO, figures logged", "GMPO", "LoRA", "reused rollouts", "figures logged"],
 )
 def test_training_is_bit_identical_with_and_without_the_monitor(tmp_path, setting):
     monitor = ConflictMonitor(tiny.questions(), at_start=True, **PROBE)
     watched = training_state(trained(tmp_path / "watched", monitor, **setting))
     alone = training_state(trained(tmp_path / "alone", **setting))
     assert monitor.steps == [0, 2, 4, 6]
+    assert monitor.report.num_samples.tolist() == [PROBE["num_rollouts"]] * PROBE["num_prompts"]
     for of_watched, of_alone in zip(watched, alone, strict=True):
         assert of_watched == of_alone
 

@@ -1,12 +1,71 @@
 """A trainer that cannot be probed is refused, and truncated sampling is warned about."""
 
+import inspect
+import pkgutil
 import warnings
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+import trl
+import trl.experimental
+from datasets import Dataset
 
 import tiny
 from passk_trl import ConflictMonitor
+from passk_trl.rollout_trainer import RolloutTrainer
 from watched import PROBE, build
+
+
+CONVERSATIONS = [
+    {"prompt": row["prompt"], "completion": [{"role": "assistant", "content": "1"}]} for row in tiny.questions()
+]
+PREFERENCES = [{"prompt": "1?", "chosen": "1", "rejected": "2"}] * 8
+A_TRAINER = {  # the trainer, its config, and what it takes besides
+    "trl.SFTTrainer": ("trl.SFTConfig", {"train_dataset": Dataset.from_list(CONVERSATIONS)}),
+    "trl.DPOTrainer": ("trl.DPOConfig", {"train_dataset": Dataset.from_list(PREFERENCES)}),
+    "trl.experimental.online_dpo.OnlineDPOTrainer": (
+        "trl.experimental.online_dpo.OnlineDPOConfig",
+        {"train_dataset": tiny.questions(), "reward_funcs": tiny.starts_low},
+    ),
+    "trl.experimental.sdpo.SDPOTrainer": (
+        "trl.experimental.sdpo.SDPOConfig",
+        {"train_dataset": tiny.questions(), "reward_funcs": tiny.starts_low},
+    ),
+    "trl.experimental.a2po.A2POTrainer": (
+        "trl.experimental.a2po.A2POConfig",
+        {"train_dataset": tiny.questions(), "reward_funcs": tiny.starts_low},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", A_TRAINER)
+def test_a_trainer_of_another_kind_is_refused_by_name(name, tmp_path):
+    config, arguments = A_TRAINER[name]
+    args = pkgutil.resolve_name(config)(str(tmp_path), use_cpu=True, bf16=False, report_to=[])
+    trainer = pkgutil.resolve_name(name)(tiny.checkpoint(tmp_path), args=args, **arguments)
+    callbacks = list(trainer.callback_handler.callbacks)
+    with pytest.raises(
+        ValueError, match=f"^a probe generates and scores .* of the class {type(trainer).__name__}; give"
+    ):
+        ConflictMonitor(tiny.questions(), **PROBE).attach(trainer)
+    assert trainer.callback_handler.callbacks == callbacks
+
+
+def test_the_documentation_names_every_trainer_of_trl_as_watched_or_as_refused():
+    modules = [
+        trl,
+        *(import_module(f"trl.experimental.{m.name}") for m in pkgutil.iter_modules(trl.experimental.__path__)),
+    ]
+    public = {
+        name: getattr(m, name) for m in modules for name in dir(m) if name.endswith("Trainer") and name[0] != "_"
+    }
+    page = (Path(__file__).parents[2] / "docs" / "reading-the-monitor.md").read_text()
+    section = page.partition("## Which trainers it watches")[2].partition("## ")[0]
+    watched, refused = section.split("refused")
+    for name, kind in public.items():
+        is_watched = inspect.isclass(kind) and issubclass(kind, RolloutTrainer)
+        assert (f"`{name}`" in watched, f"`{name}`" in refused) == (is_watched, not is_watched), name
 
 
 def test_a_probe_set_without_the_columns_that_rewards_need_is_refused(tmp_path):

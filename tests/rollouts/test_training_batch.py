@@ -1,12 +1,19 @@
 """A probe of the rollouts that training has just generated."""
 
+import pytest
+from trl import RLOOConfig, RLOOTrainer
+
 import tiny
 from passk_trl import ConflictMonitor
 from passk_trl.records import read_records
 from watched import trained, training_state
 
 
-def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(tmp_path):
+RLOO = {"trainer_class": RLOOTrainer, "config": RLOOConfig, "beta": 0.0}
+
+
+@pytest.mark.parametrize("trainer", [{}, RLOO], ids=["pass@k", "RLOO"])
+def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(trainer, tmp_path):
     seen = []
 
     def recorded(completions, **kwargs):
@@ -14,6 +21,7 @@ def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(
         return tiny.starts_low(completions)
 
     setting = {
+        **trainer,
         "reward_funcs": recorded,
         "per_device_train_batch_size": 32,
         "num_iterations": 2,

@@ -9,11 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
+from trl import RLOOConfig, RLOOTrainer
 
 import engines
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.gradients import ScoredRollouts
+from passk_trl.rollout_trainer import RolloutTrainer
 from ranks import run_ranks
 
 
@@ -30,11 +32,13 @@ ADAPTERS = {
 }
 
 
-def build(engine: str, lora: bool, output_dir, *callbacks, policy: Any = None, **options) -> PassKGRPOTrainer:
+def build(
+    engine: str, lora: bool, output_dir, *callbacks, rloo: bool = False, policy: Any = None, **options
+) -> RolloutTrainer:
     """
-    A trainer of a tiny policy. To be called on each rank, inside `everywhere`.
+    A trainer of a tiny policy: ours, or TRL's for RLOO. To be called on each rank, inside `everywhere`.
 
-    `policy` is a model, or a name such as "jamba" or "llama dora"; a Qwen2 without it, with both kinds of head.
+    `policy` is a model, or a name such as "jamba" or "llama dora". Without it, it is a Qwen2, with both kinds of head.
     """
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
@@ -44,15 +48,20 @@ def build(engine: str, lora: bool, output_dir, *callbacks, policy: Any = None, *
     elif isinstance(policy, str):
         family, *adapter = policy.split()
         policy = tiny.policy_of(family)
-    return PassKGRPOTrainer(
-        policy,
-        tiny.starts_low,
-        tiny.training_args(output_dir, **{"pass_at_k": 4, "max_steps": 4, **arguments, **size, **options}),
-        tiny.questions(),
-        processing_class=tiny.tokenizer(),
-        peft_config=LoraConfig(r=4, init_lora_weights=False, **ADAPTERS[adapter[0]]) if adapter else None,
-        callbacks=list(callbacks),
-    )
+    parts = {
+        "train_dataset": tiny.questions(),
+        "processing_class": tiny.tokenizer(),
+        "peft_config": LoraConfig(r=4, init_lora_weights=False, **ADAPTERS[adapter[0]]) if adapter else None,
+    }
+    settings = {"max_steps": 4, **arguments, **size, **options}
+    if not rloo:
+        args = tiny.training_args(output_dir, **{"pass_at_k": 4, **settings})
+        return PassKGRPOTrainer(policy, tiny.starts_low, args, **parts, callbacks=list(callbacks))
+    args = tiny.training_args(output_dir, RLOOConfig, beta=0.0, **settings)  # a reference is loaded from a directory
+    trainer = RLOOTrainer(policy, tiny.starts_low, args, **parts)
+    for callback in callbacks:
+        callback.attach(trainer) if isinstance(callback, ConflictMonitor) else trainer.add_callback(callback)
+    return trainer
 
 
 def everywhere(function, engine: str, directory, *args) -> list:

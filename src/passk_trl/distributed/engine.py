@@ -4,21 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch.distributed.fsdp import FSDPModule
-from trl import GRPOTrainer
 from trl.models.utils import add_hooks, remove_hooks
 
+from passk_trl.rollout_trainer import RolloutTrainer
 
-def may_shard(trainer: GRPOTrainer) -> bool:
+
+def may_shard(trainer: RolloutTrainer) -> bool:
     """Whether the trainer was launched under FSDP or DeepSpeed."""
     return trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
 
 
-def generates_layer_by_layer(trainer: GRPOTrainer) -> bool:
+def generates_layer_by_layer(trainer: RolloutTrainer) -> bool:
     """Whether a sharded model is gathered layer by layer in generation, and not as a whole before it."""
     return not (_is_zero3(trainer) and trainer.args.ds3_gather_for_generation)
 
 
-def reset_engine(trainer: GRPOTrainer) -> None:
+def reset_engine(trainer: RolloutTrainer) -> None:
     """Removes what a pass of ours, complete or not, left in the engine's state, so that training can go on."""
     engine = trainer.model_wrapped
     if _is_zero3(trainer):
@@ -34,7 +35,7 @@ def reset_engine(trainer: GRPOTrainer) -> None:
 
 
 @contextmanager
-def engine_reset_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
+def engine_reset_afterwards(trainer: RolloutTrainer) -> Iterator[None]:
     """Resets the engine at the end, and enables gradient checkpointing again if TRL's generation left it disabled."""
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     checkpointing = model.is_gradient_checkpointing
@@ -46,6 +47,6 @@ def engine_reset_afterwards(trainer: GRPOTrainer) -> Iterator[None]:
             model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
 
 
-def _is_zero3(trainer: GRPOTrainer) -> bool:
+def _is_zero3(trainer: RolloutTrainer) -> bool:
     plugin = trainer.accelerator.state.deepspeed_plugin
     return plugin is not None and plugin.zero_stage == 3

@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
-from passk_trl.distributed.ranks import failing_together, is_last_rank, largest
+from passk_trl.distributed.ranks import failing_together, gather_list, is_last_rank, largest
 
 from .causal_lm import CausalLM
 from .options import GradientOptions
@@ -220,10 +220,28 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
         add_gradients = partial(add, causal_lm, plan, store)
         roll_call, one_prompt = causal_lm.roll_call, plan.one_prompt_a_pass
         take_passes(add_gradients, store.forget, rollouts, roll_call, device, options, one_prompt)
-        coverage = plan.coverage(store.formed())
+        coverage = plan.coverage(_left_out(causal_lm, plan, store, rollouts, options))
         if options.step is not None:
             _add_step(store, plan, options.step, list(range(rollouts.num_prompts, num_rows)))
     return store, coverage, name
+
+
+def _left_out(
+    causal_lm: CausalLM, plan: Plan, store: Store, rollouts: ScoredRollouts, options: GradientOptions
+) -> set[str]:
+    """
+    The parameters whose gradient was not formed although it is not zero. Where no gradient reached a layer in closed
+    form, autograd is asked, in a pass of one prompt, whether it knows of one.
+    """
+    unformed = plan.not_among(store.formed())
+    if not unformed:
+        return set()
+    asked = Plan.of_autograd(unformed)
+    answers = SketchStore(1, asked.shapes, options.seed)
+    add_gradients = partial(add_through_activations, causal_lm, asked, answers)
+    device = next(causal_lm.model.parameters()).device
+    take_passes(add_gradients, answers.forget, rollouts.clearest(), causal_lm.roll_call, device, options, True)
+    return set(gather_list([name for name, rows in answers.rows().items() if rows.any()]))
 
 
 def _add_step(store: Store, plan: Plan, step: Callable[[str], Tensor], rows: list[int]) -> None:

@@ -58,6 +58,13 @@ class ScoredRollouts:
         success_NG = self.success_NG.double()
         return (success_NG - success_NG.mean(dim=1, keepdim=True)) / (self.num_rollouts - 1)
 
+    def clearest(self) -> "ScoredRollouts":
+        """The prompt with the largest weights alone; none, if there is none."""
+        if self.num_prompts == 0:
+            return self
+        i = int(self.score_weights_NG.abs().sum(dim=1).argmax())
+        return ScoredRollouts([self.prompt_ids[i]], [self.completion_ids[i]], self.success_NG[i : i + 1])
+
     def length(self, prompt: int) -> int:
         """Tokens of the longest rollout of a prompt, including the prompt's own."""
         return len(self.prompt_ids[prompt]) + max(map(len, self.completion_ids[prompt]))

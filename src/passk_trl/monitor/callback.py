@@ -9,7 +9,6 @@ from typing import Any
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import GRPOTrainer
 
 from passk_trl.distributed.displacement import Displacement
 from passk_trl.distributed.ranks import failing_together, gather_list
@@ -18,6 +17,7 @@ from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.records import ProbeRecord
 from passk_trl.reports.trackers import TrackerFigures, add_tracker_figures
+from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
 
@@ -156,7 +156,7 @@ class ConflictMonitor(TrainerCallback):
             objectives=[each if isinstance(each, Objective) else objective_from(each) for each in objectives],
         )
         self.records: list[ProbeRecord] = []
-        self._trainer: GRPOTrainer | None = None
+        self._trainer: RolloutTrainer | None = None
         self._prober: Prober | None = None
         self._clock = ProbeClock()
         self._due = False  # whether this step ends with a probe
@@ -218,7 +218,7 @@ class ConflictMonitor(TrainerCallback):
         return self.settings.gram
 
     @property
-    def trainer(self) -> GRPOTrainer:
+    def trainer(self) -> RolloutTrainer:
         """The trainer probed."""
         if self._trainer is None:
             raise ValueError(
@@ -237,14 +237,14 @@ class ConflictMonitor(TrainerCallback):
         """The name of the objective trained for; `None` if that is pass@k."""
         return getattr(self.trainer.args, "objective", None)
 
-    def attach(self, trainer: GRPOTrainer) -> "ConflictMonitor":
+    def attach(self, trainer: RolloutTrainer) -> "ConflictMonitor":
         """Adds the monitor to a trainer, which may be a plain [`~trl.GRPOTrainer`]."""
         self.bind(trainer)
         trainer.add_callback(self)
         add_tracker_figures(trainer)
         return self
 
-    def bind(self, trainer: GRPOTrainer) -> None:
+    def bind(self, trainer: RolloutTrainer) -> None:
         """Tells the monitor its trainer, which transformers does not hand to callbacks."""
         if trainer is self._trainer:
             return

@@ -5,7 +5,6 @@ import logging
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import GRPOTrainer
 
 from passk_trl.distributed.displacement import Displacement
 from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
@@ -16,6 +15,7 @@ from passk_trl.interference.forecasting import forecast
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.private_names import check_private_names
 from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
+from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import check_can_probe, check_columns
 from passk_trl.rollouts.probe_sets import draw_stratified, overlap, stratum_weights
 from passk_trl.rollouts.progress import progress_bar
@@ -34,7 +34,7 @@ class Prober:
     Takes probes of the policy that a trainer trains.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]): the trainer.
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]): the trainer.
         settings ([`MonitorSettings`]): what to measure, and how.
 
     Raises:
@@ -42,9 +42,9 @@ class Prober:
         not have, or there are too few rollouts for the k or the objectives.
     """
 
-    def __init__(self, trainer: GRPOTrainer, settings: MonitorSettings):
-        check_private_names(trainer)
+    def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
         check_can_probe(trainer)
+        check_private_names(trainer)
         self.trainer = trainer
         self.settings = settings
         if settings.probe_dataset is None:
@@ -191,7 +191,7 @@ class Prober:
         return {row: cut(text_of(self.settings.probe_dataset[row]["prompt"])) for row in worst}
 
 
-def _warn_if_trained_on(probe_dataset: Dataset, trainer: GRPOTrainer) -> None:
+def _warn_if_trained_on(probe_dataset: Dataset, trainer: RolloutTrainer) -> None:
     if not isinstance(trainer.train_dataset, Dataset) or not trainer.accelerator.is_main_process:
         return
     if trained_on := overlap(probe_dataset, trainer.train_dataset):

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from trl import GRPOTrainer
 
 from passk_trl import files
 from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, on_first_rank
 from passk_trl.private_names import check_private_names
+from passk_trl.rollout_trainer import RolloutTrainer
 
 from .checks import check_can_probe, check_columns
 from .progress import block_progress
@@ -44,7 +44,7 @@ class RolloutBlocks:
     prompts of a block are divided over the processes. Only the first process reads and writes files.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             Holds the policy, which is not trained. Its generation (transformers or vLLM), chat template, reward
             functions and temperature are used.
         dataset ([`~datasets.Dataset`]):
@@ -69,7 +69,7 @@ class RolloutBlocks:
 
     def __init__(
         self,
-        trainer: GRPOTrainer,
+        trainer: RolloutTrainer,
         dataset: Dataset,
         directory: str | Path,
         num_rollouts: int,
@@ -85,8 +85,8 @@ class RolloutBlocks:
                 "the policy would be sharded, which is not possible without training; launch plain processes, each of "
                 "which holds the whole policy (accelerate launch --multi_gpu)."
             )
-        check_private_names(trainer)
         check_can_probe(trainer)
+        check_private_names(trainer)
         check_columns(trainer, dataset)
         self.trainer = trainer
         self.dataset = dataset

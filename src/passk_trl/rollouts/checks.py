@@ -1,30 +1,81 @@
-"""Whether a trainer can be probed: how it generates, and the columns that its reward functions need."""
+"""Whether a trainer can be probed: its kind, its rollouts, its engine, and the columns that its rewards need."""
 
 import inspect
 import warnings
 from typing import Any
 
 import torch
+from accelerate import Accelerator, ParallelismConfig
+from accelerate.utils import DeepSpeedPlugin
 from datasets import Dataset
-from trl import GRPOTrainer
+from trl import RLOOTrainer
+
+from passk_trl.rollout_trainer import RolloutTrainer
 
 
 # What TRL passes to every reward function besides the columns of the dataset.
 _GIVEN_TO_REWARDS = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"}
 
 
-def check_can_probe(trainer: GRPOTrainer) -> None:
-    """Raises `ValueError` if a rollout of the trainer is more than one completion of a text prompt."""
+def check_can_probe(trainer: Any) -> None:
+    """Raises `ValueError` if a trainer cannot be probed, by its kind, its rollouts, or how its policy is divided."""
+    _check_kind(trainer)
+    _check_rollouts(trainer)
+    _check_fsdp(trainer)
+    _check_parallelism(trainer)
+
+
+def _check_kind(trainer: Any) -> None:
+    if not isinstance(trainer, RolloutTrainer):
+        raise ValueError(
+            "a probe generates and scores rollouts by the methods of GRPOTrainer and RLOOTrainer, and the trainer is "
+            f"of the class {type(trainer).__name__}; give one of these two, or of a subclass."
+        )
+
+
+def _check_rollouts(trainer: RolloutTrainer) -> None:
+    """A rollout must be one completion of a prompt, as all of an RLOOTrainer are."""
+    if isinstance(trainer, RLOOTrainer):
+        return
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
             "leave them out, or the monitor."
         )
-    if trainer._is_vlm:
-        raise ValueError("the policy reads images, whose gradients a probe cannot take; train without the monitor.")
 
 
-def check_columns(trainer: GRPOTrainer, dataset: Dataset) -> None:
+def _check_fsdp(trainer: RolloutTrainer) -> None:
+    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
+        raise ValueError(
+            "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
+            "fsdp_version: 2 in the FSDP configuration."
+        )
+
+
+def _check_parallelism(trainer: RolloutTrainer) -> None:
+    """Each rank must have prompts of its own, whole."""
+    for kind, size in _parallel_sizes(trainer.accelerator).items():
+        if size > 1:
+            raise ValueError(
+                f"the trainer runs with {kind} parallelism over {size} ranks, which a probe cannot follow; set its "
+                "size to 1, and divide the policy by FSDP2 or ZeRO."
+            )
+
+
+def _parallel_sizes(accelerator: Accelerator) -> dict[str, int]:
+    sizes = accelerator.parallelism_config or ParallelismConfig()
+    return {
+        "tensor": max(sizes.tp_size, _tensor_parallel_size_of_deepspeed(accelerator.state.deepspeed_plugin)),
+        "context": sizes.cp_size,
+        "sequence": sizes.sp_size,
+    }
+
+
+def _tensor_parallel_size_of_deepspeed(plugin: DeepSpeedPlugin | None) -> int:
+    return plugin.deepspeed_config.get("tensor_parallel", {}).get("autotp_size", 1) if plugin else 1
+
+
+def check_columns(trainer: RolloutTrainer, dataset: Dataset) -> None:
     """Raises `ValueError` if a reward function needs a column that the probe prompts do not have."""
     check_reward_columns(dict(zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)), dataset)
 
@@ -59,14 +110,14 @@ def check_reward_columns(functions: dict[str, Any], dataset: Dataset, rows: str 
             )
 
 
-def truncated_sampling(trainer: GRPOTrainer) -> list[str]:
+def truncated_sampling(trainer: RolloutTrainer) -> list[str]:
     """The settings, such as `"top_p=0.95"`, with which completions are not sampled from the policy itself."""
     neutral = {"top_p": (1.0,), "top_k": (0, -1, None), "min_p": (0.0, None), "repetition_penalty": (1.0,)}
     chosen = {name: getattr(trainer, name) for name in neutral} | (trainer.args.generation_kwargs or {})
     return [f"{name}={chosen[name]}" for name, values in neutral.items() if chosen[name] not in values]
 
 
-def warn_if_truncated(trainer: GRPOTrainer) -> None:
+def warn_if_truncated(trainer: RolloutTrainer) -> None:
     """Warns if completions are not sampled from the policy whose gradients are taken."""
     if truncating := truncated_sampling(trainer):
         warnings.warn(

@@ -5,19 +5,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
-from trl import GRPOTrainer
 
 from passk_trl.distributed.ranks import num_ranks
+from passk_trl.rollout_trainer import RolloutTrainer
 
 
-def progress_bar(trainer: GRPOTrainer, description: str, num_prompts: int, **options: Any) -> tqdm:
+def progress_bar(trainer: RolloutTrainer, description: str, num_prompts: int, **options: Any) -> tqdm:
     """A bar over prompts. It is silent on the other processes, and if the trainer shows no bars."""
     silent = trainer.args.disable_tqdm or not trainer.accelerator.is_main_process
     return tqdm(desc=description, total=num_prompts, unit="prompt", disable=silent, **options)
 
 
 @contextmanager
-def block_progress(trainer: GRPOTrainer, description: str, num_prompts: int) -> Iterator["BlockProgress"]:
+def block_progress(trainer: RolloutTrainer, description: str, num_prompts: int) -> Iterator["BlockProgress"]:
     """A bar over all prompts of blocks, some of which may be there already."""
     with progress_bar(trainer, description, num_prompts) as bar:
         yield BlockProgress(bar)

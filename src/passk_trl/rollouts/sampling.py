@@ -6,19 +6,20 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
-from trl import GRPOTrainer, is_conversational
+from trl import RLOOTrainer, is_conversational
 from trl.chat_template_utils import parse_response
 
 from passk_trl.distributed.engine import engine_reset_afterwards, generates_layer_by_layer
 from passk_trl.distributed.ranks import failing_together, num_ranks
 from passk_trl.distributed.roll_call import RollCall
 from passk_trl.gradients import ScoredRollouts
+from passk_trl.rollout_trainer import RolloutTrainer
 
 from .scoring import score_completions, trainer_success
 
 
 def sample_rollouts(
-    trainer: GRPOTrainer,
+    trainer: RolloutTrainer,
     dataset: Dataset,
     rows: list[int],
     num_rollouts: int,
@@ -29,7 +30,7 @@ def sample_rollouts(
     Scored rollouts of rows of a dataset. The rows are divided over the ranks.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             Generates and scores the rollouts.
         dataset ([`~datasets.Dataset`]):
             Probe prompts, with the columns that the reward functions read.
@@ -69,13 +70,13 @@ def sample_rollouts(
     return rollouts, [mine[i] for i in scored]
 
 
-def _rollouts_at_once(trainer: GRPOTrainer, num_rollouts: int) -> int:
+def _rollouts_at_once(trainer: RolloutTrainer, num_rollouts: int) -> int:
     """Rollouts of whole prompts, about as many as training generates at once."""
     return num_rollouts * max(1, trainer.args.generation_batch_size // num_ranks() // num_rollouts)
 
 
 def _generate(
-    trainer: GRPOTrainer, inputs: list[dict[str, Any]], num_rollouts: int, on_prompts: Callable[[int], None]
+    trainer: RolloutTrainer, inputs: list[dict[str, Any]], num_rollouts: int, on_prompts: Callable[[int], None]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """
     Prompt ids and completion ids of inputs, which repeat each prompt once for each rollout.
@@ -93,7 +94,7 @@ def _generate(
             with failing_together():
                 ids, images, fields = trainer._tokenize_prompts([row["prompt"] for row in batch])
             with failing_together(), engine_reset_afterwards(trainer), roll_call.taken(each_layer):
-                completions, _ = trainer._generate_single_turn(ids, images, fields, num_generations=num_rollouts)
+                completions = _complete(trainer, ids, images, fields, num_rollouts)
         except torch.OutOfMemoryError:
             if at_once == num_rollouts:
                 raise
@@ -106,14 +107,31 @@ def _generate(
     return prompt_ids, completion_ids
 
 
+def _complete(
+    trainer: RolloutTrainer, prompt_ids: list[list[int]], images: Any, fields: dict[str, Any], num_rollouts: int
+) -> list[list[int]]:
+    """A completion of each of the prompts, of which `num_rollouts` in a row are the same one."""
+    if not isinstance(trainer, RLOOTrainer):
+        completions, _ = trainer._generate_single_turn(prompt_ids, images, fields, num_generations=num_rollouts)
+        return completions
+    # It takes the number of a prompt's completions from its own attributes, for training or for evaluation.
+    before = trainer.num_generations, trainer.num_generations_eval
+    trainer.num_generations = trainer.num_generations_eval = num_rollouts
+    try:
+        return trainer._generate_single_turn(prompt_ids, images, fields)
+    finally:
+        trainer.num_generations, trainer.num_generations_eval = before
+
+
 def _decode(
-    trainer: GRPOTrainer, inputs: list[dict[str, Any]], prompt_ids: list[list[int]], completion_ids: list[list[int]]
+    trainer: RolloutTrainer, inputs: list[dict[str, Any]], prompt_ids: list[list[int]], completion_ids: list[list[int]]
 ) -> list:
     """Completions in the form that reward functions get in a training step."""
     tokenizer = trainer._tokenizer
     if not is_conversational({"prompt": inputs[0]["prompt"]}):
         return trainer.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
-    if getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None):
+    has_responses = getattr(tokenizer, "response_template", None) or getattr(tokenizer, "response_schema", None)
+    if has_responses and not isinstance(trainer, RLOOTrainer):  # which does not parse them
         return [
             [parse_response(tokenizer, ids, prefix=prefix)]
             for ids, prefix in zip(completion_ids, prompt_ids, strict=True)

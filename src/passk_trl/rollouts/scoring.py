@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl import GRPOTrainer
 from trl.trainer.utils import is_async_callable
+
+from passk_trl.rollout_trainer import RolloutTrainer
 
 from .success import success_of
 
 
-def trainer_success(trainer: GRPOTrainer, rewards_PGF: Tensor, success_threshold: float | None) -> Tensor:
+def trainer_success(trainer: RolloutTrainer, rewards_PGF: Tensor, success_threshold: float | None) -> Tensor:
     """
     Success of rollouts with a trainer's reward weights, `(P, G)`: 0, 1, or NaN where unscorable.
 
@@ -25,7 +26,7 @@ def trainer_success(trainer: GRPOTrainer, rewards_PGF: Tensor, success_threshold
 
 
 def score_completions(
-    trainer: GRPOTrainer,
+    trainer: RolloutTrainer,
     inputs: list[dict[str, Any]],
     completions: list,
     completion_ids: list[list[int]],
@@ -52,7 +53,7 @@ def score_completions(
 
 
 @contextmanager
-def _failures_after_scoring(trainer: GRPOTrainer) -> Iterator[None]:
+def _failures_after_scoring(trainer: RolloutTrainer) -> Iterator[None]:
     """
     Raises what a reward function raised, but only at the end. TRL gathers the rewards of all ranks: a rank that raises
     before that would leave the others waiting.

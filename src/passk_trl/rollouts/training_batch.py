@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl import GRPOTrainer
 
 from passk_trl.distributed.ranks import gather_list, num_ranks
 from passk_trl.gradients import ScoredRollouts
+from passk_trl.rollout_trainer import RolloutTrainer
 
 from .scoring import trainer_success
 
@@ -18,11 +18,11 @@ class TrainingBatch:
     Remembers the latest rollouts that a trainer generated for training, with their rewards, before TRL shuffles them.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             The trainer. Its methods for generation and scoring are wrapped.
     """
 
-    def __init__(self, trainer: GRPOTrainer):
+    def __init__(self, trainer: RolloutTrainer):
         self._trainer = trainer
         self._batch: dict[str, Any] | None = None
         self._rewards: Tensor | None = None
@@ -68,13 +68,13 @@ class TrainingBatch:
 
 
 def batch_rollouts(
-    trainer: GRPOTrainer, batch: dict[str, Any], success_PG: Tensor, groups: list[int]
+    trainer: RolloutTrainer, batch: dict[str, Any], success_PG: Tensor, groups: list[int]
 ) -> tuple[ScoredRollouts, list[int]]:
     """
     Rollouts of some groups of a training batch.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             The trainer.
         batch (`dict`):
             This rank's rows of the batch, as TRL's generation returned them.

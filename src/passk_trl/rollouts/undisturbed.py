@@ -10,13 +10,13 @@ from accelerate.utils import is_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import set_seed
-from trl import GRPOTrainer
 
 from passk_trl.distributed.sharded_parameters import local_part
+from passk_trl.rollout_trainer import RolloutTrainer
 
 
 @contextmanager
-def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
+def undisturbed(trainer: RolloutTrainer, seed: int) -> Iterator[None]:
     """
     Runs the block without a trace in training.
 
@@ -28,7 +28,7 @@ def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
     The random stream of a vLLM server is not restored: rollouts in the block advance it.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             The trainer.
         seed (`int`):
             Seed of the block's random streams.
@@ -56,7 +56,7 @@ def undisturbed(trainer: GRPOTrainer, seed: int) -> Iterator[None]:
                 logs.update(content)
 
 
-def _weights_merged_for_vllm(trainer: GRPOTrainer) -> list[Tensor]:
+def _weights_merged_for_vllm(trainer: RolloutTrainer) -> list[Tensor]:
     """
     This rank's part of the weights that have an adapter. For vLLM, TRL merges the adapters into the weights and takes
     them out again, which rounds the weights.

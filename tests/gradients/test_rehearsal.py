@@ -1,0 +1,58 @@
+"""The rehearsal: what cannot be measured is said in one sentence, and what can passes without a trace."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from passk_trl.gradients.rehearsal import depends_on_padding, rehearse
+from policies import VOCABULARY, qwen
+
+
+class _Hiding(torch.autograd.Function):
+    """Multiplies by the weight of a layer, whose gradient it does not give to autograd."""
+
+    @staticmethod
+    def forward(ctx, hidden, layer):
+        ctx.layer = layer
+        return hidden @ layer.weight.T
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient @ ctx.layer.weight, None
+
+
+class HiddenLinear(torch.nn.Linear):
+    def forward(self, hidden):
+        return _Hiding.apply(hidden, self)
+
+
+def hiding():
+    model = qwen()
+    model.model.layers[1].mlp.down_proj = HiddenLinear(48, 32, bias=False)
+    return model
+
+
+def test_parameters_that_a_custom_function_hides_are_named():
+    message = (
+        r"model.layers.1.mlp.down_proj.weight \(1,536 parameters\) are used inside a torch.autograd.Function that "
+        "does not give autograd their gradients, so they cannot be measured; set parameters="
+    )
+    with pytest.raises(ValueError, match=message):
+        rehearse(hiding(), pad_token_id=0)
+    coverage = rehearse(hiding(), pad_token_id=0, parameters="q_proj|v_proj").coverage
+    assert coverage.fraction == 1
+
+
+def test_a_model_that_fails_is_told_by_its_class():
+    model = qwen()
+    model.model.layers[0].register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="a rehearsal of the gradients of Qwen2ForCausalLM failed with ZeroDivision"):
+        rehearse(model, pad_token_id=0)
+
+
+def test_padding_shifts_absolute_positions_alone():
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=1, n_head=2))
+    for model, shifts in ((gpt2, True), (qwen(), False)):
+        model.train()
+        assert depends_on_padding(model) == shifts
+        assert model.training
