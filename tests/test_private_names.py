@@ -7,9 +7,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import deepspeed
 import pytest
 from packaging.requirements import Requirement
 from torch.distributed.fsdp import FSDPModule
+from torch.nn import Module
 from transformers.integrations import WandbCallback
 from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -104,6 +106,7 @@ def test_names_of_rloo_are_looked_up_for_rloo_alone(tmp_path, monkeypatch):
         ("always", GRPOTrainer, "_calculate_rewards"),  # which PassKGRPOTrainer has too
         ("RLOO", RLOOTrainer, "_generate_single_turn"),
         ("always", WandbCallback, "__init__"),  # and with it what it alone sets
+        ("deepspeed", Module, "__annotations__"),  # and with it the attributes that it declares
         ("fsdp", FSDPModule, "_get_fsdp_state"),
     ],
 )
@@ -111,6 +114,12 @@ def test_what_a_library_drops_is_missed(group, owner, name, monkeypatch):
     monkeypatch.delattr(owner, name)
     with pytest.raises(ImportError, match=rf"has no {owner.__name__}\._"):
         look_up(group)
+
+
+def test_what_a_function_no_longer_sets_is_missed(monkeypatch):
+    monkeypatch.setattr(deepspeed.utils, "set_z3_leaf_module", lambda model, flag: None)
+    with pytest.raises(ImportError, match=r"^deepspeed \S+ has no <lambda>\._z3_leaf, which passk-trl uses"):
+        look_up("deepspeed")
 
 
 def test_a_module_that_moved_is_reported_once(monkeypatch):
@@ -168,7 +177,7 @@ def test_every_private_attribute_of_a_foreign_object_is_listed():
 
 def test_every_private_attribute_that_is_looked_up_as_text_is_listed():
     for path, node in NODES:
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1):
             continue
         if node.func.id in ("getattr", "hasattr", "setattr", "delattr") and isinstance(node.args[1], ast.Constant):
             name = node.args[1].value

@@ -25,15 +25,15 @@ KNOWN_TO_WORK = {
     "deepspeed": "0.19.8",
 }
 
-# When a name is used → the class or module that has it → names. A name of a class is an attribute of the class itself,
-# or one that its methods set, on their instance or on another object.
+# When a name is used → the class, module or function that has it → names. A name of a class is an attribute of the
+# class itself, one that it declares, or one that its methods set, on their instance or on another object. A name of a
+# function is one that it sets.
 PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "always": {
         "trl.GRPOTrainer": (
             "_calculate_rewards",
             "_generate_and_score_completions",
             "_generate_single_turn",
-            "_is_vlm",
             "_logs",
             "_metrics",
             "_name",
@@ -48,19 +48,24 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "trl.models.utils": ("add_hooks", "remove_hooks"),
         "trl.trainer.utils": ("is_async_callable",),
         "transformers.GenerationMixin": ("_has_unfinished_sequences",),
+        "transformers.PreTrainedConfig": ("_experts_implementation",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
+        "transformers.distributed.expert_parallel.MoEParamShard": ("_is_expert_parallel",),
+        "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
+        "torch.nn.Module": ("_parameters",),
+        "torch.utils._pytree": ("tree_leaves",),
     },
     "RLOO": {
         "trl.RLOOTrainer": (
             "_calculate_rewards",
             "_generate_and_score_completions",
             "_generate_single_turn",
-            "_is_vlm",
             "_metrics",
             "_pending_extra_logs",
             "_pending_metrics",
@@ -79,6 +84,8 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "deepspeed": {
         "deepspeed.zero.Init": ("all_gather", "all_gather_coalesced", "ds_id", "ds_numel", "ds_shape", "ds_tensor"),
         "deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3": ("empty_partition_cache",),
+        "deepspeed.utils.set_z3_leaf_module": ("_z3_leaf",),
+        "torch.nn.Module": ("_backward_hooks",),
     },
     "command line": {
         "argparse.ArgumentParser": ("_actions", "_optionals"),
@@ -134,16 +141,15 @@ def _missing(owner: str, names: tuple[str, ...]) -> list[str]:
     except (ImportError, AttributeError):
         return [owner]
     prefix = found.__name__
-    return [
-        f"{prefix}.{name}"
-        for name in names
-        if not (hasattr(found, name) or (inspect.isclass(found) and _is_set_by_methods(found, name)))
-    ]
+    return [f"{prefix}.{name}" for name in names if not (hasattr(found, name) or _is_set_by(found, name))]
 
 
-def _is_set_by_methods(owner: type, name: str) -> bool:
-    """Whether a method of the class assigns an attribute of this name, on whatever object."""
-    members = (member for base in owner.__mro__ for member in vars(base).values())
+def _is_set_by(owner: Any, name: str) -> bool:
+    """Whether a class declares an attribute of this name, or its methods or a function assign one, of any object."""
+    bases = owner.__mro__ if inspect.isclass(owner) else ()
+    if any(name in inspect.get_annotations(base) for base in bases):
+        return True
+    members = [owner, *(member for base in bases for member in vars(base).values())]
     functions = (inspect.unwrap(member) for member in members if inspect.isroutine(member))
     return any(
         instruction.opname == "STORE_ATTR" and instruction.argval == name

@@ -26,6 +26,10 @@ def reset_engine(trainer: RolloutTrainer) -> None:
         # ZeRO-3 counts a module as in use until the backward pass reaches its input, which our passes need not do. It
         # also fetches parameters ahead in the order of our passes. After either, TRL could not gather the parameters.
         # TRL removes the hooks for a generation, and does not add them again if the generation fails.
+        for (
+            module
+        ) in engine.module.modules():  # a pass that failed has left this set: reading a weight would gather it
+            module._parameters._in_forward = False
         engine.optimizer.empty_partition_cache()  # the engine's own method also collects garbage, for 0.3 s
         remove_hooks(engine)
         add_hooks(engine)
