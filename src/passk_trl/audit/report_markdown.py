@@ -67,10 +67,11 @@ def _measurement(report: AuditReport) -> str:
     lines = [f"- {name}: {value}" for name, value in report.about.items()]
     lines += [
         f"- {sample_size(report.unbiased)} (jackknife over prompts, for each k by itself)",
-        f"- gradients of {coverage.covered} of {coverage.total} chosen parameters, {stored[measurement.store]}",
+        f"- gradients of {coverage.covered} of {coverage.total} chosen parameters, {coverage.in_graph} of them formed by "
+        f"autograd and the others in closed form, {stored[measurement.store]}",
     ]
     if coverage.left_out:
-        lines.append(f"- left out, because their kind of layer is not covered: {', '.join(coverage.left_out)}")
+        lines.append(f"- left out, because their gradient was never formed: {', '.join(coverage.left_out)}")
     for reason, prompts in {
         "a rollout could not be scored": measurement.unscorable,
         "their gradient is not finite": measurement.not_finite,

@@ -91,6 +91,10 @@ def gram_matrix(
     One forward and one backward pass over the rollouts are enough for every k. The model is in evaluation mode during
     them (no dropout, no gradient checkpointing) and is left as it was: with its modes, without new hooks or `.grad`.
 
+    The gradient is that of the policy that sampled the rollouts: each token is at its own place in its rollout, however
+    a batch is padded. TRL's training pass sends no positions, so a model with absolute positions is trained with those
+    of shorter prompts shifted.
+
     In a distributed run all ranks call this together, each with its own prompts. Each gets the Gram matrix of the
     prompts of all ranks, in the order of ranks. Ranks may have different numbers of prompts, rollouts and tokens.
 
@@ -104,21 +108,24 @@ def gram_matrix(
         temperature (`float`, *optional*, defaults to `1.0`):
             Sampling temperature, at which the score is taken.
         method (`str`, *optional*, defaults to `"activations"`):
-            `"activations"` forms each layer's gradient from its input and the gradient at its output. It works under
-            every engine. `"parameters"` asks autograd for parameter gradients, one prompt at a time. It is the
-            reference, and works with one process, DDP and ZeRO.
+            `"activations"` forms the gradients of linear layers, embeddings, norms and experts from their input and
+            the gradient at their output, where a small forward pass shows that this is right. It asks autograd for
+            those of all other parameters in the same backward pass, one prompt a pass. It works under every engine.
+            `"parameters"` asks autograd for all, one prompt at a time. It is the reference, and works with one
+            process, DDP and ZeRO.
         store (`str`, *optional*, defaults to `"exact"`):
             `"exact"` keeps whole gradients, prompts × parameters numbers. `"sketch"` keeps random projections of a
             fixed size, whose inner products are unbiased; eight independent ones show their error. `"auto"` is
             `"exact"` where that needs at most 1 GiB on each rank, else `"sketch"`.
         parameters (`str`, *optional*, defaults to `"all"`):
-            `"all"` for all trainable parameters, or a regular expression that is searched in module names, such as
-            `"q_proj|v_proj"`.
+            `"all"` for all trainable parameters, or a regular expression that is searched in the names of modules and
+            parameters, such as `"q_proj|v_proj"`. A tied parameter is taken with all its roles.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
-            Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`. When memory runs out
-            on one rank, it is halved on all ranks that share the pass; at one prompt, the rollouts are divided.
+            Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`, and 1 where autograd
+            is asked, or where padding changes what the model computes. When memory runs out on one rank, it is halved
+            on all ranks that share the pass; at one prompt, the rollouts are divided.
         autocast (`Callable`, *optional*):
             Makes the context that the forward pass runs in, such as `accelerator.autocast`.
         on_batch (`Callable[[int], None]`, *optional*):
@@ -135,8 +142,8 @@ def gram_matrix(
         [`GramMatrix`]: float64 inner products on the CPU, and the coverage of the trainable parameters.
 
     Raises:
-        `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or the logits of the model are
-        not a linear function of its last hidden state.
+        `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or a custom
+            `torch.autograd.Function` hides a parameter from autograd.
     """
     options = GradientOptions(
         pad_token_id=pad_token_id,
