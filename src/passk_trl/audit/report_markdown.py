@@ -67,8 +67,8 @@ def _measurement(report: AuditReport) -> str:
     lines = [f"- {name}: {value}" for name, value in report.about.items()]
     lines += [
         f"- {sample_size(report.unbiased)} (jackknife over prompts, for each k by itself)",
-        f"- gradients of {coverage.covered} of {coverage.total} chosen parameters, {coverage.in_graph} of them formed by "
-        f"autograd and the others in closed form, {stored[measurement.store]}",
+        f"- gradients of {coverage.covered} of {coverage.total} chosen parameters, {stored[measurement.store]}",
+        f"- {coverage.in_graph} of these parameters measured by autograd, the others in closed form",
     ]
     if coverage.left_out:
         lines.append(f"- left out, because their gradient was never formed: {', '.join(coverage.left_out)}")

@@ -91,9 +91,9 @@ def gram_matrix(
     One forward and one backward pass over the rollouts are enough for every k. The model is in evaluation mode during
     them (no dropout, no gradient checkpointing) and is left as it was: with its modes, without new hooks or `.grad`.
 
-    The gradient is that of the policy that sampled the rollouts: each token is at its own place in its rollout, however
-    a batch is padded. TRL's training pass sends no positions, so a model with absolute positions is trained with those
-    of shorter prompts shifted.
+    The gradient is that of the policy that sampled the rollouts: each token is at its own place in its rollout,
+    however a batch is padded. TRL's training pass sends no positions, so a model with absolute positions is trained
+    with those of shorter prompts shifted.
 
     In a distributed run all ranks call this together, each with its own prompts. Each gets the Gram matrix of the
     prompts of all ranks, in the order of ranks. Ranks may have different numbers of prompts, rollouts and tokens.
