@@ -49,6 +49,7 @@ def test_a_record_is_read_as_it_was_written():
     assert read.texts[120] == "What is 2 + 2? (12)"
     of_an_earlier_version = ProbeRecord.from_dict({"step": 0, "report": content["report"]})
     assert (of_an_earlier_version.texts, of_an_earlier_version.forecast) == ({}, None)
+    assert of_an_earlier_version.in_graph_parameters is None
 
 
 def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
@@ -59,6 +60,7 @@ def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
         "covered_parameters": 90,
         "trainable_parameters": 120,
         "left_out_parameters": [],
+        "in_graph_parameters": 30,
         "gram": "exact",
         "rows": [0, 1],
         "report": record(10, opposed=True)["report"],

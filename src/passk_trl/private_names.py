@@ -26,14 +26,13 @@ KNOWN_TO_WORK = {
 }
 
 # When a name is used → the class or module that has it → names. A name of a class is an attribute of the class itself,
-# or one that its methods set, on their instance or on another object.
+# one that it declares, or one that its methods set, on their instance or on another object.
 PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "always": {
         "trl.GRPOTrainer": (
             "_calculate_rewards",
             "_generate_and_score_completions",
             "_generate_single_turn",
-            "_is_vlm",
             "_logs",
             "_metrics",
             "_name",
@@ -50,17 +49,20 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers.GenerationMixin": ("_has_unfinished_sequences",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
+        "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.models.mixtral.modeling_mixtral.MixtralExperts": ("_apply_gate",),
+        "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
+        "torch.utils._pytree": ("tree_leaves",),
     },
     "RLOO": {
         "trl.RLOOTrainer": (
             "_calculate_rewards",
             "_generate_and_score_completions",
             "_generate_single_turn",
-            "_is_vlm",
             "_metrics",
             "_pending_extra_logs",
             "_pending_metrics",
@@ -79,6 +81,12 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "deepspeed": {
         "deepspeed.zero.Init": ("all_gather", "all_gather_coalesced", "ds_id", "ds_numel", "ds_shape", "ds_tensor"),
         "deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3": ("empty_partition_cache",),
+        "deepspeed.runtime.zero.parameter_offload.ZeROOrderedDict": ("_in_forward",),
+        "deepspeed.runtime.zero.partitioned_param_coordinator.PartitionedParameterCoordinator": (
+            "_PartitionedParameterCoordinator__params_to_release",
+        ),
+        "deepspeed.utils": ("get_z3_leaf_modules",),
+        "torch.nn.Module": ("_backward_hooks", "_parameters"),
     },
     "command line": {
         "argparse.ArgumentParser": ("_actions", "_optionals"),
@@ -134,16 +142,15 @@ def _missing(owner: str, names: tuple[str, ...]) -> list[str]:
     except (ImportError, AttributeError):
         return [owner]
     prefix = found.__name__
-    return [
-        f"{prefix}.{name}"
-        for name in names
-        if not (hasattr(found, name) or (inspect.isclass(found) and _is_set_by_methods(found, name)))
-    ]
+    return [f"{prefix}.{name}" for name in names if not (hasattr(found, name) or _is_set_by(found, name))]
 
 
-def _is_set_by_methods(owner: type, name: str) -> bool:
-    """Whether a method of the class assigns an attribute of this name, on whatever object."""
-    members = (member for base in owner.__mro__ for member in vars(base).values())
+def _is_set_by(owner: Any, name: str) -> bool:
+    """Whether a class declares an attribute of this name, or a method of it assigns one, on whatever object."""
+    bases = owner.__mro__ if inspect.isclass(owner) else ()
+    if any(name in inspect.get_annotations(base) for base in bases):
+        return True
+    members = (member for base in bases for member in vars(base).values())
     functions = (inspect.unwrap(member) for member in members if inspect.isroutine(member))
     return any(
         instruction.opname == "STORE_ATTR" and instruction.argval == name

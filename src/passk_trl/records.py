@@ -41,6 +41,7 @@ class ProbeRecord:
         covered_parameters (`int`, *optional*): number of trainable parameters whose gradients are taken in.
         trainable_parameters (`int`, *optional*): number of all of them.
         left_out_parameters (`list[str]`, *optional*): names of those that are not taken in.
+        in_graph_parameters (`int`, *optional*): number of those taken in whose gradients autograd forms.
         gram (`str`, *optional*): how gradients were kept, `"exact"` or `"sketch"`.
     """
 
@@ -55,6 +56,7 @@ class ProbeRecord:
     covered_parameters: int | None = None
     trainable_parameters: int | None = None
     left_out_parameters: list[str] | None = None
+    in_graph_parameters: int | None = None
     gram: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class ProbeRecord:
             "covered_parameters": self.covered_parameters,
             "trainable_parameters": self.trainable_parameters,
             "left_out_parameters": self.left_out_parameters,
+            "in_graph_parameters": self.in_graph_parameters,
             "gram": self.gram,
             "rows": self.rows or None,
             "report": self.report.to_dict(),
@@ -95,6 +98,7 @@ class ProbeRecord:
             covered_parameters=content.get("covered_parameters"),
             trainable_parameters=content.get("trainable_parameters"),
             left_out_parameters=content.get("left_out_parameters"),
+            in_graph_parameters=content.get("in_graph_parameters"),
             gram=content.get("gram"),
         )
 

@@ -91,6 +91,43 @@ def test_a_rank_that_runs_out_of_memory_halves_its_batches_with_all_that_share_i
     assert len(reports) == 1
 
 
+class MemoryForHalfAPrompt(TrainerCallback):
+    """Rank 1 has memory for half of a prompt's rollouts at a time, rank 0 for all."""
+
+    def on_train_begin(self, args, state, control, model, **kwargs):
+        self.sizes: list[int] = []
+        if os.environ.get("RANK") == "1":
+            model.model.layers[0].mlp.experts.register_forward_pre_hook(self.limited)
+            model.model.layers[0].self_attn.register_forward_pre_hook(self.note_rows, with_kwargs=True)
+
+    def note_rows(self, module, inputs, named_inputs):
+        self.rows = len(next(iter((*inputs, *named_inputs.values()))))
+
+    def limited(self, module, inputs):
+        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients
+            self.sizes.append(self.rows)
+            if self.rows > PROBE["num_rollouts"] // 2:
+                raise torch.OutOfMemoryError("no memory left")
+
+
+def train_experts(engine: str, output_dir, limited: bool) -> tuple[list[int], list[dict]]:
+    little = MemoryForHalfAPrompt()
+    monitor = ConflictMonitor(tiny.questions(), **PROBE)
+    callbacks = [little, monitor] if limited else [monitor]
+    build(engine, False, output_dir, *callbacks, max_steps=1, policy="qwen3_moe").train()
+    return little.sizes if limited else [], [report.to_dict() for report in monitor.reports]
+
+
+@pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
+def test_a_rank_without_memory_for_the_experts_of_a_prompt_measures_parts_of_it(engine, tmp_path):
+    (_, reports), (sizes, _) = everywhere(train_experts, engine, tmp_path, tmp_path / "limited", True)
+    (_, expected), _ = everywhere(train_experts, engine, tmp_path, tmp_path / "free", False)
+    assert max(sizes) > PROBE["num_rollouts"] // 2 >= max(sizes[-10:]) > 0
+    assert [report["num_correct"] for report in reports] == [report["num_correct"] for report in expected]
+    for measured, free in zip(reports, expected, strict=True):
+        assert measured["inner_product"] == pytest.approx(free["inner_product"], rel=1e-4)
+
+
 class NoMemory(ConflictMonitor):
     """Rank 1 runs out of memory in the middle of generation in the first probe, of the forward pass in the second,
     of the backward pass in the third; not in the fourth."""
@@ -99,8 +136,8 @@ class NoMemory(ConflictMonitor):
         self.failing_in = ("generation", "forward", "backward", None)[self.trainer.state.global_step // 2]
         if os.environ["RANK"] != "1" or self.failing_in is None:
             return super()._measure(seed)
-        layer = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped).model.layers[1].mlp.up_proj
-        handle = layer.register_forward_hook(self.fail)
+        mlp = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped).model.layers[1].mlp
+        handle = (mlp.experts if hasattr(mlp, "experts") else mlp.up_proj).register_forward_hook(self.fail)
         try:
             return super()._measure(seed)
         finally:
@@ -117,19 +154,22 @@ class NoMemory(ConflictMonitor):
         raise torch.OutOfMemoryError("no memory left")
 
 
-def train_without_memory(engine: str, lora: bool, output_dir) -> tuple:
+def train_without_memory(engine: str, policy: str | None, output_dir) -> tuple:
     monitor = NoMemory(tiny.questions(), **PROBE)
-    return train_with([monitor], engine, lora, output_dir, max_steps=6)
+    return train_with([monitor], engine, False, output_dir, max_steps=6, policy=policy)
 
 
-def train_alone(engine: str, lora: bool, output_dir) -> tuple:
-    return train_with([], engine, lora, output_dir, max_steps=6)
+def train_alone(engine: str, policy: str | None, output_dir) -> tuple:
+    return train_with([], engine, False, output_dir, max_steps=6, policy=policy)
 
 
+@pytest.mark.parametrize("policy", [None, "qwen3_moe"], ids=["dense", "experts"])
 @pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
-def test_a_rank_without_memory_in_a_pass_that_all_share_leaves_none_waiting_and_training_as_it_was(engine, tmp_path):
-    failing = everywhere(train_without_memory, engine, tmp_path, False, tmp_path / "failing")
-    alone = everywhere(train_alone, engine, tmp_path, False, tmp_path / "alone")
+def test_a_rank_without_memory_in_a_pass_that_all_share_leaves_none_waiting_and_training_as_it_was(
+    engine, policy, tmp_path
+):
+    failing = everywhere(train_without_memory, engine, tmp_path, policy, tmp_path / "failing")
+    alone = everywhere(train_alone, engine, tmp_path, policy, tmp_path / "alone")
     for (steps, state), (_, state_alone) in zip(failing, alone, strict=True):
         assert steps == [[6]]
         assert state == state_alone

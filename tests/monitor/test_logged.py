@@ -62,13 +62,15 @@ def test_a_crossing_is_seen_from_the_probe_before():
 
 
 def test_what_is_measured_is_said_in_words():
-    measured = {"covered_parameters": 750, "trainable_parameters": 1000, "gram": "sketch"}
-    whole = ProbeRecord.from_dict({**record(10, opposed=True), **measured, "left_out_parameters": []})
-    partial = ProbeRecord.from_dict({**record(10, opposed=True), **measured, "left_out_parameters": ["a", "b"]})
+    counts = {"covered_parameters": 750, "in_graph_parameters": 50, "trainable_parameters": 1000}
+    measured = {**record(10, opposed=True), **counts, "gram": "sketch"}
+    whole = ProbeRecord.from_dict({**measured, "left_out_parameters": []})
+    partial = ProbeRecord.from_dict({**measured, "left_out_parameters": ["a", "b"]})
     assert coverage_in_words(whole) == (
-        "probes take in 750 of 1000 trainable parameters, as sketches of a fixed size (gram='sketch')."
+        "probes take in 750 of 1000 trainable parameters, 700 in closed form and 50 by autograd, as sketches of a "
+        "fixed size (gram='sketch')."
     )
     assert left_out_in_words(whole) is None
-    assert "leave out 25.0% of the trainable parameters, of layer kinds that are not covered: a, b." in (
-        left_out_in_words(partial) or ""
+    assert left_out_in_words(partial) == (
+        "probes leave out 25.0% of the trainable parameters, whose gradients were never formed: a, b."
     )

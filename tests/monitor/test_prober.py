@@ -1,5 +1,7 @@
 """What one probe measures, of which prompts, and what it leaves out."""
 
+import logging
+
 import pytest
 import torch
 from transformers import TrainerCallback
@@ -109,8 +111,8 @@ def test_the_sketch_agrees_with_exact_gradients_within_its_error_bars(tmp_path):
     assert not torch.equal(exact.inner_product, sketch.inner_product)
 
 
-def test_what_is_left_out_is_named_once(tmp_path, caplog):
-    class Scaled(torch.nn.Module):  # no layer kind that is covered
+def test_what_autograd_forms_is_told_once_and_recorded(tmp_path, caplog):
+    class Scaled(torch.nn.Module):  # no closed form
         def __init__(self):
             super().__init__()
             self.scale = torch.nn.Parameter(torch.ones(32))
@@ -128,13 +130,16 @@ def test_what_is_left_out_is_named_once(tmp_path, caplog):
         callbacks=[monitor],
     )
     policy.model.layers[1].mlp = torch.nn.Sequential(policy.model.layers[1].mlp, Scaled())
-    trainer.train()
+    with caplog.at_level(logging.INFO):
+        trainer.train()
     assert len(monitor.reports) == 2
-    (said,) = [record.getMessage() for record in caplog.records if "leave out" in record.getMessage()]
-    assert "model.layers.1.mlp.1.scale" in said
+    (said,) = [record.getMessage() for record in caplog.records if "probes take in" in record.getMessage()]
+    total = sum(parameter.numel() for parameter in policy.parameters())
+    assert f"{total} of {total} trainable parameters, {total - 32} in closed form and 32 by autograd" in said
     first, _ = read_records(tmp_path / "conflict.jsonl")
-    assert first["left_out_parameters"] == ["model.layers.1.mlp.1.scale"]
-    assert first["trainable_parameters"] - first["covered_parameters"] == 32
+    assert first["covered_parameters"] == first["trainable_parameters"] == total
+    assert first["in_graph_parameters"] == 32
+    assert first["left_out_parameters"] == []
 
 
 def test_too_few_rollouts_for_the_k_trained_for_are_refused(tmp_path):

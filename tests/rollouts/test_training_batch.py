@@ -1,11 +1,15 @@
 """A probe of the rollouts that training has just generated."""
 
 import pytest
-from trl import RLOOConfig, RLOOTrainer
+import torch
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import tiny
+import vlm
 from passk_trl import ConflictMonitor
 from passk_trl.records import read_records
+from passk_trl.rollouts.training_batch import batch_rollouts
+from trainers import generate_and_score
 from watched import trained, training_state
 
 
@@ -43,3 +47,16 @@ def test_without_a_probe_set_the_training_batch_is_probed_and_nothing_generated(
     rows = record["rows"]
     assert "texts" not in record
     assert monitor.report.num_correct.tolist() == [num_correct[group] for group in rows]
+
+
+def test_a_batch_with_images_is_refused(tmp_path):
+    trainer = GRPOTrainer(
+        vlm.policy(),
+        tiny.starts_low,
+        tiny.training_args(tmp_path, GRPOConfig),
+        vlm.questions_with_images(),
+        processing_class=vlm.processor(),
+    )
+    batch = generate_and_score(trainer)
+    with pytest.raises(ValueError, match=r"^the training batch has images, whose gradients cannot be taken; give"):
+        batch_rollouts(trainer, batch, torch.ones(2, 8), [0])

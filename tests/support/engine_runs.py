@@ -2,6 +2,7 @@
 
 import random
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,17 +23,35 @@ PROBE = {"every": 2, "num_prompts": 11, "num_rollouts": 8, "at_start": True}  # 
 VOCABULARY = 3 + len(tiny.CHARACTERS)
 
 
-def build(engine: str, lora: bool, output_dir, *callbacks, rloo: bool = False, **options) -> RolloutTrainer:
-    """A trainer of a tiny policy: ours, or TRL's for RLOO. To be called on each rank, inside `everywhere`."""
+# Policies by name: a family of transformers, and the adapter that is trained, if any.
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+ADAPTERS = {
+    "lora": {"target_modules": ["q_proj", "v_proj", "down_proj"]},
+    "dora": {"target_modules": ["q_proj", "v_proj", "down_proj"], "use_dora": True},
+    "experts": {"target_modules": ["q_proj", "v_proj"], "target_parameters": EXPERTS},
+}
+
+
+def build(
+    engine: str, lora: bool, output_dir, *callbacks, rloo: bool = False, policy: Any = None, **options
+) -> RolloutTrainer:
+    """
+    A trainer of a tiny policy: ours, or TRL's for RLOO. To be called on each rank, inside `everywhere`.
+
+    `policy` is a model, or a name such as "jamba" or "llama dora". Without it, it is a Qwen2, with both kinds of head.
+    """
     arguments = engines.arguments(engine)
     size = {"per_device_train_batch_size": 8 // engines.world_size(engine)}
-    policy = tiny.policy(tie_word_embeddings=not lora)  # both kinds of head
-    if lora:
-        adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    adapter = ["lora"] if lora else []
+    if policy is None:
+        policy = tiny.policy(tie_word_embeddings=not lora)
+    elif isinstance(policy, str):
+        family, *adapter = policy.split()
+        policy = tiny.policy_of(family)
     parts = {
         "train_dataset": tiny.questions(),
         "processing_class": tiny.tokenizer(),
-        "peft_config": adapter if lora else None,
+        "peft_config": LoraConfig(r=4, init_lora_weights=False, **ADAPTERS[adapter[0]]) if adapter else None,
     }
     settings = {"max_steps": 4, **arguments, **size, **options}
     if not rloo:
@@ -77,6 +96,23 @@ def rollouts(prompts: int, per_prompt: int, longest: int, seed: int) -> ScoredRo
 
 # Ranks hold different numbers of prompts, of rollouts, and of tokens.
 SHARES = [rollouts(prompts=5, per_prompt=4, longest=9, seed=0), rollouts(prompts=2, per_prompt=6, longest=4, seed=1)]
+
+
+def reference_rows(model, rollouts: ScoredRollouts, temperature: float = 1.0) -> torch.Tensor:
+    """The gradients of all trained parameters that autograd forms, one prompt and one rollout at a time, `(N, P)`."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    mode, rows = model.training, []
+    model.eval()  # GPT-2 has dropout
+    for i in range(rollouts.num_prompts):
+        total = 0
+        for completion, weight in zip(rollouts.completion_ids[i], rollouts.score_weights_NG[i], strict=True):
+            ids = torch.tensor([rollouts.prompt_ids[i] + completion])
+            log_probs = (model(ids).logits[0, -len(completion) - 1 : -1] / temperature).log_softmax(-1)
+            total = total + weight * log_probs.gather(-1, torch.tensor(completion)[:, None]).sum()
+        gradients = torch.autograd.grad(total, trained, allow_unused=True, materialize_grads=True)
+        rows.append(torch.cat([gradient.flatten().double() for gradient in gradients]))
+    model.train(mode)
+    return torch.stack(rows)
 
 
 class CheckReset(TrainerCallback):

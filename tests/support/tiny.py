@@ -6,7 +6,16 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from passk_trl import PassKGRPOConfig
 
@@ -21,6 +30,29 @@ _SHAPE = {
     "num_key_value_heads": 1,
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
+}
+
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "gemma3_text": {**_SHAPE, "head_dim": 16, "layer_types": ["sliding_attention", "full_attention"]},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "jamba": {  # one layer of each kind: Mamba with a dense MLP, attention with experts
+        **_SHAPE,
+        "tie_word_embeddings": False,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mamba_d_state": 4,
+        "mamba_d_conv": 4,
+        "mamba_dt_rank": 4,
+    },
+    "llama": _SHAPE,
+    "mixtral": {**_SHAPE, "tie_word_embeddings": False, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": {**_SHAPE, **_EXPERTS, "shared_expert_intermediate_size": 24},
+    "qwen3_moe": {**_SHAPE, **_EXPERTS, "head_dim": 16},
 }
 
 
@@ -40,6 +72,18 @@ def policy(seed: int = 0, **config: Any) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
     special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=3 + len(CHARACTERS), **special, **{**_SHAPE, **config}))
+
+
+def policy_of(family: str, seed: int = 0) -> PreTrainedModel:
+    """A model of a family of transformers. No weight is at its initial value, so that none is without effect."""
+    torch.manual_seed(seed)
+    special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 1}
+    config = AutoConfig.for_model(family, vocab_size=3 + len(CHARACTERS), **special, **_FAMILIES[family])
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return model
 
 
 def checkpoint(directory: Any, architecture: str = "qwen2") -> str:

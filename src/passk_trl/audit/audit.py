@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from trl import GRPOTrainer
 
 from passk_trl import files
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, gather_rows, num_ranks, on_first_rank
 from passk_trl.gradients import Coverage, ScoredRollouts, gradient_rows, gram_of_rows
+from passk_trl.gradients.of_trainer import rehearse_on_trained
 from passk_trl.gradients.selection import select
 from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference import ProbeSample
@@ -123,6 +125,8 @@ class Audit:
         self.sizes = {each.name: each.size for each in select(trainer.model, self.parameters)}
         exact_fits = fit_exactly(len(dataset), sum(self.sizes.values()))
         self.store = gram if gram != "auto" else "exact" if exact_fits else "sketch"
+        if not may_shard(trainer):  # before hours of rollouts
+            rehearse_on_trained(trainer, parameters=self.parameters)
         self.rollouts = RolloutBlocks(
             trainer, dataset, output_dir, num_rollouts, block_size, success_threshold, seed, settings
         )

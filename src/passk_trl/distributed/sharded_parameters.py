@@ -71,8 +71,9 @@ def in_use(model: nn.Module, owned: Sequence[_Owned], found: Callable[[_Owned, n
     def look(*_: Any) -> None:
         for each in list(waiting):
             module, own = each.owners[0]
-            parameter = module._parameters[own]
-            if parameter is not None and not isinstance(parameter, DTensor):
+            # Reading the attribute would make ZeRO-3 gather it, on this rank alone if a pass failed here.
+            parameter = dict(module.named_parameters(recurse=False))[own]
+            if not isinstance(parameter, DTensor):
                 waiting.remove(each)
                 found(each, parameter)
 
@@ -105,7 +106,7 @@ def engine_kept_out(model: nn.Module, asked: Container[str]) -> Iterator[None]:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and is_zero3_parameter(parameter) and name not in asked
     ]
-    leaves: list[Any] = [module for module in model.modules() if getattr(module, "_z3_leaf", False)]
+    leaves = _leaves_of_zero3(model)
     hooks = [leaf._backward_hooks for leaf in leaves]
     for parameter in quiet:
         parameter.requires_grad_(False)
@@ -118,3 +119,11 @@ def engine_kept_out(model: nn.Module, asked: Container[str]) -> Iterator[None]:
             parameter.requires_grad_(True)
         for leaf, own_hooks in zip(leaves, hooks, strict=True):
             leaf._backward_hooks = own_hooks
+
+
+def _leaves_of_zero3(model: nn.Module) -> list[Any]:
+    if not any(is_zero3_parameter(parameter) for parameter in model.parameters()):
+        return []
+    from deepspeed.utils import get_z3_leaf_modules
+
+    return get_z3_leaf_modules(model)

@@ -70,7 +70,8 @@ def experts_replaced(model: Any, forwards: dict[nn.Module, Forward]) -> Iterator
         yield
         return
     before = causal_lm.get_experts_implementation()
-    _before.update({id(module.config): module.config._experts_implementation for module in modules})
+    configs = {name: getattr(causal_lm.config, name) if name else causal_lm.config for name in before}
+    _before.update({id(config): before[name] for name, config in configs.items()})
     _replaced.update(forwards)
     try:
         causal_lm.set_experts_implementation(_NAME)
@@ -82,8 +83,8 @@ def experts_replaced(model: Any, forwards: dict[nn.Module, Forward]) -> Iterator
 
 
 def is_experts(module: Any) -> bool:
-    """Whether a module's forward goes through transformers' interface, with all its experts on this device."""
-    return hasattr(module, "is_concatenated") and not module._is_expert_parallel
+    """Whether a module's forward goes through transformers' interface."""
+    return hasattr(module, "is_concatenated")
 
 
 def names_in_closed_form(module: Any) -> set[str]:

@@ -1,6 +1,6 @@
 """Which module uses which parameter, observed in a forward pass."""
 
-import sys
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -78,7 +78,7 @@ def _is_use(function: Any) -> bool:
 def _in_custom_function() -> bool:
     """Whether the forward of a `torch.autograd.Function` is running, told by its `apply` among the callers."""
     apply: Any = torch.autograd.Function.apply
-    frame: Any = sys._getframe(1)
+    frame: Any = inspect.currentframe()
     while frame is not None:
         if frame.f_code is apply.__func__.__code__:
             return True

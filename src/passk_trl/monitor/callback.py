@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
@@ -39,8 +40,8 @@ class ConflictMonitor(TrainerCallback):
     reward functions, and takes one forward and one backward pass over them, whatever the number of k. It does not
     change training: weights, optimizer, random streams and TRL's metrics are bit for bit those of a run without it.
 
-    Give it to `PassKGRPOTrainer(..., callbacks=[ConflictMonitor(...)])`, or add it to any [`~trl.GRPOTrainer`] with
-    [`ConflictMonitor.attach`]. Probes are made at the end of a step.
+    Give it to `PassKGRPOTrainer(..., callbacks=[ConflictMonitor(...)])`, or add it to any [`~trl.GRPOTrainer`] or
+    [`~trl.RLOOTrainer`] with [`ConflictMonitor.attach`]. Probes are made at the end of a step.
 
     Logged through the trainer, so in every tracker, for k = 1, 2, 4 … and the k trained for:
 
@@ -223,7 +224,7 @@ class ConflictMonitor(TrainerCallback):
         if self._trainer is None:
             raise ValueError(
                 "the ConflictMonitor does not know its trainer; call ConflictMonitor(...).attach(trainer) instead of "
-                "passing it to a plain GRPOTrainer's callbacks."
+                "passing it to the callbacks of a trainer of TRL."
             )
         return self._trainer
 
@@ -238,7 +239,12 @@ class ConflictMonitor(TrainerCallback):
         return getattr(self.trainer.args, "objective", None)
 
     def attach(self, trainer: RolloutTrainer) -> "ConflictMonitor":
-        """Adds the monitor to a trainer, which may be a plain [`~trl.GRPOTrainer`]."""
+        """
+        Adds the monitor to a trainer: a [`~trl.GRPOTrainer`], a [`~trl.RLOOTrainer`] or one of a subclass.
+
+        Raises:
+            `ValueError`: if the trainer is another one, or cannot be probed.
+        """
         self.bind(trainer)
         trainer.add_callback(self)
         add_tracker_figures(trainer)
@@ -257,6 +263,8 @@ class ConflictMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._prober is not None and may_shard(self.trainer):
+            self._prober.rehearse()
         self._clock.start()
         self.records = take_up_records(self._path, state.global_step, self._is_main_process)
         if self.settings.at_start and state.global_step == 0:

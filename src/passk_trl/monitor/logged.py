@@ -83,11 +83,14 @@ def crossing(record: ProbeRecord, earlier: ProbeRecord | None, objective: str | 
 
 
 def coverage_in_words(record: ProbeRecord) -> str:
-    """How many of the trainable parameters a probe takes in, and how it keeps their gradients."""
+    """How many of the trainable parameters a probe takes in, and how it forms and keeps their gradients."""
     assert record.gram is not None  # which a probe of this version records
+    assert record.in_graph_parameters is not None
+    assert record.covered_parameters is not None
+    closed = record.covered_parameters - record.in_graph_parameters
     return (
-        f"probes take in {record.covered_parameters} of {record.trainable_parameters} trainable parameters, "
-        f"{_STORES[record.gram]}."
+        f"probes take in {record.covered_parameters} of {record.trainable_parameters} trainable parameters, {closed} "
+        f"in closed form and {record.in_graph_parameters} by autograd, {_STORES[record.gram]}."
     )
 
 
@@ -96,6 +99,6 @@ def left_out_in_words(record: ProbeRecord) -> str | None:
     if not record.left_out_parameters or record.coverage is None:
         return None
     return (
-        f"probes leave out {100 * (1 - record.coverage):.1f}% of the trainable parameters, of layer kinds that are "
-        f"not covered: {', '.join(record.left_out_parameters)}."
+        f"probes leave out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients were never "
+        f"formed: {', '.join(record.left_out_parameters)}."
     )

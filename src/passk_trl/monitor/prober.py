@@ -7,9 +7,10 @@ from datasets import Dataset
 from torch import Tensor
 
 from passk_trl.distributed.displacement import Displacement
+from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
 from passk_trl.gradients import GramMatrix, ScoredRollouts
-from passk_trl.gradients.of_trainer import gram_of_trained
+from passk_trl.gradients.of_trainer import gram_of_trained, is_trained_with_other_positions, rehearse_on_trained
 from passk_trl.interference import InterferenceReport, ProbeSample, measure_interference, measure_objectives
 from passk_trl.interference.forecasting import forecast
 from passk_trl.objectives import Objective, objective_from
@@ -22,6 +23,7 @@ from passk_trl.rollouts.progress import progress_bar
 from passk_trl.rollouts.prompt_text import cut, text_of
 from passk_trl.rollouts.sampling import sample_rollouts
 from passk_trl.rollouts.training_batch import TrainingBatch
+from passk_trl.rollouts.vision import check_text_parameters, check_text_prompts
 
 from .monitor_settings import MonitorSettings, check_batch
 
@@ -38,13 +40,16 @@ class Prober:
         settings ([`MonitorSettings`]): what to measure, and how.
 
     Raises:
-        `ValueError`: if the trainer cannot be probed, or a reward function needs a column that the probe prompts do
-        not have, or there are too few rollouts for the k or the objectives.
+        `ValueError`: if the trainer or its policy cannot be probed, or a reward function needs a column that the probe
+        prompts do not have, or there are too few rollouts for the k or the objectives.
     """
 
     def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
         check_can_probe(trainer)
         check_private_names(trainer)
+        probed = trainer.train_dataset if settings.probe_dataset is None else settings.probe_dataset
+        check_text_prompts(trainer, probed)
+        check_text_parameters(trainer, settings.parameters)
         self.trainer = trainer
         self.settings = settings
         if settings.probe_dataset is None:
@@ -57,6 +62,25 @@ class Prober:
         self.ks = self._measured_ks()
         self.objectives = self._measured_objectives()
         self._batch = TrainingBatch(trainer) if settings.probe_dataset is None else None
+        if not may_shard(trainer):
+            self.rehearse()
+
+    def rehearse(self) -> None:
+        """
+        Takes gradients of a few made-up tokens. A model that an engine may shard can run only once training prepares
+        it; any other has been rehearsed by the constructor. All ranks call this together.
+
+        Raises:
+            `ValueError`: if the gradients of the policy cannot be taken.
+        """
+        rehearse_on_trained(self.trainer, parameters=self.settings.parameters)
+        if is_trained_with_other_positions(self.trainer) and self.trainer.accelerator.is_main_process:
+            logger.warning(
+                "%s counts positions from the padding: TRL trains the shorter prompts of a batch with other positions "
+                "than it samples them with. The monitor takes the gradients at the positions of sampling; the two "
+                "agree where the prompts of a batch have one length.",
+                type(self.trainer.model).__name__,
+            )
 
     @property
     def training_k(self) -> int:
@@ -138,6 +162,7 @@ class Prober:
             covered_parameters=gram.coverage.covered,
             trainable_parameters=gram.coverage.total,
             left_out_parameters=list(gram.coverage.left_out),
+            in_graph_parameters=gram.coverage.in_graph,
             gram=gram.store,
         )
 

@@ -28,6 +28,7 @@ from .checks import check_can_probe, check_columns
 from .progress import block_progress
 from .sampling import sample_rollouts
 from .undisturbed import undisturbed
+from .vision import check_text_prompts
 
 
 __all__ = ["Record", "RolloutBlocks", "digest"]
@@ -87,6 +88,7 @@ class RolloutBlocks:
             )
         check_can_probe(trainer)
         check_private_names(trainer)
+        check_text_prompts(trainer, dataset)
         check_columns(trainer, dataset)
         self.trainer = trainer
         self.dataset = dataset

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, ParallelismConfig
-from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils import DeepSpeedPlugin, DistributedType
 from datasets import Dataset
 from trl import RLOOTrainer
 
@@ -45,7 +45,7 @@ def _check_rollouts(trainer: RolloutTrainer) -> None:
 
 
 def _check_fsdp(trainer: RolloutTrainer) -> None:
-    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
+    if trainer.accelerator.distributed_type == DistributedType.FSDP and not trainer.accelerator.is_fsdp2:
         raise ValueError(
             "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
             "fsdp_version: 2 in the FSDP configuration."

@@ -85,7 +85,12 @@ def batch_rollouts(
 
     Returns:
         [`ScoredRollouts`] and `list[int]`: this rank's share of the groups, and their numbers.
+
+    Raises:
+        `ValueError`: if the batch has images.
     """
+    if "num_images" in batch:
+        raise ValueError("the training batch has images, whose gradients cannot be taken; give prompts of text alone.")
     num_rollouts = success_PG.size(1)
     prompts = gather_list(_unpadded(batch["prompt_ids"], batch["prompt_mask"]))[::num_rollouts]
     completions = gather_list(_unpadded(batch["completion_ids"], batch["completion_mask"]))
