@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from peft import LoraConfig, get_peft_model
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from passk_trl.distributed.sharded_parameters import size_of
@@ -37,29 +37,43 @@ from passk_trl.interference import measure_interference
 
 PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 32
 FEW_PROMPTS, MANY_PROMPTS = 16, 256
+MOE_PROMPTS, MOE_ROUNDS = 2, 5  # few tokens, in so many times the rounds
 AT_A_TIME = 4  # prompts in a forward pass
 KS = (1, 2, 4, 8)  # of the alternative that takes a backward pass for each k
+
+
+def dense(options: argparse.Namespace) -> PreTrainedModel:
+    config = Qwen2Config(**sizes(options), intermediate_size=4 * options.hidden_size)
+    return Qwen2ForCausalLM(config).to(options.dtype)
+
+
+def mixture(options: argparse.Namespace) -> PreTrainedModel:
+    """Half as many layers, with most parameters in their experts: 91% of 10.4M by default."""
+    experts = {"num_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": options.hidden_size * 3 // 4}
+    shape = sizes(options) | {"num_hidden_layers": max(1, options.layers // 2), "head_dim": 32}
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(**shape, **experts)).to(options.dtype)
+
+
+def sizes(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "vocab_size": options.vocabulary,
+        "hidden_size": options.hidden_size,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": options.hidden_size // 32,
+        "num_key_value_heads": max(1, options.hidden_size // 64),
+        "tie_word_embeddings": False,
+        "pad_token_id": None,
+    }
 
 
 class Policy:
     """A random policy under an engine."""
 
-    def __init__(self, engine: str, lora: bool, options: argparse.Namespace):
+    def __init__(self, engine: str, kind: str, options: argparse.Namespace):
         torch.manual_seed(0)
-        model = Qwen2ForCausalLM(
-            Qwen2Config(
-                vocab_size=options.vocabulary,
-                hidden_size=options.hidden_size,
-                intermediate_size=4 * options.hidden_size,
-                num_hidden_layers=options.layers,
-                num_attention_heads=options.hidden_size // 32,
-                num_key_value_heads=max(1, options.hidden_size // 64),
-                tie_word_embeddings=False,
-                pad_token_id=None,
-            )
-        ).to(options.dtype)
+        model = mixture(options) if kind == "MoE" else dense(options)
         add_fused_lm_head(model)
-        if lora:
+        if kind == "LoRA":
             model = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", init_lora_weights=False))
         PartialState(cpu=options.device == "cpu")  # Accelerator(cpu=True) would ignore DeepSpeed
         self.accelerator = Accelerator()
@@ -68,7 +82,7 @@ class Policy:
             self.accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
         self.wrapped, _ = self.accelerator.prepare(model, optimizer)
-        self.name = "LoRA" if lora else "all"
+        self.name = kind
         self.trainable = sum(size_of(p) for p in model.parameters() if p.requires_grad)
 
     @property
@@ -202,38 +216,41 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
     warnings.simplefilter("ignore")  # of torch and deepspeed about each other
     torch.set_num_threads(1)
     options.dtype = getattr(torch, options.dtype)
-    few, medium, many = (
-        random_rollouts(prompts, options.vocabulary, rank, ranks) for prompts in (FEW_PROMPTS, PROMPTS, MANY_PROMPTS)
+    few, medium, many, of_moe = (
+        random_rollouts(prompts, options.vocabulary, rank, ranks)
+        for prompts in (FEW_PROMPTS, PROMPTS, MANY_PROMPTS, MOE_PROMPTS)
     )
 
     def line(way: str, *cells: str) -> None:
         if rank == 0:
             print(f"{engine:<8}{policy.name:<6}{way:<34}" + "".join(f"{cell:>10}" for cell in cells), flush=True)
 
-    def compare(probes: dict[str, Way], obvious: dict[str, Way], at_many: str = "") -> None:
+    def title() -> None:
+        if rank == 0:
+            size, device = f"{policy.trainable:,} parameters", policy.device.type
+            print(f"\n{engine}, {policy.name}: {ranks} process(es), {size}, {options.dtype}, {device}")
+
+    def compare(obvious: dict[str, Way], timed: ScoredRollouts, rounds: int, at_many: str = "") -> None:
+        probes = {"probe, sketch": probe("sketch"), "probe, exact": probe("exact")}
         ways = {"plain forward and backward": plain, **probes, **obvious}
         at_few = {name: f"{megabytes(way, policy, few):.0f}" for name, way in ways.items()}  # the first run warms up
         taken: dict[str, list[float]] = defaultdict(list)
-        for number in range(options.rounds):
+        for number in range(rounds):
             for name, way in ways.items():
                 if number == 0 or name not in obvious:
-                    taken[name].append(seconds(way, policy, medium))
+                    taken[name].append(seconds(way, policy, timed))
         for name, way in ways.items():
             ratio = median(t / base for t, base in zip(taken[name], taken["plain forward and backward"], strict=False))
             many_too = f"{megabytes(way, policy, many):.0f}" if name == at_many else ""
             line(name, f"{median(taken[name]):.2f}", f"{ratio:.2f}", at_few[name], many_too)
 
-    policy = Policy(engine, lora=False, options=options)
-    if rank == 0:
-        print(
-            f"\n{engine}: {ranks} process(es), {policy.trainable:,} parameters, {options.dtype}, {policy.device.type}"
-        )
+    policy = Policy(engine, "all", options)
+    title()
     obvious = {
         f"a backward for each of {len(KS)} k": a_backward_for_each_k,
         "N stored gradients of autograd": probe("exact", "parameters"),
     }
-    probes = {"probe, sketch": probe("sketch"), "probe, exact": probe("exact")}
-    compare(probes, obvious if engine == "single" else {}, at_many="probe, sketch")
+    compare(obvious if engine == "single" else {}, medium, options.rounds, at_many="probe, sketch")
     if engine == "single" and not options.no_torchjd:
         of_few = seconds(plain, policy, few)
         taken = seconds(torchjd, policy, few)
@@ -244,8 +261,11 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
             f"{megabytes(torchjd, policy, few):.0f}",
         )
     line("activations of one batch", "", "", f"{megabytes(forward_only, policy, few):.0f}")
-    policy = Policy(engine, lora=True, options=options)
-    compare(probes, {})
+    policy = Policy(engine, "LoRA", options)
+    compare({}, medium, options.rounds)
+    policy = Policy(engine, "MoE", options)
+    title()
+    compare({}, of_moe, MOE_ROUNDS * options.rounds)
     policy.accelerator.end_training()
 
 
