@@ -78,7 +78,8 @@ def checkpoint(tmp_path_factory) -> str:
 @pytest.fixture
 def clone(tmp_path, monkeypatch, checkpoint) -> Path:
     """A reader's working directory, with a tiny model in the place of each that is named."""
-    for each in ("Makefile", "benchmarks", "constraints.txt", "examples", "pyproject.toml", "recipes", "tests"):
+    folders = ["benchmarks", "docs", "examples", "recipes", "tests"]
+    for each in ["Makefile", "constraints.txt", "pyproject.toml", *folders]:
         (tmp_path / each).symlink_to(ROOT / each)
     for name in MODELS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,8 @@ KNOWN_TO_WORK = {
     "deepspeed": "0.19.8",
 }
 
-# When a name is used → the class, module or function that has it → names. A name of a class is an attribute of the
-# class itself, one that it declares, or one that its methods set, on their instance or on another object. A name of a
-# function is one that it sets.
+# When a name is used → the class or module that has it → names. A name of a class is an attribute of the class itself,
+# one that it declares, or one that its methods set, on their instance or on another object.
 PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "always": {
         "trl.GRPOTrainer": (
@@ -48,17 +47,15 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "trl.models.utils": ("add_hooks", "remove_hooks"),
         "trl.trainer.utils": ("is_async_callable",),
         "transformers.GenerationMixin": ("_has_unfinished_sequences",),
-        "transformers.PreTrainedConfig": ("_experts_implementation",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
-        "transformers.distributed.expert_parallel.MoEParamShard": ("_is_expert_parallel",),
         "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.models.mixtral.modeling_mixtral.MixtralExperts": ("_apply_gate",),
         "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
-        "torch.nn.Module": ("_parameters",),
         "torch.utils._pytree": ("tree_leaves",),
     },
     "RLOO": {
@@ -84,8 +81,12 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "deepspeed": {
         "deepspeed.zero.Init": ("all_gather", "all_gather_coalesced", "ds_id", "ds_numel", "ds_shape", "ds_tensor"),
         "deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3": ("empty_partition_cache",),
-        "deepspeed.utils.set_z3_leaf_module": ("_z3_leaf",),
-        "torch.nn.Module": ("_backward_hooks",),
+        "deepspeed.runtime.zero.parameter_offload.ZeROOrderedDict": ("_in_forward",),
+        "deepspeed.runtime.zero.partitioned_param_coordinator.PartitionedParameterCoordinator": (
+            "_PartitionedParameterCoordinator__params_to_release",
+        ),
+        "deepspeed.utils": ("get_z3_leaf_modules",),
+        "torch.nn.Module": ("_backward_hooks", "_parameters"),
     },
     "command line": {
         "argparse.ArgumentParser": ("_actions", "_optionals"),
@@ -145,11 +146,11 @@ def _missing(owner: str, names: tuple[str, ...]) -> list[str]:
 
 
 def _is_set_by(owner: Any, name: str) -> bool:
-    """Whether a class declares an attribute of this name, or its methods or a function assign one, of any object."""
+    """Whether a class declares an attribute of this name, or a method of it assigns one, on whatever object."""
     bases = owner.__mro__ if inspect.isclass(owner) else ()
     if any(name in inspect.get_annotations(base) for base in bases):
         return True
-    members = [owner, *(member for base in bases for member in vars(base).values())]
+    members = (member for base in bases for member in vars(base).values())
     functions = (inspect.unwrap(member) for member in members if inspect.isroutine(member))
     return any(
         instruction.opname == "STORE_ATTR" and instruction.argval == name

@@ -1,7 +1,9 @@
 """The engine of a trainer (none, DDP, FSDP2, ZeRO): what it shards, and how it is left ready for training."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch.distributed.fsdp import FSDPModule
 from trl.models.utils import add_hooks, remove_hooks
@@ -26,16 +28,24 @@ def reset_engine(trainer: RolloutTrainer) -> None:
         # ZeRO-3 counts a module as in use until the backward pass reaches its input, which our passes need not do. It
         # also fetches parameters ahead in the order of our passes. After either, TRL could not gather the parameters.
         # TRL removes the hooks for a generation, and does not add them again if the generation fails.
-        for (
-            module
-        ) in engine.module.modules():  # a pass that failed has left this set: reading a weight would gather it
-            module._parameters._in_forward = False
+        _forget_the_failed_pass(engine)
         engine.optimizer.empty_partition_cache()  # the engine's own method also collects garbage, for 0.3 s
         remove_hooks(engine)
         add_hooks(engine)
     elif isinstance(engine, FSDPModule) and (state := engine._get_fsdp_state())._is_root:  # not before its first pass
         # FSDP2 calls this at the end of a backward pass, but not of one that failed.
         state._root_post_backward_final_callback()
+
+
+def _forget_the_failed_pass(engine: Any) -> None:
+    """Drops what ZeRO-3 keeps on a rank whose pass failed, and not on the others: they would gather differently."""
+    for module in engine.module.modules():  # set in a forward pass, in which reading a weight gathers it
+        if hasattr(module._parameters, "_in_forward"):
+            module._parameters._in_forward = False
+    # What to release after each module is cached, also for an order of modules that no longer holds.
+    coordinator = engine.optimizer.parameter_offload.get_param_coordinator()
+    to_release = type(coordinator)._PartitionedParameterCoordinator__params_to_release
+    inspect.getclosurevars(to_release).nonlocals["func"].cache_clear()
 
 
 @contextmanager
