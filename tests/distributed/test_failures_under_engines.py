@@ -8,8 +8,9 @@ from transformers import TrainerCallback
 
 import engines
 import tiny
-from engine_runs import PROBE, build, everywhere, train_with
+from engine_runs import PROBE, SHARES, build, everywhere, train_with
 from passk_trl import ConflictMonitor
+from passk_trl.gradients.of_trainer import gram_of_trained
 
 
 def fails_on_one_rank_in_probes(completions, from_probe, **kwargs):
@@ -173,6 +174,42 @@ def test_a_rank_without_memory_in_a_pass_that_all_share_leaves_none_waiting_and_
     for (steps, state), (_, state_alone) in zip(failing, alone, strict=True):
         assert steps == [[6]]
         assert state == state_alone
+
+
+class NoMemoryForTheSurvey(TrainerCallback):
+    """Rank 1 runs out of memory in the first, small forward pass of a measurement after the first step."""
+
+    def __init__(self):
+        self.outcomes: list[str] = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+        if os.environ["RANK"] == "1" and state.global_step == 1:
+            handle = model.model.layers[1].mlp.register_forward_hook(self.run_out)
+        try:
+            gram_of_trained(self.trainer, SHARES[args.process_index], batch_size=2)
+            self.outcomes.append("measured")
+        except Exception as error:
+            self.outcomes.append(type(error).__name__)
+        if os.environ["RANK"] == "1" and state.global_step == 1:
+            handle.remove()
+
+    def run_out(self, *_):
+        raise torch.OutOfMemoryError("no memory left")
+
+
+def train_without_memory_for_the_survey(engine: str, output_dir) -> list[str]:
+    survey = NoMemoryForTheSurvey()
+    trainer = survey.trainer = build(engine, False, output_dir, survey, max_steps=2)
+    trainer.train()
+    return survey.outcomes
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3"])
+def test_a_rank_without_memory_before_its_first_prompt_leaves_none_waiting(engine, tmp_path):
+    ranks = everywhere(train_without_memory_for_the_survey, engine, tmp_path, tmp_path)
+    assert [outcomes[1] for outcomes in ranks] == ["measured"] * 2
+    assert "measured" not in [outcomes[0] for outcomes in ranks]
 
 
 def train_with_nothing_to_score_on_one_rank(engine: str, output_dir) -> list[list[int]]:
