@@ -62,6 +62,9 @@ class RollCall:
         Takes the roll call inside the context: before each token of a generation, at the end and, with `each_layer`,
         before each layer is gathered. Without it, the whole model is gathered at once.
         """
+        if not self.is_needed:
+            yield
+            return
         with ExitStack() as undo:
             # Ranks that generate with a sharded model tell each other before each token whether they need it.
             generating: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from passk_trl.distributed.roll_call import RollCall
 from passk_trl.distributed.sharded_parameters import gathered
 
+from .rules import is_certain
 from .scored_rollouts import PaddedBatch
 
 
@@ -75,10 +75,11 @@ class CausalLM:
         self._scale = 1.0
         config = self._causal_lm.config.get_text_config()
         self._softcap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+        parameters = inspect.signature(self._causal_lm.forward).parameters
+        self._named = set(parameters)
+        self._takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
         # PEFT ignores positions where it puts virtual tokens before the prompt.
-        has_virtual_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
-        takes_positions = "position_ids" in inspect.signature(self._causal_lm.forward).parameters
-        self._takes_positions = takes_positions and not has_virtual_tokens
+        self._has_virtual_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
 
     @property
     def vocabulary(self) -> int:
@@ -121,54 +122,52 @@ class CausalLM:
             weight, *bias = [tensor.to(self._compute_dtype()) for tensor in whole]
             yield Head(weight, bias[0] if bias else None, self._scale, self._softcap, self.temperature)
 
-    def find_head(self, batch: PaddedBatch) -> Tensor:
-        """
-        Finds out whether the logits are those of one linear layer, up to a scale and a softcap, by a pass over this
-        batch, which is the same on all ranks. Returns the batch's [`CausalLM.outputs`].
-        """
-        seen: dict[nn.Module, list[Tensor]] = {}
-
-        def keep(module: nn.Module, inputs: tuple, named_inputs: dict) -> None:
-            seen.setdefault(module, []).append(next(iter((*inputs, *named_inputs.values()))))
-
-        with ExitStack() as undo:
-            for module in self._linear_layers_of_head():
-                undo.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
-            logits = self._logits(batch)
-        if len(seen) == 1 and len(calls := next(iter(seen.values()))) == 1 and self._is_before_head(calls[0], batch):
-            (self.head_module,) = seen
-            hidden = calls[0][:, -batch.completion_length - 1 :]
-            if self._fits(hidden, logits.float()):
-                return hidden
-            self.head_module = None
-        return logits
-
-    def _linear_layers_of_head(self) -> list[nn.Module]:
+    def modules_of_head(self) -> list[nn.Module]:
+        """The module that the model calls its output embeddings, and those in it, such as the layers of an adapter."""
         try:
             head = self._causal_lm.get_output_embeddings()
         except NotImplementedError:
             return []
-        return [] if head is None else [m for m in head.modules() if isinstance(m, nn.Linear)]
+        return [] if head is None else list(head.modules())
 
-    def _is_before_head(self, hidden: Tensor, batch: PaddedBatch) -> bool:
-        is_plain = [type(m).forward is nn.Linear.forward for m in self._linear_layers_of_head()]
-        return all(is_plain) and hidden.dim() == 3 and hidden.size(0) == batch.input_ids.size(0)
+    def find_head(self, batch: PaddedBatch) -> Tensor:
+        """
+        Finds out whether the logits are those of one linear layer, up to a scale and a softcap, by a pass over this
+        batch, which is the same on all ranks. Returns the logits.
+        """
+        seen: list[tuple[nn.Module, Tensor]] = []
+
+        def keep(module: nn.Module, inputs: tuple, named_inputs: dict) -> None:
+            seen.append((module, next(iter((*inputs, *named_inputs.values())))))
+
+        linear = [module for module in self.modules_of_head() if isinstance(module, nn.Linear)]
+        with ExitStack() as undo:
+            for module in linear:
+                # First of all hooks, as in `outputs`, which must find the same input.
+                undo.callback(module.register_forward_pre_hook(keep, with_kwargs=True, prepend=True).remove)
+            logits = self._logits(batch)
+        if len(seen) == 1 and is_certain(seen[0][0]):
+            ((self.head_module, hidden),) = seen
+            has_rows = hidden.dim() == 3 and hidden.size(0) == batch.input_ids.size(0)
+            if not (has_rows and self._fits(hidden[:, -batch.completion_length - 1 :], logits)):
+                self.head_module = None
+        return logits
 
     def _fits(self, hidden: Tensor, logits: Tensor) -> bool:
         """Whether these are the logits of the head, and with which scale."""
         with self.head() as head:
             expected = head.logits(hidden)
-            tolerance = 1e-5 if head.weight.dtype == torch.float32 else 2e-2
-            close = partial(torch.allclose, rtol=0, atol=float(tolerance * (1 + expected.abs().max())))
-            if expected.shape != logits.shape:
-                return False
-            if close(expected, logits):
-                return True
-            scale = float((expected.double() * logits).sum() / expected.double().square().sum())
-            if self._softcap is None and close(expected * scale, logits):
-                self._scale = scale
-                return True
-        return False
+            tolerance = 1e-5 if head.weight.dtype == torch.float32 else 2**-8
+        if expected.shape != logits.shape:
+            return False
+        expected, actual = expected.double(), logits.double()
+
+        def fit(scale: float) -> bool:
+            return bool((expected * scale - actual).norm() <= tolerance * actual.norm())
+
+        if not fit(1.0) and self._softcap is None:
+            self._scale = float((expected * actual).sum() / expected.square().sum())
+        return fit(self._scale)
 
     def _compute_dtype(self) -> torch.dtype:
         device = self.head_module.weight.device.type
@@ -178,14 +177,11 @@ class CausalLM:
 
     def _logits(self, batch: PaddedBatch) -> Tensor:
         """The model's logits at the completions' positions and the one before them, or at the last ones only."""
-        positions = {"position_ids": batch.position_ids} if self._takes_positions and batch.has_several_prompts else {}
         keep = batch.completion_length + 1
+        optional: dict[str, Any] = {"use_cache": False, "return_dict": True, "logits_to_keep": keep}
+        taken = optional if self._takes_any else {name: optional[name] for name in optional if name in self._named}
+        if batch.has_several_prompts and "position_ids" in self._named and not self._has_virtual_tokens:
+            taken = {**taken, "position_ids": batch.position_ids}
         with self.autocast():
-            logits = self.model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                use_cache=False,
-                logits_to_keep=keep,
-                **positions,
-            ).logits
+            logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **taken).logits
         return logits[:, -keep:]  # some models swallow logits_to_keep

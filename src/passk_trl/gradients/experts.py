@@ -78,8 +78,10 @@ def experts_replaced(model: Any, forwards: dict[nn.Module, Forward]) -> Iterator
         yield
     finally:
         causal_lm.set_experts_implementation(before)
-        _before.clear()
-        _replaced.clear()
+        for config in configs.values():
+            _before.pop(id(config), None)
+        for module in forwards:
+            _replaced.pop(module, None)
 
 
 def is_experts(module: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,11 @@ from passk_trl.distributed.ranks import failing_together, gather_list, is_last_r
 from .causal_lm import CausalLM
 from .options import GradientOptions
 from .passes import take_passes
+from .plan import Plan
 from .scored_rollouts import ScoredRollouts
 from .selection import Coverage, select
 from .store import ExactStore, SketchStore, Store, add_whole, fit_exactly
-from .survey import Plan, survey
+from .survey import survey
 from .through_activations import add_through_activations
 from .through_parameters import add_through_parameters
 
@@ -209,7 +210,7 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     device = next(model.parameters()).device
     causal_lm = CausalLM(model, options.temperature, options.autocast)
-    with _evaluation_mode(model), torch.enable_grad():
+    with torch.inference_mode(False), _evaluation_mode(model), torch.enable_grad():
         selected = select(model, options.parameters)
         most_prompts = largest(rollouts.num_prompts, device)
         if most_prompts == 0:
@@ -247,7 +248,7 @@ def _left_out(
     asked = Plan.of_autograd(unformed)
     answers = SketchStore(1, asked.shapes, options.seed)
     add_gradients = partial(add_through_activations, causal_lm, asked, answers)
-    device = next(causal_lm.model.parameters()).device
+    device, options = next(causal_lm.model.parameters()).device, replace(options, on_batch=None)
     take_passes(add_gradients, answers.forget, rollouts.clearest(), causal_lm.roll_call, device, options, True)
     return set(gather_list([name for name, rows in answers.rows().items() if rows.any()]))
 
@@ -273,5 +274,8 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
+        for module, training in modes.items():
+            if type(module).train is not nn.Module.train:  # it may do more, such as merging an adapter
+                module.train(training)
         for module, training in modes.items():
             module.training = training

@@ -28,7 +28,9 @@ def asked_of_autograd(
             whole[selected.name] = parameter
             undo.callback(parameter.register_hook(partial(hand_over, selected.name)).remove)
 
-        def hand_over(name: str, gradient: Tensor) -> Tensor:
+        def hand_over(name: str, gradient: Tensor | None) -> Tensor | None:
+            if gradient is None:  # from a custom function that has none to give
+                return None
             take(name, gradient.detach())
             return gradient.new_zeros(()).expand_as(gradient)
 

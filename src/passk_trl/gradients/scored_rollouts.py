@@ -20,7 +20,8 @@ class ScoredRollouts:
             Success of each rollout, 0 or 1, of shape `(N, n)` and any dtype.
 
     Raises:
-        `ValueError`: if the three differ in N or n, if n < 2, or if a success is neither 0 nor 1.
+        `ValueError`: if the three differ in N or n, if n < 2, if a prompt has no token, or if a success is neither 0
+            nor 1.
     """
 
     prompt_ids: list[list[int]]
@@ -36,6 +37,8 @@ class ScoredRollouts:
             )
         if n < 2:
             raise ValueError(f"a prompt has {n} rollout; its gradient needs at least 2: raise num_rollouts.")
+        if [] in self.prompt_ids:
+            raise ValueError(f"prompt {self.prompt_ids.index([])} has no token to predict from; leave it out.")
         if not torch.isin(self.success_NG.double(), torch.tensor([0.0, 1.0], dtype=torch.float64)).all():
             raise ValueError("success_NG holds values other than 0 and 1; compare rewards with a threshold first.")
 

@@ -72,15 +72,17 @@ def select(model: nn.Module, parameters: str) -> list[Selected]:
 
 
 def _matches(parameters: str, module_name: str, own: str) -> bool:
-    names = (module_name, f"{module_name}.{own}")
+    names = (module_name, _name(module_name, None, own))
     return parameters == "all" or any(re.search(parameters, name) for name in names)
 
 
-def _name(module_name: str, _module: nn.Module, own: str) -> str:
+def _name(module_name: str, _module: nn.Module | None, own: str) -> str:
     return f"{module_name}.{own}" if module_name else own
 
 
 def _selected(roles: list[tuple[str, nn.Module, str, Any]]) -> Selected:
     parameter = roles[0][3]
     owners = tuple((module, own) for _, module, own, _ in roles)
-    return Selected(_name(*roles[0][:3]), owners, shape_of(parameter), size_of(parameter))
+    shape = shape_of(parameter)
+    shape = torch.Size([*shape, 2]) if parameter.is_complex() else shape  # the real and the imaginary part
+    return Selected(_name(*roles[0][:3]), owners, shape, size_of(parameter))

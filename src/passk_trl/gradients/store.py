@@ -72,6 +72,10 @@ class Store(Protocol):
 
 def add_whole(store: Store, name: str, prompts: list[int], gradient: Tensor) -> None:
     """Adds the whole gradient of a parameter, in the parameter's shape, for one prompt."""
+    if gradient.is_sparse:
+        gradient = gradient.to_dense()
+    if gradient.is_complex():
+        gradient = torch.view_as_real(gradient)
     if gradient.dim() < 2:
         store.add_vector(name, prompts, gradient.reshape(1, -1))
     else:

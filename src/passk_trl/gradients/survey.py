@@ -7,7 +7,7 @@ their kind agrees with autograd. Everything else is asked of autograd, one promp
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,62 +15,11 @@ from torch import Tensor, nn
 
 from .causal_lm import CausalLM
 from .experts import Experts, Forward, experts_forward, experts_replaced, is_experts, names_in_closed_form, own_forward
-from .rules import Layer, Rule, agrees, is_certain, is_compared_with_autograd, rule_for
-from .scored_rollouts import PaddedBatch
-from .selection import Coverage, Selected
+from .plan import Plan
+from .rows import are_prompts_told_apart, distance, refuse_if_rows_mix, survey_batch
+from .rules import Layer, Rule, agrees_with_autograd, is_certain, rule_for
+from .selection import Selected
 from .uses import Uses, watched_uses
-
-
-_ROWS, _TOKENS, _PADDING = 3, 7, 2
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    How each selected parameter is measured.
-
-    Args:
-        layers (`list[Layer]`): The layers in closed form, without the head.
-        experts (`list[Experts]`): The experts in closed form.
-        head (`dict[str, str]`): Own parameter name of the head → name in the store.
-        in_graph (`list[Selected]`): The parameters that autograd is asked for.
-        inside_functions (`set[str]`): Those of them that a custom `torch.autograd.Function` uses.
-        one_prompt_a_pass (`bool`): Whether the tokens of several prompts could not be told apart.
-        selected (`list[Selected]`): All of them.
-    """
-
-    layers: list[Layer]
-    experts: list[Experts]
-    head: dict[str, str]
-    in_graph: list[Selected]
-    inside_functions: set[str]
-    one_prompt_a_pass: bool
-    selected: list[Selected]
-
-    @classmethod
-    def of_autograd(cls, selected: list[Selected]) -> "Plan":
-        """All of autograd, as through parameters."""
-        return cls([], [], {}, selected, set(), True, selected)
-
-    @property
-    def shapes(self) -> dict[str, torch.Size]:
-        """Shape of every parameter, in one order on all ranks."""
-        return {each.name: each.shape for each in self.selected}
-
-    def not_among(self, formed: set[str]) -> list[Selected]:
-        """The parameters in closed form whose gradient was not formed, given the names to which any rank has added."""
-        asked = {each.name for each in self.in_graph}
-        return [each for each in self.selected if each.name not in formed | asked]
-
-    def coverage(self, left_out: set[str]) -> Coverage:
-        """What the gradients cover, given the names of the parameters that they do not."""
-        covered = [each for each in self.selected if each.name not in left_out]
-        return Coverage(
-            covered=sum(each.size for each in covered),
-            total=sum(each.size for each in self.selected),
-            left_out=tuple(each.name for each in self.selected if each.name in left_out),
-            in_graph=sum(each.size for each in self.in_graph),
-        )
 
 
 class _Observed:
@@ -93,42 +42,37 @@ def survey(causal_lm: CausalLM, selected: list[Selected], device: torch.device) 
         device (`torch.device`):
             Of the model.
     """
-    model, vocabulary = causal_lm.model, causal_lm.vocabulary
+    model, batch = causal_lm.model, survey_batch(causal_lm.vocabulary, device)
     observed = _Observed()
-    with torch.no_grad(), causal_lm.roll_call.taken(), ExitStack() as undo:
-        uses = undo.enter_context(watched_uses(model, selected))
-        undo.enter_context(_observing(selected, observed))
-        compared = {module: _compared(observed) for module in model.modules() if is_experts(module)}
-        undo.enter_context(experts_replaced(model, compared))
-        expected = causal_lm.find_head(_batch([0], vocabulary, device))
-    plan = _plan(causal_lm, selected, uses, observed)
-    if not plan.in_graph:
-        with torch.no_grad(), causal_lm.roll_call.taken():
-            together = _are_prompts_told_apart(plan, causal_lm, expected)
-        plan = replace(plan, one_prompt_a_pass=not together)
-    return plan
-
-
-def _batch(
-    prompts: list[int], vocabulary: int, device: torch.device, padding_left: int = 0, padding_right: int = 0
-) -> PaddedBatch:
-    """A few rows of tokens, the same on all ranks."""
-    ids = (7 * torch.arange(_ROWS * _TOKENS, device=device) + 3).view(_ROWS, _TOKENS) % vocabulary
-    padding = (padding_left, padding_right)
-    mask = nn.functional.pad(torch.ones_like(ids), padding)
-    weights = torch.zeros(len(prompts), _ROWS // len(prompts) * (_TOKENS - 1 + padding_right), device=device)
-    return PaddedBatch(prompts, nn.functional.pad(ids, padding), mask, _TOKENS - 1 + padding_right, weights)
+    with torch.no_grad(), causal_lm.roll_call.taken():
+        with ExitStack() as undo:
+            uses = undo.enter_context(watched_uses(model, selected, until=causal_lm.modules_of_head()))
+            undo.enter_context(_observing(selected, observed))
+            compared = {module: _compared(observed) for module in model.modules() if is_experts(module)}
+            undo.enter_context(experts_replaced(model, compared))
+            logits = causal_lm.find_head(batch)
+        if any(users - {causal_lm.head_module} for users in uses.late.values()):
+            causal_lm.head_module = None  # what comes after it has parameters too
+        expected = logits if causal_lm.head_module is None else causal_lm.outputs(batch)
+        plan = _plan(causal_lm, selected, uses, observed)
+        if plan.one_prompt_a_pass:
+            refuse_if_rows_mix(causal_lm, expected)
+            return plan
+        modules = [layer.module for layer in plan.layers] + [experts.module for experts in plan.experts]
+        return replace(plan, one_prompt_a_pass=not are_prompts_told_apart(causal_lm, modules, expected))
 
 
 @contextmanager
 def _observing(selected: list[Selected], observed: _Observed) -> Iterator[None]:
-    """Inside, the first call of each module that owns a selected parameter, and has a rule, is observed."""
+    """Inside, the calls of each module that owns a selected parameter, and has a rule, are observed."""
+    inputs: list[tuple[nn.Module, Tensor, int]] = []
 
-    def hook(module: nn.Module, inputs: tuple, named_inputs: dict, output: Any) -> None:
+    def hook(module: nn.Module, given: tuple, named: dict, output: Any) -> None:
         rule = rule_for(module)
         assert rule is not None  # or there would be no hook
         if module not in observed.agree:
-            observed.agree[module] = is_certain(module) or agrees(module, rule, inputs, named_inputs, output)
+            observed.agree[module] = is_certain(module) or agrees_with_autograd(module, rule, given, named)
+        inputs.extend((module, a, a._version) for a in (*given, *named.values()) if isinstance(a, Tensor))
 
     owners = {module for each in selected for module, _ in each.owners if rule_for(module) is not None}
     # First of all hooks: they see what the module itself returns, and its whole weight.
@@ -138,6 +82,8 @@ def _observing(selected: list[Selected], observed: _Observed) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+    # An input that is changed in place afterwards is not what the backward pass finds.
+    observed.agree.update({module: False for module, a, version in inputs if a._version != version})
 
 
 def _compared(observed: _Observed) -> Forward:
@@ -146,7 +92,7 @@ def _compared(observed: _Observed) -> Forward:
     def forward(module: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         expected = own_forward(module)(module, hidden, top_k_index, top_k_weights)
         measured = experts_forward(module, hidden, top_k_index, top_k_weights)
-        observed.experts[module] = _distance(measured, expected) < (1e-4 if expected.dtype == torch.float32 else 3e-2)
+        observed.experts[module] = distance(measured, expected) < (1e-4 if expected.dtype == torch.float32 else 3e-2)
         return expected
 
     return forward
@@ -160,10 +106,11 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
     for each in selected:
         owners = dict(each.owners)
         users = uses.of.get(each.name, set()) - {causal_lm.head_module}
-        in_function = each.name in uses.inside_functions
         if causal_lm.head_module in owners:
             head[owners[causal_lm.head_module]] = each.name
-        if users and all(u in owners and _is_closed(u, owners[u], observed, in_function) for u in users):
+        if _has_hooks(owners):  # autograd calls a user's hook on a gradient, which may change it
+            in_graph.append(each)
+        elif users and all(u in owners and _is_closed(u, owners[u], observed) for u in users):
             for user in users:
                 of_layers.setdefault(user, {})[owners[user]] = each.name
         elif users or causal_lm.head_module not in owners:
@@ -174,45 +121,17 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
     return Plan(layers, experts, head, in_graph, inside, bool(in_graph), selected)
 
 
-def _is_closed(module: nn.Module, own: str, observed: _Observed, in_function: bool) -> bool:
+def _is_closed(module: nn.Module, own: str, observed: _Observed) -> bool:
     if module in observed.experts:
         return observed.experts[module] and own in names_in_closed_form(module)
-    if in_function and not (is_certain(module) or is_compared_with_autograd(module)):
-        return False  # the function may hide the weight from autograd, and so from training
     return observed.agree.get(module, False)  # not there: it has no rule, or is not called itself
+
+
+def _has_hooks(owners: dict[nn.Module, str]) -> bool:
+    return any(getattr(module, own)._backward_hooks for module, own in owners.items())
 
 
 def _rule(module: nn.Module) -> Rule:
     rule = rule_for(module)
     assert rule is not None
     return rule
-
-
-def _are_prompts_told_apart(plan: Plan, causal_lm: CausalLM, expected: Tensor) -> bool:
-    """
-    Whether prompts of different lengths can take one pass: each layer's input has its own rows for each rollout, and
-    padding on the left, with the positions that we pass, moves the outputs no more than padding on the right does.
-    """
-    apart = []
-
-    def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, _output: Any) -> None:
-        a = next(iter((*inputs, *named_inputs.values())))
-        apart.append(a.size(0) in (_ROWS, _ROWS * (_TOKENS + _PADDING)))
-
-    vocabulary, device = causal_lm.vocabulary, expected.device
-    several = _batch(list(range(_ROWS)), vocabulary, device, padding_left=_PADDING)
-    modules = [layer.module for layer in plan.layers] + [experts.module for experts in plan.experts]
-    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
-    try:
-        moved = _distance(causal_lm.outputs(several), expected)
-    finally:
-        for handle in handles:
-            handle.remove()
-    right = causal_lm.outputs(_batch([0], vocabulary, device, padding_right=_PADDING))[:, :_TOKENS]
-    rounding = _distance(right, expected)
-    return all(apart) and moved <= max(4 * rounding, 1e-5 if expected.dtype == torch.float32 else 1e-2)
-
-
-def _distance(measured: Tensor, expected: Tensor) -> float:
-    """Relative to the expected."""
-    return float((measured.float() - expected.float()).norm() / expected.float().norm())

@@ -11,10 +11,10 @@ from passk_trl.distributed.sharded_parameters import engine_kept_out
 from .causal_lm import CausalLM, score_gradient
 from .experts import experts_replaced, forward_with_taps
 from .in_graph import asked_of_autograd
+from .plan import Plan
 from .rules import Layer, grouped
 from .scored_rollouts import PaddedBatch
 from .store import Store, add_whole
-from .survey import Plan
 from .taps import new_anchor, tapped
 
 

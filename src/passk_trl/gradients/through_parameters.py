@@ -3,9 +3,9 @@
 import torch
 
 from .causal_lm import CausalLM
+from .plan import Plan
 from .scored_rollouts import PaddedBatch
 from .store import Store, add_whole
-from .survey import Plan
 
 
 def add_through_parameters(causal_lm: CausalLM, plan: Plan, store: Store, batch: PaddedBatch) -> None:

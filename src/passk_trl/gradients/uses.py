@@ -1,7 +1,7 @@
 """Which module uses which parameter, observed in a forward pass."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ class Uses(TorchFunctionMode):
     Attributes:
         of (`dict[str, set[torch.nn.Module]]`):
             Name of a parameter → the modules that use it.
+        late (`dict[str, set[torch.nn.Module]]`):
+            The same, from the first call of a module in `until` on.
         inside_functions (`set[str]`):
             Names of parameters that are used in the forward of a custom `torch.autograd.Function`.
     """
@@ -33,6 +35,8 @@ class Uses(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.of: dict[str, set[nn.Module]] = {}
+        self.late: dict[str, set[nn.Module]] = {}
+        self.is_late = False
         self.inside_functions: set[str] = set()
         self.running: list[nn.Module] = []
         self.names: dict[int, str] = {}  # id of a parameter → its name
@@ -42,13 +46,15 @@ class Uses(TorchFunctionMode):
             for leaf in tree_leaves((args, kwargs or {})):
                 if isinstance(leaf, Tensor) and self.running and (name := self.names.get(id(leaf))) is not None:
                     self.of.setdefault(name, set()).add(self.running[-1])
+                    if self.is_late:
+                        self.late.setdefault(name, set()).add(self.running[-1])
                     if not torch.is_grad_enabled() and _in_custom_function():
                         self.inside_functions.add(name)
         return function(*args, **(kwargs or {}))
 
 
 @contextmanager
-def watched_uses(model: nn.Module, parameters: list[Selected]) -> Iterator[Uses]:
+def watched_uses(model: nn.Module, parameters: list[Selected], until: Container[nn.Module]) -> Iterator[Uses]:
     """Inside, a forward pass of the model fills the yielded record."""
     uses = Uses()
 
@@ -57,12 +63,15 @@ def watched_uses(model: nn.Module, parameters: list[Selected]) -> Iterator[Uses]
 
     def enter(module: nn.Module, _inputs: tuple) -> None:
         uses.running.append(module)
+        uses.is_late = uses.is_late or module in until
 
     def leave(*_: Any) -> None:
         uses.running.pop()
 
     with ExitStack() as undo:
         for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its parameters are seen in no use
+                continue
             undo.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
             undo.callback(module.register_forward_hook(leave, always_call=True).remove)
         undo.enter_context(in_use(model, parameters, found))
