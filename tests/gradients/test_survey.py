@@ -129,7 +129,5 @@ def test_the_plan_is_the_same_at_each_call_and_in_the_order_of_the_parameters(fa
     first, second = plan_of(model), plan_of(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert list(first.shapes.items()) == [(name, p.shape) for name, p in model.named_parameters()]
-    for plan in (first, second):
-        assert plan.layers or plan.experts
     described = [(p.layers, p.experts, p.head, asked(p), p.one_prompt_a_pass, list(p.shapes)) for p in (first, second)]
     assert described[0] == described[1]
