@@ -37,7 +37,7 @@ from passk_trl.interference import measure_interference
 
 PROMPTS, ROLLOUTS, PROMPT_TOKENS, COMPLETION_TOKENS = 64, 16, 32, 32
 FEW_PROMPTS, MANY_PROMPTS = 16, 256
-MOE_PROMPTS, MOE_ROUNDS = 2, 5  # few tokens, in so many times the rounds
+MOE_PROMPTS, MOE_ROLLOUTS, MOE_ROUNDS = 4, 8, 5  # 2,048 tokens, in so many times the rounds
 AT_A_TIME = 4  # prompts in a forward pass
 KS = (1, 2, 4, 8)  # of the alternative that takes a backward pass for each k
 
@@ -106,12 +106,12 @@ class Policy:
         self.wrapped.zero_grad()
 
 
-def random_rollouts(prompts: int, vocabulary: int, rank: int, ranks: int) -> ScoredRollouts:
+def random_rollouts(prompts: int, rollouts: int, vocabulary: int, rank: int, ranks: int) -> ScoredRollouts:
     generator = torch.Generator().manual_seed(rank)
     draw = lambda *shape: torch.randint(0, vocabulary, shape, generator=generator).tolist()  # noqa: E731
     share = prompts // ranks
-    success_NG = torch.randint(0, 2, (share, ROLLOUTS), generator=generator)
-    return ScoredRollouts(draw(share, PROMPT_TOKENS), draw(share, ROLLOUTS, COMPLETION_TOKENS), success_NG)
+    success_NG = torch.randint(0, 2, (share, rollouts), generator=generator)
+    return ScoredRollouts(draw(share, PROMPT_TOKENS), draw(share, rollouts, COMPLETION_TOKENS), success_NG)
 
 
 # The ways. -----
@@ -148,7 +148,7 @@ def probe(store: str, method: str = "activations") -> Way:
     def run(policy: Policy, rollouts: ScoredRollouts) -> None:
         gram = gram_matrix(policy.model, rollouts, 0, store=store, method=method, batch_size=AT_A_TIME)
         num_correct = torch.cat([rollouts.num_correct_N] * policy.accelerator.num_processes)
-        measure_interference(gram.gram_MNN, num_correct, ROLLOUTS)
+        measure_interference(gram.gram_MNN, num_correct, rollouts.num_rollouts)
 
     return run
 
@@ -217,8 +217,13 @@ def measure(rank: int, engine: str, ranks: int, port: int, options: argparse.Nam
     torch.set_num_threads(1)
     options.dtype = getattr(torch, options.dtype)
     few, medium, many, of_moe = (
-        random_rollouts(prompts, options.vocabulary, rank, ranks)
-        for prompts in (FEW_PROMPTS, PROMPTS, MANY_PROMPTS, MOE_PROMPTS)
+        random_rollouts(prompts, rollouts, options.vocabulary, rank, ranks)
+        for prompts, rollouts in (
+            (FEW_PROMPTS, ROLLOUTS),
+            (PROMPTS, ROLLOUTS),
+            (MANY_PROMPTS, ROLLOUTS),
+            (MOE_PROMPTS, MOE_ROLLOUTS),
+        )
     )
 
     def line(way: str, *cells: str) -> None:

@@ -215,7 +215,8 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
         if most_prompts == 0:
             raise ValueError("there is no prompt whose rollouts could all be scored; check the reward functions.")
         through_activations = options.method == "activations"
-        plan = survey(causal_lm, selected, device) if through_activations else Plan.of_autograd(selected)
+        with failing_together():
+            plan = survey(causal_lm, selected, device) if through_activations else Plan.of_autograd(selected)
         name = options.store
         if name == "auto":
             name = "exact" if fit_exactly(most_prompts, sum(each.size for each in selected)) else "sketch"
