@@ -56,6 +56,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers.trainer_utils": ("EvalLoopOutput", "has_length"),
         "accelerate.utils.memory": ("clear_device_cache",),
         "peft.tuners.tuners_utils": ("BaseTunerLayer",),
+        "torch.Tensor": ("_backward_hooks", "_version"),
         "torch.utils._pytree": ("tree_leaves",),
     },
     "RLOO": {

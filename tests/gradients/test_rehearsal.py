@@ -39,8 +39,7 @@ def test_parameters_that_a_custom_function_hides_are_named():
     )
     with pytest.raises(ValueError, match=message):
         rehearse(hiding(), pad_token_id=0)
-    coverage = rehearse(hiding(), pad_token_id=0, parameters="q_proj|v_proj").coverage
-    assert coverage.fraction == 1
+    rehearse(hiding(), pad_token_id=0, parameters="q_proj|v_proj")
 
 
 def test_a_model_that_fails_is_told_by_its_class():

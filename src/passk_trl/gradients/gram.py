@@ -210,7 +210,7 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     device = next(model.parameters()).device
     causal_lm = CausalLM(model, options.temperature, options.autocast)
-    with torch.inference_mode(False), _evaluation_mode(model), torch.enable_grad():
+    with ready_for_gradients(model):
         selected = select(model, options.parameters)
         most_prompts = largest(rollouts.num_prompts, device)
         if most_prompts == 0:
@@ -263,7 +263,7 @@ def _add_step(store: Store, plan: Plan, step: Callable[[str], Tensor], rows: lis
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+def ready_for_gradients(model: nn.Module) -> Iterator[None]:
     """
     Inside, no dropout, no gradient checkpointing and no compiled graph, which would hide what hooks have to see.
     Afterwards each module is in the mode that it had before.
@@ -271,7 +271,7 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for module, training in modes.items():

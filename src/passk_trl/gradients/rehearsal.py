@@ -5,16 +5,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .gram import GramMatrix, gram_matrix
+from passk_trl.distributed.ranks import failing_together
+
+from .gram import ready_for_gradients
+from .options import GradientOptions
 from .scored_rollouts import ScoredRollouts
+from .self_check import disagreeing_parameters
 
 
 _TOKENS, _PADDING = 6, 2
 
 
-def rehearse(model: Any, **options: Any) -> GramMatrix:
+def rehearse(model: Any, **options: Any) -> None:
     """
-    Takes gradients as a probe does, of two prompts with made-up rollouts. To be called by all ranks together.
+    Takes gradients as a probe does, of two prompts with made-up rollouts, and compares them with autograd's for each
+    rollout alone. To be called by all ranks together.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -23,13 +28,14 @@ def rehearse(model: Any, **options: Any) -> GramMatrix:
             Of [`~passk_trl.gradients.gram_matrix`].
 
     Raises:
-        `ValueError`: if the gradients of the model cannot be taken; it tells why.
+        `ValueError`: if the gradients of the model cannot be taken, or differ from autograd's; it tells why.
     """
     tokens = _tokens(model).tolist()
     prompts, completions = [tokens[:2], tokens[:4]], [[tokens[2:4], tokens[3:]], [tokens[1:3], tokens[2:5]]]
     rollouts = ScoredRollouts(prompts, completions, torch.tensor([[1, 0], [0, 1]]))
     try:
-        return gram_matrix(model, rollouts, **{**options, "store": "sketch"})
+        with ready_for_gradients(model), failing_together():
+            differing = disagreeing_parameters(model, rollouts, GradientOptions(**options))
     except ValueError:
         raise
     except Exception as error:
@@ -37,6 +43,13 @@ def rehearse(model: Any, **options: Any) -> GramMatrix:
             f"a rehearsal of the gradients of {_class_of(model)} failed with {type(error).__name__}: {error}; train "
             "without the monitor, or set parameters= to what can be measured, such as 'q_proj|v_proj'."
         ) from error
+    if differing:
+        names = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")
+        raise ValueError(
+            f"the gradients of {len(differing)} parameters of {_class_of(model)} ({names}) differ from those that "
+            "autograd gives for each rollout alone; set parameters= to a regular expression that selects others, or "
+            "train without the monitor."
+        )
 
 
 @torch.no_grad()

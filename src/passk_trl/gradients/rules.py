@@ -105,8 +105,8 @@ def agrees_with_autograd(module: nn.Module, rule: Rule, inputs: tuple, named_inp
 
 def _agrees(module: Any, rule: Rule, inputs: tuple, named_inputs: dict[str, Any]) -> bool:
     own = {name: _part(module, p.detach()) for name, p in module.named_parameters(recurse=False)}
-    inputs = tuple(_made_up(module, each) for each in inputs)
-    named_inputs = {name: _made_up(module, each) for name, each in named_inputs.items()}
+    made_up = [_made_up(module, each, place) for place, each in enumerate((*inputs, *named_inputs.values()))]
+    inputs, named_inputs = tuple(made_up[: len(inputs)]), dict(zip(named_inputs, made_up[len(inputs) :], strict=True))
     a = next(iter((*inputs, *named_inputs.values())))
     with torch.enable_grad(), torch.autocast(a.device.type, enabled=False):
         swapped = {f"module.{name}": parameter.requires_grad_() for name, parameter in own.items()}
@@ -130,16 +130,19 @@ def _rows_of(module: nn.Embedding) -> int:
     return min(module.num_embeddings, max(16, (module.padding_idx or 0) + 1))
 
 
-def _made_up(module: Any, value: Any) -> Any:
-    """Other numbers of the same shape. Half of the tokens have numbers so small that a norm's epsilon counts."""
+def _made_up(module: Any, value: Any, place: int) -> Any:
+    """
+    Other numbers of the same shape for the input in a place, of an embedding for the first alone. Half of the tokens
+    have numbers so small that a norm's epsilon counts.
+    """
     if not isinstance(value, Tensor):
         return value
     counted = torch.arange(value.numel(), device=value.device)
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, nn.Embedding) and place == 0:
         return (counted % _rows_of(module)).view(value.shape)
     if not value.dtype.is_floating_point:
         return value
-    tokens = counted.float().sin().view(-1, value.size(-1))
+    tokens = (counted + place).float().sin().view(-1, value.size(-1))
     tokens[::2] *= 1e-3
     return tokens.view(value.shape)
 

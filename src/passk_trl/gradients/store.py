@@ -109,7 +109,7 @@ class _RowsOfPrompts:
         if name not in self._kept:
             # At least one row: a rank without prompts takes part in every gathering.
             shape = (max(1, self.num_prompts), *self._row_shape(name))
-            self._kept[name] = torch.zeros(shape, device=device)
+            self._kept[name] = torch.zeros(shape, device=device, dtype=torch.float32)
         return self._kept[name]
 
     def _row_shape(self, name: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ def tap(output: Tensor, anchor: Tensor, sink: Callable[[Tensor], None]) -> Tenso
 
 def new_anchor() -> Tensor:
     """A scalar that requires gradients, for [`tap`]."""
-    return torch.zeros((), requires_grad=True)
+    return torch.zeros((), dtype=torch.float32, requires_grad=True)
 
 
 @contextmanager

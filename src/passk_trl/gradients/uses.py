@@ -54,7 +54,7 @@ class Uses(TorchFunctionMode):
 
 
 @contextmanager
-def watched_uses(model: nn.Module, parameters: list[Selected], until: Container[nn.Module]) -> Iterator[Uses]:
+def watched_uses(model: nn.Module, parameters: list[Selected], until: Container[nn.Module] = ()) -> Iterator[Uses]:
     """Inside, a forward pass of the model fills the yielded record."""
     uses = Uses()
 
