@@ -65,6 +65,7 @@ from transformers import (
 )
 
 from by_definition import assert_measured_whole, perturbed
+from passk_trl.gradients.rehearsal import rehearse
 from policies import GROUPED, qwen, rollouts
 
 
@@ -192,7 +193,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("policy", (LORA | OTHERS).values(), ids=LORA | OTHERS)
 def test_an_adapter_is_measured_whole(policy):
-    assert_measured_whole(perturbed(policy()), rollouts())
+    model = perturbed(policy())
+    assert_measured_whole(model, rollouts())
+    rehearse(model, pad_token_id=0)  # refuses none
 
 
 @pytest.mark.parametrize("policy", [lora(), lora(target_modules=["lm_head", "v_proj"])], ids=["lora", "head"])

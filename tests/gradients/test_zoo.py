@@ -6,6 +6,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import zoo
 from passk_trl.gradients import gradient_rows, gram_matrix
+from passk_trl.gradients.rehearsal import rehearse
 from policies import relative_error
 from zoo_configs import EXCEPTIONS, LEFT_OUT
 
@@ -52,6 +53,7 @@ def test_the_gradients_are_autograds(family):
     assert measured.coverage.total == sum(rows_N.size(1) for rows_N in expected.values())
     rows = gradient_rows(model, data, pad_token_id=0).rows
     assert wrong(rows, expected) == []
+    rehearse(model, pad_token_id=0)  # refuses none
     assert left_on(model) == before
 
 

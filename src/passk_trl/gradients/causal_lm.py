@@ -158,7 +158,7 @@ class CausalLM:
         with self.head() as head:
             expected = head.logits(hidden)
             tolerance = 1e-5 if head.weight.dtype == torch.float32 else 2**-8
-        if expected.shape != logits.shape:
+        if expected.shape != logits.shape or not logits.isfinite().all():
             return False
         expected, actual = expected.double(), logits.double()
 

@@ -51,12 +51,12 @@ def survey(causal_lm: CausalLM, selected: list[Selected], device: torch.device) 
             compared = {module: _compared(observed) for module in model.modules() if is_experts(module)}
             undo.enter_context(experts_replaced(model, compared))
             logits = causal_lm.find_head(batch)
-        if any(users - {causal_lm.head_module} for users in uses.late.values()):
-            causal_lm.head_module = None  # what comes after it has parameters too
+        if _is_more_than_linear(causal_lm.head_module, selected, uses):
+            causal_lm.head_module = None
         expected = logits if causal_lm.head_module is None else causal_lm.outputs(batch)
         plan = _plan(causal_lm, selected, uses, observed)
+        refuse_if_rows_mix(causal_lm, expected)
         if plan.one_prompt_a_pass:
-            refuse_if_rows_mix(causal_lm, expected)
             return plan
         modules = [layer.module for layer in plan.layers] + [experts.module for experts in plan.experts]
         return replace(plan, one_prompt_a_pass=not are_prompts_told_apart(causal_lm, modules, expected))
@@ -115,6 +115,11 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
                 of_layers.setdefault(user, {})[owners[user]] = each.name
         elif users or causal_lm.head_module not in owners:
             in_graph.append(each)
+    for module in [module for module in of_layers if module in observed.experts]:
+        asked = {own for each in in_graph for owner, own in each.owners if owner is module}
+        if asked & names_in_closed_form(module):  # our forward takes its weights for constants
+            names_of_module = set(of_layers.pop(module).values())
+            in_graph += [each for each in selected if each.name in names_of_module]
     experts = [Experts(names[m], m, own) for m, own in of_layers.items() if m in observed.experts]
     layers = [Layer(names[m], m, _rule(m), own) for m, own in of_layers.items() if m not in observed.experts]
     inside = uses.inside_functions & {each.name for each in in_graph}
@@ -125,6 +130,12 @@ def _is_closed(module: nn.Module, own: str, observed: _Observed) -> bool:
     if module in observed.experts:
         return observed.experts[module] and own in names_in_closed_form(module)
     return observed.agree.get(module, False)  # not there: it has no rule, or is not called itself
+
+
+def _is_more_than_linear(head: Any, selected: list[Selected], uses: Uses) -> bool:
+    """Whether other parameters are used from the head on, or a user's hook changes the gradient of its own."""
+    of_head = [owners for owners in (dict(each.owners) for each in selected) if head in owners]
+    return any(users - {head} for users in uses.late.values()) or any(map(_has_hooks, of_head))
 
 
 def _has_hooks(owners: dict[nn.Module, str]) -> bool:
