@@ -70,7 +70,8 @@ class LittleMemory(TrainerCallback):
 
     def limited(self, module, inputs, output):
         rows = len(inputs[0])
-        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients
+        # In a probe's gradients; the rehearsal before training has fewer rollouts.
+        if torch.is_grad_enabled() and not module.training and rows >= PROBE["num_rollouts"]:
             self.sizes.append(rows // PROBE["num_rollouts"])
             if self.sizes[-1] > 1:
                 raise torch.OutOfMemoryError("no memory left")
@@ -105,7 +106,8 @@ class MemoryForHalfAPrompt(TrainerCallback):
         self.rows = len(next(iter((*inputs, *named_inputs.values()))))
 
     def limited(self, module, inputs):
-        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients
+        # In a probe's gradients; the rehearsal before training has fewer rollouts.
+        if torch.is_grad_enabled() and not module.training and rows >= PROBE["num_rollouts"]:
             self.sizes.append(self.rows)
             if self.rows > PROBE["num_rollouts"] // 2:
                 raise torch.OutOfMemoryError("no memory left")
