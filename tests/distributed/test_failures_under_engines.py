@@ -70,8 +70,7 @@ class LittleMemory(TrainerCallback):
 
     def limited(self, module, inputs, output):
         rows = len(inputs[0])
-        # In a probe's gradients; the rehearsal before training has fewer rollouts.
-        if torch.is_grad_enabled() and not module.training and rows >= PROBE["num_rollouts"]:
+        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients, or the rehearsal's few rollouts
             self.sizes.append(rows // PROBE["num_rollouts"])
             if self.sizes[-1] > 1:
                 raise torch.OutOfMemoryError("no memory left")
@@ -87,7 +86,7 @@ def train_with_little_memory(engine: str, output_dir) -> tuple[list[int], list[d
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3"])
 def test_a_rank_that_runs_out_of_memory_halves_its_batches_with_all_that_share_its_passes(engine, tmp_path):
     (_, reports), (sizes, _) = everywhere(train_with_little_memory, engine, tmp_path, tmp_path)
-    assert sizes[0] > 1
+    assert next(filter(None, sizes)) > 1  # after the rehearsal
     empty = [] if engine == "ddp" else [0]  # one batch, during the other rank's sixth prompt
     assert sizes[-5 - len(empty) :] == [1] * 5 + empty  # after its own 5 of the 11 prompts
     assert len(reports) == 1
@@ -106,8 +105,7 @@ class MemoryForHalfAPrompt(TrainerCallback):
         self.rows = len(next(iter((*inputs, *named_inputs.values()))))
 
     def limited(self, module, inputs):
-        # In a probe's gradients; the rehearsal before training has fewer rollouts.
-        if torch.is_grad_enabled() and not module.training and rows >= PROBE["num_rollouts"]:
+        if torch.is_grad_enabled() and not module.training:  # in a probe's gradients, or the rehearsal's few rollouts
             self.sizes.append(self.rows)
             if self.rows > PROBE["num_rollouts"] // 2:
                 raise torch.OutOfMemoryError("no memory left")
