@@ -21,7 +21,9 @@ def test_training_is_bit_identical_with_and_without_the_monitor(engine, lora, tm
 
 
 # DeepSpeed makes their blocks of experts "leaf modules", whose backward hook reduces.
-@pytest.mark.parametrize("engine", ["single", "ddp", "fsdp2", "zero2", "zero3"])
+@pytest.mark.parametrize(
+    "engine", ["fsdp2", "zero3", *(pytest.param(each, marks=pytest.mark.slow) for each in ("single", "ddp", "zero2"))]
+)
 def test_training_experts_is_bit_identical_too(engine, tmp_path):
     check_bit_identical(engine, False, tmp_path, "qwen3_moe")
 
@@ -65,7 +67,7 @@ def train_with_rloo(engine: str, lora: bool, output_dir, watched: bool) -> tuple
     return train_with(monitors if watched else [], engine, lora, output_dir, rloo=True, **options)
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["full", "lora"])
 @pytest.mark.parametrize("engine", ["single", "ddp", "fsdp2", "zero3"])
 def test_training_with_rloo_is_bit_identical_too(engine, lora, tmp_path):
     watched = everywhere(train_with_rloo, engine, tmp_path, lora, tmp_path / "watched", True)
