@@ -192,7 +192,7 @@ def rescaled_head():
 
 @pytest.mark.parametrize("model_of", [scaled_logits, shifted_logits, second_head, weight_norm_head, rescaled_head])
 def test_parameters_at_the_head_and_after_it(model_of):
-    assert assert_measured_whole(model_of(), rollouts()).coverage.in_graph > 0
+    assert_measured_whole(model_of(), rollouts())
 
 
 def test_logits_masked_with_minus_infinity():
