@@ -144,7 +144,7 @@ def experts_forward(
     first = linear(_first_map(module), hidden[rows.token_S])
     inner = module._apply_gate(first) if module.has_gate else module.act_fn(first)
     output = linear("down_proj", inner)
-    if module.has_post_expert_norm:
+    if getattr(module, "has_post_expert_norm", False):  # not in transformers 5.17
         output = module.post_expert_norm(output)
     weighted = output * top_k_weights.reshape(-1)[rows.order_S].unsqueeze(-1)
     each_token = weighted[rows.order_S.argsort()].view(*top_k_index.shape, -1)
