@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from passk_trl.gradients.rehearsal import depends_on_padding, rehearse
-from policies import VOCABULARY, qwen
+from policies import GROUPED, VOCABULARY, qwen
 
 
 class _Hiding(torch.autograd.Function):
@@ -53,5 +53,19 @@ def test_padding_shifts_absolute_positions_alone():
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=1, n_head=2))
     for model, shifts in ((gpt2, True), (qwen(), False)):
         model.train()
+        frozen = next(iter(model.base_model.children())).eval()
         assert depends_on_padding(model) == shifts
         assert model.training
+        assert not frozen.training
+    assert not depends_on_padding(qwen(num_hidden_layers=4), half_precision)
+
+
+def test_experts_in_mixed_precision_are_not_refused():
+    torch.manual_seed(0)
+    shape = {"num_hidden_layers": 12, "hidden_size": 64, "head_dim": 16, "moe_intermediate_size": 32}
+    model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**{**GROUPED, **shape}, num_experts=32, num_experts_per_tok=4))
+    rehearse(model, pad_token_id=0, autocast=half_precision)
+
+
+def half_precision():
+    return torch.autocast("cpu", dtype=torch.bfloat16)

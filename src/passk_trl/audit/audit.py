@@ -29,6 +29,7 @@ from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference import ProbeSample
 from passk_trl.rollouts.blocks import Record, RolloutBlocks, digest
 from passk_trl.rollouts.progress import block_progress
+from passk_trl.rollouts.vision import check_text_parameters
 
 from .parameters import choose_parameters
 
@@ -125,6 +126,7 @@ class Audit:
         self.sizes = {each.name: each.size for each in select(trainer.model, self.parameters)}
         exact_fits = fit_exactly(len(dataset), sum(self.sizes.values()))
         self.store = gram if gram != "auto" else "exact" if exact_fits else "sketch"
+        check_text_parameters(trainer, self.parameters)
         if not may_shard(trainer):  # before hours of rollouts
             rehearse_on_trained(trainer, parameters=self.parameters)
         self.rollouts = RolloutBlocks(
@@ -229,12 +231,12 @@ class Audit:
         )
 
     def _coverage(self) -> Coverage:
-        """What the gradients of all blocks cover: what was formed in any. Everything, if no prompt had a gradient."""
+        """What the gradients of every block cover. Everything, if no prompt had a gradient."""
         total = sum(self.sizes.values())
         of_blocks = [Coverage(**each) for each in self._coverages()]
         if not of_blocks:
             return Coverage(total, total)
-        left_out = [name for name in self.sizes if all(name in each.left_out for each in of_blocks)]
+        left_out = [name for name in self.sizes if any(name in each.left_out for each in of_blocks)]
         covered = total - sum(self.sizes[name] for name in left_out)
         return Coverage(covered, total, tuple(left_out), of_blocks[0].in_graph)
 

@@ -51,6 +51,13 @@ def score_gradient(logits: Tensor, targets: Tensor, weights: Tensor, temperature
     return gradient.div_(temperature)
 
 
+def is_in_single_precision(model: nn.Module, autocast: Callable[[], AbstractContextManager]) -> bool:
+    """Whether a forward pass of the model computes in single precision."""
+    parameter = next(model.parameters())
+    with autocast():
+        return parameter.dtype == torch.float32 and not torch.is_autocast_enabled(parameter.device.type)
+
+
 class CausalLM:
     """
     A causal language model, with or without adapters, sharded or not.
@@ -84,6 +91,11 @@ class CausalLM:
     @property
     def vocabulary(self) -> int:
         return self._causal_lm.config.get_text_config().vocab_size
+
+    @property
+    def is_in_single_precision(self) -> bool:
+        """Whether the forward pass computes in single precision, which the dtype of its output does not tell."""
+        return is_in_single_precision(self.model, self.autocast)
 
     def outputs(self, batch: PaddedBatch) -> Tensor:
         """

@@ -218,6 +218,8 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
         through_activations = options.method == "activations"
         with failing_together():
             plan = survey(causal_lm, selected, device) if through_activations else Plan.of_autograd(selected)
+        if len(set(gather_list([plan.summary]))) > 1:
+            raise RuntimeError("the ranks would form gradients in different ways; set batch_size=1, or parameters=.")
         name = options.store
         if name == "auto":
             name = "exact" if fit_exactly(most_prompts, sum(each.size for each in selected)) else "sketch"

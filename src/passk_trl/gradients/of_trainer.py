@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import torch
+
 from passk_trl.distributed.engine import engine_reset_afterwards, reset_engine
 from passk_trl.rollout_trainer import RolloutTrainer
 
@@ -26,18 +28,20 @@ def rehearse_on_trained(trainer: RolloutTrainer, **options: Any) -> None:
     Raises:
         `ValueError`: if the gradients of the model cannot be taken; it tells why.
     """
-    with engine_reset_afterwards(trainer):
+    device = trainer.accelerator.device
+    random_streams = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with random_streams, engine_reset_afterwards(trainer):
         rehearse(_model(trainer), **_settings(trainer), **options)
 
 
 def is_trained_with_other_positions(trainer: RolloutTrainer) -> bool:
     """Whether the trainer's own pass shifts the positions of the shorter prompts of a batch, unlike generation."""
     with engine_reset_afterwards(trainer):
-        return depends_on_padding(_model(trainer))
+        return depends_on_padding(_model(trainer), trainer.accelerator.autocast)
 
 
 def _model(trainer: RolloutTrainer) -> Any:
-    return trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_torch_compile=False)
 
 
 def _settings(trainer: RolloutTrainer) -> dict[str, Any]:

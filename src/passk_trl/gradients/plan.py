@@ -42,6 +42,11 @@ class Plan:
         """Shape of every parameter, in one order on all ranks."""
         return {each.name: each.shape for each in self.selected}
 
+    @property
+    def summary(self) -> str:
+        """What all ranks must have in common."""
+        return repr((sorted(self.head.items()), [each.name for each in self.in_graph], self.one_prompt_a_pass))
+
     def not_among(self, formed: set[str]) -> list[Selected]:
         """The parameters in closed form whose gradient was not formed, given the names to which any rank has added."""
         asked = {each.name for each in self.in_graph}

@@ -1,12 +1,15 @@
 """A rehearsal on a few made-up tokens: what cannot be measured is found before training starts."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import failing_together
+from passk_trl.distributed.ranks import failing_together, gather_list
 
+from .causal_lm import is_in_single_precision
 from .gram import ready_for_gradients
 from .options import GradientOptions
 from .scored_rollouts import ScoredRollouts
@@ -36,6 +39,7 @@ def rehearse(model: Any, **options: Any) -> None:
     try:
         with ready_for_gradients(model), failing_together():
             differing = disagreeing_parameters(model, rollouts, GradientOptions(**options))
+        differing = sorted(set(gather_list(differing)))
     except ValueError:
         raise
     except Exception as error:
@@ -52,27 +56,25 @@ def rehearse(model: Any, **options: Any) -> None:
         )
 
 
-@torch.no_grad()
-def depends_on_padding(model: Any) -> bool:
+def depends_on_padding(model: Any, autocast: Callable[[], AbstractContextManager] = nullcontext) -> bool:
     """
     Whether the model gives other logits where a prompt is padded on the left and no positions are passed, as in TRL's
-    training pass. Then the shorter prompts of a batch are trained with other positions than they are sampled with.
+    training pass. Then the shorter prompts of a batch are trained with other positions than they are sampled with. To
+    be called by all ranks together.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            The policy, unwrapped from any engine, and whole on this rank.
+            The policy, unwrapped from any engine.
+        autocast (`Callable`, *optional*):
+            Makes the context that the forward pass runs in.
     """
-    mode = model.training
-    model.eval()
     ids = _tokens(model).unsqueeze(0)
     filler = torch.zeros_like(ids[:, :_PADDING])
     padded, mask = torch.cat([filler, ids], dim=1), torch.cat([filler, torch.ones_like(ids)], dim=1)
-    try:
+    with ready_for_gradients(model), torch.no_grad(), autocast():
         plain = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, -1].float()
         shifted = model(input_ids=padded, attention_mask=mask, use_cache=False).logits[:, -1].float()
-    finally:
-        model.train(mode)
-    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 5e-2
+    tolerance = 1e-3 if is_in_single_precision(model, autocast) else 5e-2
     return bool((shifted - plain).norm() > tolerance * plain.norm())
 
 

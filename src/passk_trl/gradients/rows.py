@@ -36,7 +36,7 @@ def refuse_if_rows_mix(causal_lm: CausalLM, expected: Tensor) -> None:
     """
     batch = survey_batch(causal_lm.vocabulary, expected.device)
     changed = causal_lm.outputs(_with_another_first_row(batch, causal_lm.vocabulary))
-    if distance(changed[1:], expected[1:]) > (1e-4 if expected.dtype == torch.float32 else 1e-2):
+    if distance(changed[1:], expected[1:]) > (1e-4 if causal_lm.is_in_single_precision else 1e-1):
         raise ValueError(
             f"the rollouts of a batch influence one another in {type(causal_lm.model).__name__}, so that none has a "
             "gradient of its own; train without the monitor."
@@ -69,7 +69,7 @@ def are_prompts_told_apart(causal_lm: CausalLM, modules: list[nn.Module], expect
     moved = distance(torch.cat(left), torch.cat([row[: len(kept)] for row, kept in zip(expected, left, strict=True)]))
     right = causal_lm.outputs(_padded_right(causal_lm.vocabulary, expected.device))[:, :TOKENS]
     rounding = distance(right, expected)
-    return in_place and moved <= max(4 * rounding, 1e-5 if expected.dtype == torch.float32 else 1e-2)
+    return in_place and moved <= max(4 * rounding, 1e-5 if causal_lm.is_in_single_precision else 1e-2)
 
 
 def distance(measured: Tensor, expected: Tensor) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
+from passk_trl.distributed.ranks import AnotherRankFailed
 from passk_trl.distributed.sharded_parameters import shape_of
 
 from .store import ExactStore, Store
@@ -99,6 +100,8 @@ def agrees_with_autograd(module: nn.Module, rule: Rule, inputs: tuple, named_inp
         return False
     try:
         return _agrees(module, rule, inputs, named_inputs)
+    except (torch.OutOfMemoryError, AnotherRankFailed):
+        raise  # known to all ranks, which must plan alike
     except Exception:  # it cannot be called so; autograd is asked for its gradients
         return False
 

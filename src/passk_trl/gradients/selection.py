@@ -28,7 +28,7 @@ class Coverage:
     Args:
         covered (`int`): Number of parameters measured.
         total (`int`): Number of trainable parameters selected.
-        left_out (`tuple[str, ...]`): Names of the parameters whose gradient was never formed.
+        left_out (`tuple[str, ...]`): Names of the parameters whose gradient is not zero, and was not formed.
         in_graph (`int`): Of those measured, the number that autograd formed. The others are in closed form.
     """
 

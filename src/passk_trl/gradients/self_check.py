@@ -47,7 +47,8 @@ def disagreeing_parameters(model: Any, rollouts: ScoredRollouts, options: Gradie
     for i in every_prompt:
         for j in range(rollouts.num_rollouts):
             add(alone, Plan.of_autograd(selected), autograds, [i], slice(j, j + 1))
-    return _different(ours.rows(), autograds.rows(), _tolerance(planned, device))
+    tolerance = 1e-3 if planned.is_in_single_precision else 0.3  # what rounding may do to a gradient
+    return _different(ours.rows(), autograds.rows(), tolerance)
 
 
 def _different(measured: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> list[str]:
@@ -56,12 +57,5 @@ def _different(measured: dict[str, torch.Tensor], expected: dict[str, torch.Tens
     return [
         name
         for name, rows in expected.items()
-        if (measured[name] - rows).norm() > tolerance * (rows.norm() + 1e-2 * whole)
+        if not (measured[name] - rows).norm() <= tolerance * (rows.norm() + 1e-2 * whole)  # nor if it is not a number
     ]
-
-
-def _tolerance(causal_lm: CausalLM, device: torch.device) -> float:
-    """What rounding may do to a gradient, in the precision of the forward pass."""
-    with causal_lm.autocast():
-        is_single = next(causal_lm.model.parameters()).dtype == torch.float32
-        return 1e-3 if is_single and not torch.is_autocast_enabled(device.type) else 0.1

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from passk_trl.distributed.ranks import AnotherRankFailed
+
 from .causal_lm import CausalLM
 from .experts import Experts, Forward, experts_forward, experts_replaced, is_experts, names_in_closed_form, own_forward
 from .plan import Plan
@@ -48,7 +50,8 @@ def survey(causal_lm: CausalLM, selected: list[Selected], device: torch.device) 
         with ExitStack() as undo:
             uses = undo.enter_context(watched_uses(model, selected, until=causal_lm.modules_of_head()))
             undo.enter_context(_observing(selected, observed))
-            compared = {module: _compared(observed) for module in model.modules() if is_experts(module)}
+            tolerance = 1e-4 if causal_lm.is_in_single_precision else 3e-2
+            compared = {module: _compared(observed, tolerance) for module in model.modules() if is_experts(module)}
             undo.enter_context(experts_replaced(model, compared))
             logits = causal_lm.find_head(batch)
         if _is_more_than_linear(causal_lm.head_module, selected, uses):
@@ -86,16 +89,18 @@ def _observing(selected: list[Selected], observed: _Observed) -> Iterator[None]:
     observed.agree.update({module: False for module, a, version in inputs if a._version != version})
 
 
-def _compared(observed: _Observed) -> Forward:
+def _compared(observed: _Observed, tolerance: float) -> Forward:
     """A forward of experts that gives what their own gives, and notes whether ours gives the same."""
 
     def forward(module: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         expected = own_forward(module)(module, hidden, top_k_index, top_k_weights)
         try:
             moved = distance(experts_forward(module, hidden, top_k_index, top_k_weights), expected)
+        except (torch.OutOfMemoryError, AnotherRankFailed):
+            raise  # known to all ranks, which must plan alike
         except Exception:  # experts of another make; autograd is asked for their gradients
             moved = float("inf")
-        observed.experts[module] = moved < (1e-4 if expected.dtype == torch.float32 else 3e-2)
+        observed.experts[module] = moved < tolerance
         return expected
 
     return forward
@@ -118,11 +123,15 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
                 of_layers.setdefault(user, {})[owners[user]] = each.name
         elif users or causal_lm.head_module not in owners:
             in_graph.append(each)
+    opened: set[str] = (
+        set()
+    )  # parameters of experts that have another in the graph: our forward takes all for constants
     for module in [module for module in of_layers if module in observed.experts]:
         asked = {own for each in in_graph for owner, own in each.owners if owner is module}
-        if asked & names_in_closed_form(module):  # our forward takes its weights for constants
-            names_of_module = set(of_layers.pop(module).values())
-            in_graph += [each for each in selected if each.name in names_of_module]
+        if asked & names_in_closed_form(module):
+            opened.update(of_layers[module].values())
+    in_graph += [each for each in selected if each.name in opened]
+    of_layers = {module: own for module, own in of_layers.items() if not opened & set(own.values())}
     experts = [Experts(names[m], m, own) for m, own in of_layers.items() if m in observed.experts]
     layers = [Layer(names[m], m, _rule(m), own) for m, own in of_layers.items() if m not in observed.experts]
     inside = uses.inside_functions & {each.name for each in in_graph}
