@@ -123,9 +123,8 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
                 of_layers.setdefault(user, {})[owners[user]] = each.name
         elif users or causal_lm.head_module not in owners:
             in_graph.append(each)
-    opened: set[str] = (
-        set()
-    )  # parameters of experts that have another in the graph: our forward takes all for constants
+    # Our forward of experts takes their weights for constants: one in the graph leaves all of them to autograd.
+    opened: set[str] = set()
     for module in [module for module in of_layers if module in observed.experts]:
         asked = {own for each in in_graph for owner, own in each.owners if owner is module}
         if asked & names_in_closed_form(module):
