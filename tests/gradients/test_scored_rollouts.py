@@ -20,6 +20,7 @@ def test_score_weights_are_centred_and_unbiased():
         ([[1]], [[[2], [3]]] * 2, torch.zeros(2, 2), "needs 2 prompts with 2 completions each; got 1 prompts"),
         ([[1]] * 2, [[[2], [3]], [[2]]], torch.zeros(2, 2), r"groups of \[1, 2\]"),
         ([[1]] * 2, [[[2]]] * 2, torch.zeros(2, 1), "raise num_rollouts"),
+        ([[1], []], [[[2], [3]]] * 2, torch.zeros(2, 2), "prompt 1 has no token to predict from"),
         ([[1]] * 2, [[[2], [3]]] * 2, torch.full((2, 2), 0.5), "other than 0 and 1"),
         ([[1]] * 2, [[[2], [3]]] * 2, torch.full((2, 2), torch.nan), "other than 0 and 1"),
     ],
