@@ -16,7 +16,8 @@ def choose_parameters(model: nn.Module, parameters: str) -> str:
             `"all"`, every trainable parameter; `"final_norm"`, the scale of the norm before the LM head, one number
             for each hidden unit (our reading of the paper's "policy parameters in the final hidden layer", whose
             dimensions, 4096 and 3584, are those of this norm); `"final_layer"`, everything in the last transformer
-            layer; or a regular expression that is searched in module names, such as `"q_proj|v_proj"`.
+            layer; or a regular expression that is searched in the names of modules and parameters, such as
+            `"q_proj|v_proj"`.
 
     Returns:
         `str`: `"all"` or a regular expression.

@@ -47,7 +47,7 @@ class ProbeArguments(DataArguments):
             if `None`.
         parameters (`str`, *optional*, defaults to `"all"`):
             Parameters whose gradients are taken: `all`, `final_norm` (the paper's final hidden layer), `final_layer`,
-            or a regular expression that is searched in module names.
+            or a regular expression that is searched in the names of modules and parameters.
         gram (`str`, *optional*, defaults to `"auto"`):
             How gradients are stored: `exact`, `sketch`, or `auto`, which is `exact` if that takes at most 1 GiB.
         num_shown (`int`, *optional*, defaults to `10`):
@@ -82,7 +82,7 @@ class ProbeArguments(DataArguments):
         default="all",
         metadata={
             "help": "Parameters whose gradients are taken: 'all', 'final_norm' (the paper's final hidden layer), "
-            "'final_layer', or a regular expression that is searched in module names."
+            "'final_layer', or a regular expression that is searched in the names of modules and parameters."
         },
     )
     gram: str = field(
