@@ -39,7 +39,7 @@ def formed(module, store, prompts, hidden, index, weights):
     """Takes tokens through the experts and back, which fills the store."""
     anchor = new_anchor()
     own = {name: name for name in shapes_of(module)}
-    forward = forward_with_taps(Experts("", module, own), store, prompts, anchor)
+    forward = forward_with_taps(Experts(module, own), store, prompts, anchor)
     torch.autograd.grad(forward(module, hidden, index, weights).square().sum(), anchor)
     return store
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _grouped_linear
 
-from .store import Segment, Store
+from .store import Segment, Store, rows_by_prompt
 from .taps import tap
 
 
@@ -25,7 +25,6 @@ _NAME = "passk_trl"
 class Experts:
     """A module of experts, whose parameters are `(experts, out, in)`, or `(experts, in, out)` if transposed."""
 
-    name: str
     module: Any
     parameters: dict[str, str]  # own parameter name → name in the store
 
@@ -65,8 +64,7 @@ def own_forward(module: Any) -> Forward:
 def experts_replaced(model: Any, forwards: dict[nn.Module, Forward]) -> Iterator[None]:
     """Inside, these modules of experts run these forwards. The others run their own."""
     causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-    modules = [module for module in model.modules() if is_experts(module)]
-    if not (modules and forwards):
+    if not forwards:
         yield
         return
     before = causal_lm.get_experts_implementation()
@@ -105,7 +103,7 @@ def forward_with_taps(experts: Experts, store: Store, prompts: list[int], anchor
     def forward(module: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         def tapped(own: str, rows: _Sorted, a: Tensor, output: Tensor) -> Tensor:
             segments = _segments(rows, prompts, tokens=hidden.size(0))
-            sink = lambda b: _add(store, experts, own, rows, segments, prompts, a.detach(), b)  # noqa: E731
+            sink = lambda b: _add(store, experts, own, rows, segments, a.detach(), b)  # noqa: E731
             return tap(output, anchor, sink)
 
         return experts_forward(module, hidden, top_k_index, top_k_weights, tapped)
@@ -175,7 +173,6 @@ def _add(
     own: str,
     rows: _Sorted,
     segments: list[Segment],
-    prompts: list[int],
     a: Tensor,
     b: Tensor,
 ) -> None:
@@ -184,7 +181,5 @@ def _add(
         left, right = (a, b) if experts.module.is_transposed else (b, a)
         store.add_to_blocks(name, segments, left, right)
     if (name := experts.parameters.get(f"{own}_bias")) is not None:
-        for prompt in sorted({segment.prompt for segment in segments}):
-            mine = [segment for segment in segments if segment.prompt == prompt]
-            which = torch.cat([torch.arange(each.start, each.end) for each in mine]).to(b.device)
+        for prompt, which in rows_by_prompt(segments, b.device).items():
             store.add_selected(name, [prompt], rows.expert_S[which][None], b[which][None])

@@ -64,25 +64,26 @@ def select(model: nn.Module, parameters: str) -> list[Selected]:
         raise ValueError(f"{type(model).__name__} has no trainable parameter; set requires_grad on some.")
     chosen = [roles for roles in owners.values() if any(_matches(parameters, name, own) for name, _, own, _ in roles)]
     if not chosen:
+        module_name, _, own, _ = next(iter(owners.values()))[0]
         raise ValueError(
             f"parameters={parameters!r} selects no trainable parameter; set 'all' or a regular expression that "
-            f"matches their names, such as {_name(*next(iter(owners.values()))[0][:3])!r}."
+            f"matches their names, such as {_name(module_name, own)!r}."
         )
     return [_selected(roles) for roles in chosen]
 
 
 def _matches(parameters: str, module_name: str, own: str) -> bool:
-    names = (module_name, _name(module_name, None, own))
+    names = (module_name, _name(module_name, own))
     return parameters == "all" or any(re.search(parameters, name) for name in names)
 
 
-def _name(module_name: str, _module: nn.Module | None, own: str) -> str:
+def _name(module_name: str, own: str) -> str:
     return f"{module_name}.{own}" if module_name else own
 
 
 def _selected(roles: list[tuple[str, nn.Module, str, Any]]) -> Selected:
-    parameter = roles[0][3]
+    module_name, _, first_own, parameter = roles[0]
     owners = tuple((module, own) for _, module, own, _ in roles)
     shape = shape_of(parameter)
     shape = torch.Size([*shape, 2]) if parameter.is_complex() else shape  # the real and the imaginary part
-    return Selected(_name(*roles[0][:3]), owners, shape, size_of(parameter))
+    return Selected(_name(module_name, first_own), owners, shape, size_of(parameter))

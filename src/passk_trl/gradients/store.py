@@ -5,6 +5,7 @@ embeddings) gets the sum of both. `prompts` are the B rows to add to; each promp
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 import torch
@@ -83,6 +84,14 @@ def add_whole(store: Store, name: str, prompts: list[int], gradient: Tensor) -> 
         store.add_selected(name, prompts, torch.arange(len(matrix), device=matrix.device)[None], matrix[None])
 
 
+def rows_by_prompt(segments: list[Segment], device: torch.device) -> dict[int, Tensor]:
+    """Prompt → the rows that its segments have, `(rows,)`."""
+    rows: dict[int, list[Tensor]] = {}
+    for segment in segments:
+        rows.setdefault(segment.prompt, []).append(torch.arange(segment.start, segment.end, device=device))
+    return {prompt: torch.cat(parts) for prompt, parts in rows.items()}
+
+
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
     """Inner products `(M, N, N)` in float64 of saved rows of N prompts, parameter → `(N, M, numbers)`."""
     gram_MNN = torch.zeros((), dtype=torch.float64)
@@ -97,7 +106,7 @@ def _as_matrix(shape: torch.Size) -> torch.Size:
     return torch.Size([shape[:-1].numel(), shape[-1]]) if len(shape) > 1 else torch.Size([shape.numel()])
 
 
-class _RowsOfPrompts:
+class _RowsOfPrompts(ABC):
     """What both stores share: rows of numbers for each parameter, made when first added to."""
 
     def __init__(self, num_prompts: int, shapes: dict[str, torch.Size]):
@@ -112,8 +121,9 @@ class _RowsOfPrompts:
             self._kept[name] = torch.zeros(shape, device=device, dtype=torch.float32)
         return self._kept[name]
 
+    @abstractmethod
     def _row_shape(self, name: str) -> tuple[int, ...]:
-        raise NotImplementedError
+        """Shape of what is kept of one prompt."""
 
     def forget(self, prompts: list[int]) -> None:
         for kept in self._kept.values():
@@ -228,11 +238,7 @@ class SketchStore(_RowsOfPrompts):
             return
         each_block = self._of_rows(name, left).unflatten(0, (-1, left.size(1)))
         projected = torch.cat([left[s.start : s.end] @ each_block[s.block] for s in segments])
-        # Sorted by prompt, so that each prompt's rows are one product.
-        prompts = sorted({segment.prompt for segment in segments})
-        rows = {prompt: [torch.arange(s.start, s.end) for s in segments if s.prompt == prompt] for prompt in prompts}
-        for prompt, parts in rows.items():
-            mine = torch.cat(parts).to(left.device)
+        for prompt, mine in rows_by_prompt(segments, left.device).items():
             self._add_products(name, [prompt], projected[mine][None], right[mine][None])
 
     def gram(self) -> Tensor:

@@ -131,7 +131,7 @@ def _plan(causal_lm: CausalLM, selected: list[Selected], uses: Uses, observed: _
             opened.update(of_layers[module].values())
     in_graph += [each for each in selected if each.name in opened]
     of_layers = {module: own for module, own in of_layers.items() if not opened & set(own.values())}
-    experts = [Experts(names[m], m, own) for m, own in of_layers.items() if m in observed.experts]
+    experts = [Experts(m, own) for m, own in of_layers.items() if m in observed.experts]
     layers = [Layer(names[m], m, _rule(m), own) for m, own in of_layers.items() if m not in observed.experts]
     inside = uses.inside_functions & {each.name for each in in_graph}
     return Plan(layers, experts, head, in_graph, inside, bool(in_graph), selected)

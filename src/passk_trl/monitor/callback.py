@@ -88,7 +88,8 @@ class ConflictMonitor(TrainerCallback):
         confidence (`float`, *optional*, defaults to `0.95`):
             Level of the confidence intervals.
         probe_batch_size (`int`, *optional*):
-            Prompts in a forward pass. If `None`, as many as make 8,192 tokens. Halved when memory runs out.
+            Prompts in a forward pass. If `None`, as many as make 8,192 tokens. 1 where autograd is asked, as for the
+            router of a mixture of experts. Halved when memory runs out.
         max_overhead (`float`, *optional*):
             Fraction of the wall time that probes may take, between 0 and 1. A probe that would take more is postponed
             to a later multiple of `every`; what it measures does not change.
