@@ -72,5 +72,5 @@ def test_what_is_measured_is_said_in_words():
     )
     assert left_out_in_words(whole) is None
     assert left_out_in_words(partial) == (
-        "probes leave out 25.0% of the trainable parameters, whose gradients were never formed: a, b."
+        "probes leave out 25.0% of the trainable parameters, whose gradients cannot be taken: a, b."
     )

@@ -47,9 +47,7 @@ def test_a_trainer_of_another_kind_is_refused_by_name(name, tmp_path):
         tiny.checkpoint(tmp_path), args=args, processing_class=tiny.tokenizer(), **arguments
     )
     callbacks = list(trainer.callback_handler.callbacks)
-    with pytest.raises(
-        ValueError, match=f"^a probe generates and scores .* of the class {type(trainer).__name__}; give"
-    ):
+    with pytest.raises(ValueError, match=f"^the trainer is a {type(trainer).__name__}, and a probe needs .*; give"):
         ConflictMonitor(tiny.questions(), **PROBE).attach(trainer)
     assert trainer.callback_handler.callbacks == callbacks
 

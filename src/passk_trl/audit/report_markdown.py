@@ -71,7 +71,7 @@ def _measurement(report: AuditReport) -> str:
         f"- {coverage.in_graph} of these parameters measured by autograd, the others in closed form",
     ]
     if coverage.left_out:
-        lines.append(f"- left out, because their gradient was never formed: {', '.join(coverage.left_out)}")
+        lines.append(f"- left out, because their gradient could not be taken: {', '.join(coverage.left_out)}")
     for reason, prompts in {
         "a rollout could not be scored": measurement.unscorable,
         "their gradient is not finite": measurement.not_finite,

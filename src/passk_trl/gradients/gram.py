@@ -89,8 +89,9 @@ def gram_matrix(
     """
     Gram matrix of the prompts' success gradients ĝ_i = (1/(n−1)) Σ_j (r_ij − r̄_i) ∇log π(y_ij | x_i).
 
-    One forward and one backward pass over the rollouts are enough for every k. The model is in evaluation mode during
-    them (no dropout, no gradient checkpointing) and is left as it was: with its modes, without new hooks or `.grad`.
+    One forward and one backward pass over the rollouts are enough for every k, after a few small forward passes that
+    find out how each parameter is measured. The model is in evaluation mode during them (no dropout, no gradient
+    checkpointing) and is left as it was: with its modes, without new hooks or `.grad`.
 
     The gradient is that of the policy that sampled the rollouts: each token is at its own place in its rollout,
     however a batch is padded. TRL's training pass sends no positions, so a model with absolute positions is trained
@@ -143,8 +144,8 @@ def gram_matrix(
         [`GramMatrix`]: float64 inner products on the CPU, and the coverage of the trainable parameters.
 
     Raises:
-        `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, or a custom
-            `torch.autograd.Function` hides a parameter from autograd.
+        `ValueError`: if `method` or `store` is unknown, `parameters` selects nothing, there is no prompt, the rollouts
+            of a batch influence one another, or a custom `torch.autograd.Function` hides a parameter from autograd.
     """
     options = GradientOptions(
         pad_token_id=pad_token_id,

@@ -38,7 +38,7 @@ def refuse_if_rows_mix(causal_lm: CausalLM, expected: Tensor) -> None:
     changed = causal_lm.outputs(_with_another_first_row(batch, causal_lm.vocabulary))
     if distance(changed[1:], expected[1:]) > (1e-4 if causal_lm.is_in_single_precision else 1e-1):
         raise ValueError(
-            f"the rollouts of a batch influence one another in {type(causal_lm.model).__name__}, so that none has a "
+            f"in {type(causal_lm.model).__name__}, the rollouts of a batch influence one another, so none has a "
             "gradient of its own; train without the monitor."
         )
 

@@ -77,8 +77,9 @@ def rule_for(module: Any) -> Rule | None:
 
 
 def is_certain(module: nn.Module) -> bool:
-    """Whether the module computes what PyTorch's own linear layer or embedding does."""
-    is_own = type(module).forward in (nn.Linear.forward, nn.Embedding.forward) and "forward" not in vars(module)
+    """Whether the module computes what a linear layer or embedding of PyTorch does, or GPT-2's `Conv1D`."""
+    own_forwards = (nn.Linear.forward, nn.Embedding.forward, Conv1D.forward)
+    is_own = type(module).forward in own_forwards and "forward" not in vars(module)
     return is_own and not hasattr(module, "embed_scale")
 
 

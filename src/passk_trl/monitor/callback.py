@@ -80,7 +80,8 @@ class ConflictMonitor(TrainerCallback):
         ks (`Sequence[float]`, *optional*):
             The k measured, between 1 and `num_rollouts` − 1. If `None`, every whole number in that range.
         parameters (`str`, *optional*, defaults to `"all"`):
-            Trainable parameters whose gradients are taken: `"all"`, or a regular expression searched in module names.
+            Trainable parameters whose gradients are taken: `"all"`, or a regular expression that is searched in the
+            names of modules and parameters.
         gram (`str`, *optional*, defaults to `"auto"`):
             How gradients are kept until their inner products are taken. `"exact"`: whole, which takes prompts ×
             parameters numbers. `"sketch"`: as random projections of a fixed size, drawn anew for each probe, whose own
@@ -114,8 +115,8 @@ class ConflictMonitor(TrainerCallback):
             `objective_reports`, a dictionary by name for each probe.
 
     Raises:
-        `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: if a
-        column that a reward function needs is missing, or the trainer generates in a way that cannot be probed.
+        `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as
+            for [`ConflictMonitor.attach`].
 
     Source: Barakat et al. 2026 (arXiv 2602.21189), Prop. 4.1; estimators in [`passk_trl.interference`].
     """
@@ -244,7 +245,9 @@ class ConflictMonitor(TrainerCallback):
         Adds the monitor to a trainer: a [`~trl.GRPOTrainer`], a [`~trl.RLOOTrainer`] or one of a subclass.
 
         Raises:
-            `ValueError`: if the trainer is another one, or cannot be probed.
+            `ValueError`: if a probe cannot work with the trainer: its class, how it generates, how its policy is
+                divided over ranks, a column that a reward function needs, or a policy whose gradients a rehearsal
+                cannot take. Under FSDP2 and DeepSpeed the rehearsal comes when training begins, before the first step.
         """
         self.bind(trainer)
         trainer.add_callback(self)

@@ -99,6 +99,6 @@ def left_out_in_words(record: ProbeRecord) -> str | None:
     if not record.left_out_parameters or record.coverage is None:
         return None
     return (
-        f"probes leave out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients were never "
-        f"formed: {', '.join(record.left_out_parameters)}."
+        f"probes leave out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients cannot "
+        f"be taken: {', '.join(record.left_out_parameters)}."
     )

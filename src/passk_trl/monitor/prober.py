@@ -76,9 +76,9 @@ class Prober:
         rehearse_on_trained(self.trainer, parameters=self.settings.parameters)
         if is_trained_with_other_positions(self.trainer) and self.trainer.accelerator.is_main_process:
             logger.warning(
-                "%s counts positions from the padding: TRL trains the shorter prompts of a batch with other positions "
-                "than it samples them with. The monitor takes the gradients at the positions of sampling; the two "
-                "agree where the prompts of a batch have one length.",
+                "%s counts the positions of tokens from the padding. So TRL trains the shorter prompts of a batch at "
+                "other positions than it samples them. The monitor takes the gradients at the positions of sampling. "
+                "The two agree where all prompts of a batch have one length.",
                 type(self.trainer.model).__name__,
             )
 

@@ -28,8 +28,8 @@ def check_can_probe(trainer: Any) -> None:
 def _check_kind(trainer: Any) -> None:
     if not isinstance(trainer, RolloutTrainer):
         raise ValueError(
-            "a probe generates and scores rollouts by the methods of GRPOTrainer and RLOOTrainer, and the trainer is "
-            f"of the class {type(trainer).__name__}; give one of these two, or of a subclass."
+            f"the trainer is a {type(trainer).__name__}, and a probe needs the generation and rewards of a "
+            "GRPOTrainer or an RLOOTrainer; give one of these two, or a subclass of one."
         )
 
 

@@ -16,7 +16,7 @@ def check_text_prompts(trainer: RolloutTrainer, dataset: Dataset | IterableDatas
     Raises:
         `ValueError`: if the policy reads images too, and a prompt has one.
     """
-    if not _reads_images(trainer.model):
+    if not _has_more_than_text(trainer.model):
         return
     columns = {"image", "images"} & set(dataset.column_names or [])  # what TRL adds to the prompts in training
     if columns:
@@ -47,7 +47,7 @@ def check_text_parameters(trainer: RolloutTrainer, parameters: str) -> None:
         `ValueError`: if the policy reads images too, and a trainable parameter that reads them would be measured.
     """
     model = trainer.model
-    if not _reads_images(model):
+    if not _has_more_than_text(model):
         return
     names = {module: name for name, module in model.named_modules()}
     text = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -66,7 +66,7 @@ def check_text_parameters(trainer: RolloutTrainer, parameters: str) -> None:
         )
 
 
-def _reads_images(model: Any) -> bool:
+def _has_more_than_text(model: Any) -> bool:
     """Whether the model has parts for other things than text."""
     return model.config.get_text_config() is not model.config
 
