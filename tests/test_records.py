@@ -3,15 +3,16 @@
 import json
 import logging
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 
+import pytest
 import torch
 
 from passk_trl.estimators import pass_at_k
 from passk_trl.interference import ObjectiveReport, measure_interference
 from passk_trl.records import (
     ProbeRecord,
-    in_conflict_at,
+    alarms_of,
     read_lines,
     read_records,
     weighed_k,
@@ -64,7 +65,7 @@ def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
         "gram": "exact",
         "rows": [0, 1],
         "report": record(10, opposed=True)["report"],
-        "objectives": [ObjectiveReport("maxrl", -1.0, -2.0, -0.5, 1.0, nan, nan).to_dict()],
+        "objectives": [ObjectiveReport("maxrl", -1.0, -2.0, -0.5, -2.6, 1.0, nan, nan, nan).to_dict()],
         "forecast": record(10, opposed=True)["forecast"],
         "texts": [[1, "1?"]],
     }
@@ -76,13 +77,21 @@ def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
     assert ProbeRecord.from_dict(of_an_earlier_version).coverage is None
 
 
-def test_conflict_is_that_of_the_objective_where_it_was_measured():
+def test_the_z_score_is_that_of_the_objective_where_it_was_measured():
     probe = ProbeRecord.from_dict(record(10, opposed=True))
-    measured = {"maxrl": ObjectiveReport("maxrl", 1.0, 0.5, 1.5, 1.0, 1.0, 0.5)}
-    assert probe.in_conflict(4)
-    assert probe.in_conflict(4, "maxrl")
-    assert not replace(probe, objectives=measured).in_conflict(4, "maxrl")
-    assert replace(probe, objectives=measured).in_conflict(4)
+    measured = replace(probe, objectives={"maxrl": ObjectiveReport("maxrl", 1.0, 0.5, 1.5, 3.9, 1.0, 1.0, 0.5, 1.0)})
+    assert probe.z_score() == probe.z_score("maxrl") == measured.z_score() == float(probe.report.z_score[3]) < -4
+    assert measured.z_score("maxrl") == 3.9
+    assert [alarms_of([each], "maxrl")[0].in_conflict for each in (probe, measured)] == [True, False]
+
+
+def test_a_k_that_was_not_measured_and_pass_at_1_say_nothing():
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    for k in (1, 64):
+        silent = replace(probe, training_k=k)
+        assert isnan(silent.z_score())
+        assert not any(each.in_conflict for each in alarms_of([silent] * 20))
+    assert alarms_of([]) == []
 
 
 def test_pass_at_k_of_the_probe_prompts_has_the_interval_of_a_mean():
@@ -103,8 +112,19 @@ def test_the_prompts_that_interfere_most_are_those_of_the_most_negative_weight_t
     assert interference(opposed=False).most_negative(4, count=8) == []
 
 
-def test_conflict_is_asked_of_measured_k_only():
+def test_pass_at_k_of_weighted_prompts_is_a_mean_of_theirs():
+    """Strata of 900 and 100 prompts, drawn equally often: the mean of s v alone would be 1.35 here."""
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    weights = torch.tensor([1.8] * 12 + [0.2] * 4, dtype=torch.float64)
+    solved = torch.tensor([8] * 12 + [4] * 4)
+    weighted = replace(probe, report=replace(probe.report, sampling_weights=weights, num_correct=solved))
+    mean, margin = weighted.pass_at(1)
+    assert mean == pytest.approx((12 * 1.8 + 4 * 0.2 * 0.5) / (12 * 1.8 + 4 * 0.2))
+    assert mean + margin < 1.02
+    all_solved = replace(weighted, report=replace(weighted.report, num_correct=torch.tensor([8] * 16)))
+    assert all_solved.pass_at(1) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-12))
+
+
+def test_the_k_shown_is_one_that_was_measured():
     report = interference(opposed=True)
-    assert in_conflict_at(report, 4)
-    assert not in_conflict_at(report, 64)
     assert [weighed_k(report, k) for k in (1, 2, 64)] == [4, 2, 7]

@@ -9,15 +9,15 @@ from trl import ModelConfig
 
 from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
-from .gradients.store import fit_exactly
+from .gradients.store import NUM_SKETCHES, SKETCH_RANK, fit_exactly
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
 # attention weights (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1); and the bytes of its input alone.
 _BYTES_OF_A_LAYER, _BYTES_OF_ITS_INPUT = 34, 2
 
-# Bytes of a sketch for each prompt and parameter tensor: 8 sketches of 4 x 4 numbers in float32.
-_SKETCH_BYTES = 8 * 16 * 4
+# Bytes of a sketch for each prompt and parameter tensor, in float32.
+_SKETCH_BYTES = NUM_SKETCHES * SKETCH_RANK**2 * 4
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from .estimators import pass_at_k
 from .interference import InterferenceReport, ObjectiveReport
+from .interference.alarm import Alarm, alarms
 from .interference.forecasting import Forecast
 from .interference.intervals import student_t
 
@@ -109,19 +110,29 @@ class ProbeRecord:
             return None
         return self.covered_parameters / self.trainable_parameters
 
-    def in_conflict(self, k: float, objective: str | None = None) -> bool:
-        """Whether the objective, if one is named and was measured, or else pass@k is in conflict with pass@1."""
+    def z_score(self, objective: str | None = None) -> float:
+        """
+        How far the inner product with pass@1's gradient is from 0, as a standard normal number: of the objective, if
+        one is named and was measured, or else of pass@k at the k trained for. NaN where nothing was measured: a record
+        of an earlier version, or k = 1, which cannot be in conflict with itself.
+        """
         if objective is not None and objective in self.objectives:
-            return self.objectives[objective].conflict
-        return in_conflict_at(self.report, k)
+            return self.objectives[objective].z_score
+        k, ks = self.training_k, self.report.ks.tolist()
+        return float(self.report.z_score[ks.index(k)]) if k > 1 and k in ks else math.nan
 
     def pass_at(self, k: int) -> tuple[float, float]:
-        """Unbiased pass@k of the probe prompts, and half the width of its interval."""
+        """
+        pass@k of the probe prompts, and half the width of its interval: Σ s v / Σ s, with v the unbiased estimate of
+        each prompt and s its sampling weight. With weights that differ it is the ratio of two means. It is never above
+        1, and its spread is that of v, not of s.
+        """
         report = self.report
-        values_N = report.sampling_weights * torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k))
-        num_prompts = len(values_N)
-        standard_error = values_N.std().item() / math.sqrt(num_prompts)
-        return values_N.mean().item(), student_t(report.confidence, num_prompts - 1) * standard_error
+        weights_N = report.sampling_weights / report.sampling_weights.mean()
+        values_N = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k))
+        mean, num_prompts = (weights_N * values_N).mean(), len(values_N)
+        standard_error = (weights_N * (values_N - mean)).std().item() / math.sqrt(num_prompts)
+        return mean.item(), student_t(report.confidence, num_prompts - 1) * standard_error
 
 
 def read_lines(path: str | Path) -> tuple[list[dict[str, Any]], list[int]]:
@@ -154,9 +165,10 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
     return records
 
 
-def in_conflict_at(report: InterferenceReport, k: float) -> bool:
-    """Whether k was measured and is in conflict. An earlier run may have measured other k."""
-    return k in report.ks.tolist() and report.in_conflict(k)
+def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
+    """Where a run stands after each of its probes, by [`~passk_trl.interference.alarm.alarms`]."""
+    confidence = records[-1].report.confidence if records else 0.95
+    return alarms([record.z_score(objective) for record in records], confidence)
 
 
 def weighed_k(report: InterferenceReport, training_k: int) -> float:

@@ -11,12 +11,12 @@ def test_each_section_is_there():
     text = as_markdown(report, num_shown=2)
     assert f"## Verdict\n\n**{verdict(report.unbiased)}**" in text
     assert "Rollouts were sampled with top_p=0.95, so not from the policy" in text
-    assert f"- 16 prompts x {ROLLOUTS} rollouts, 95% intervals (jackknife" in text
+    assert f"- 16 prompts x {ROLLOUTS} rollouts, 95% intervals (over prompts, each k by itself;" in text
     assert "- gradients of 90 of 100 chosen parameters, stored whole" in text
     assert "- left out, because their gradient could not be taken: model.experts.weight" in text
     assert "- left out, because a rollout could not be scored: rows 10" in text
     assert "- left out, because their gradient is not finite: rows 30" in text
-    assert f"pass@1 gradient: {report.unbiased.onset:.2f}, interval" in text
+    assert f"pass@1 gradient: {report.unbiased.onset:.1f}, interval" in text
     assert text.count("| conflict |") == len(report.unbiased.conflict_ks) > 0
     assert text.count("**Row ") == 2
     quoted = [line for line in text.splitlines() if line.startswith("> ")]

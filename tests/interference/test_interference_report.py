@@ -82,3 +82,31 @@ def test_the_most_negative_prompts_are_those_of_the_weights_at_that_k():
     )
     assert report.most_negative(1, 3) == [0, 1]
     assert report.most_negative(7, 3) == [1]
+
+
+def test_a_prompt_without_a_gradient_is_neither_negative_nor_not():
+    """Agreement (2, 2, −6)/3 of the three prompts with correct and incorrect rollouts; three others have none."""
+    gradients = torch.tensor([1.0, 1.0, -2.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    gram = gradients[:, None] * gradients
+    report = measure_interference(gram, [3, 3, 1, 0, 4, 4], 4, [1])
+    assert report.negative_fraction == pytest.approx(1 / 3 if report.agreement[0] > 0 else 1)
+    weighted = measure_interference(gram, [3, 3, 1, 0, 4, 4], 4, [1], sampling_weights=[1, 1, 2, 9, 9, 9])
+    negative = (weighted.agreement[:3] < 0).double()
+    assert weighted.negative_fraction == pytest.approx(float(negative @ torch.tensor([1.0, 1.0, 2.0]).double() / 4))
+    none = measure_interference(torch.zeros(3, 3), [0, 4, 4], 4, [1])
+    assert none.negative_fraction != none.negative_fraction  # not a number
+
+
+def test_a_record_of_an_earlier_version_is_read():
+    """It had one number of degrees of freedom, another error of the cosine, and an onset of 1 for a lost gradient."""
+    report = measure_interference(GRAMS["random"], COUNTS["spread"], ROLLOUTS, [1, 2, 4])
+    content = report.to_dict()
+    for name in ("degrees", "band_factor", "cosine_low", "cosine_high", "onset_interval"):
+        del content[name]
+    old = InterferenceReport.from_dict(content | {"cosine_se": [0.1, 0.2, None], "onset": 1.0})
+    assert torch.equal(old.inner_product_low, report.inner_product_low)
+    assert old.degrees.tolist() == [5.0] * 3
+    assert old.band_factor >= report.band_factor
+    assert old.cosine_low.isnan().all()
+    assert (old.onset, old.onset_interval) == (None, (1.0, None))
+    assert InterferenceReport.from_dict(json.loads(json.dumps(old.to_dict()))).to_dict() == old.to_dict()

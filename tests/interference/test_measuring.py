@@ -89,6 +89,36 @@ def test_interval_covers_the_truth():
     assert (coverage <= 0.97).all(), coverage
 
 
+def test_the_interval_of_the_cosine_and_the_band_hold_the_truth():
+    """In 500 probes of 64 prompts, at least 91% for each, of 95%; the jackknife of the cosine itself held 84% and 86%
+    at k = 2 and 4. `benchmarks/coverage.py` takes thousands: 92–96% for the cosine, 93–95% for the band."""
+    ks, draws, generator = (2, 4, 8), 500, torch.Generator().manual_seed(0)
+    inner, cosine = WORLD.inner_product(ks), WORLD.cosine(ks)
+    cosine_held, all_held, each_held = torch.zeros(len(ks)), 0, 0
+    for _ in range(draws):
+        report = measure_interference(*WORLD.probe(64, 16, generator), 16, ks)
+        cosine_held += ~((report.cosine_low > cosine) | (report.cosine_high < cosine))  # no ends hold everything
+        errors = (report.inner_product - inner).abs() / report.inner_product_se
+        all_held += bool((errors <= report.band_factor).all())
+        each_held += bool(((report.inner_product_low <= inner) & (inner <= report.inner_product_high)).all())
+    assert (cosine_held / draws >= 0.91).all(), cosine_held / draws
+    assert (cosine_held / draws <= 0.985).all(), cosine_held / draws
+    assert 0.91 <= all_held / draws <= 0.98
+    assert each_held < all_held
+
+
+def test_the_interval_of_real_sketches_covers_the_truth():
+    """Of 128 prompts. The sketches' error is a third to a half of all."""
+    ks, draws, generator = (2, 4, 8), 400, torch.Generator().manual_seed(0)
+    inner, held = WORLD.inner_product(ks), torch.zeros(len(ks))
+    for _ in range(draws):
+        report = measure_interference(*WORLD.sketched_probe(128, 16, generator), 16, ks)
+        held += (report.inner_product_low <= inner) & (inner <= report.inner_product_high)
+        assert (report.degrees < 127 + 15).all()
+    assert (held / draws >= 0.9).all(), held / draws
+    assert (held / draws <= 0.99).all(), held / draws
+
+
 def test_plugin_misses_a_conflict_that_the_unbiased_estimate_finds():
     """At k = 8, with 16 prompts of 16 rollouts, the plug-in is positive on average where the truth is negative."""
     draws, generator = 400, torch.Generator().manual_seed(0)
@@ -157,9 +187,11 @@ def test_what_holds_for_every_probe(gram, counts, estimator):
     undefined = (report.norm_squared <= 0) | (report.pass1_norm_squared <= 0)
     assert torch.equal(report.cosine.isnan(), undefined)
     assert (report.inner_product_low <= report.inner_product).all()
-    assert (report.onset is None) == (report.inner_product >= 0).all().item()
-    if report.conflict.any():
+    lost = report.pass1_norm_squared < 0
+    assert (report.onset is None) == (lost or (report.inner_product >= 0).all().item())
+    if report.conflict_ks and not lost:
         assert report.onset <= report.conflict_ks[0]
+    assert set(report.conflict_ks) <= set(report.ks[report.conflict].tolist())
     assert [report.in_conflict(k) for k in range(1, ROLLOUTS)] == report.conflict.tolist()
 
 
@@ -173,7 +205,7 @@ def test_order_of_prompts_does_not_matter(gram, counts, estimator):
     torch.testing.assert_close(
         permuted.agreement, report.agreement[order], rtol=1e-9, atol=1e-12 * gram.abs().max().item()
     )
-    assert permuted.negative_fraction == report.negative_fraction
+    assert permuted.negative_fraction == pytest.approx(report.negative_fraction, nan_ok=True)
 
 
 @every_probe
@@ -182,7 +214,7 @@ def test_scale_of_gradients_drops_out_of_directions(gram, counts, estimator):
     scaled = measure_interference(4 * gram, counts, ROLLOUTS, estimator=estimator)  # a power of two: exact
     assert torch.equal(scaled.inner_product, 4 * report.inner_product)
     assert torch.equal(scaled.inner_product_se, 4 * report.inner_product_se)
-    assert_same_curves(scaled, report, ("cosine", "cosine_se", "mean_weight", "conflict"))
+    assert_same_curves(scaled, report, ("cosine", "cosine_low", "cosine_high", "mean_weight", "conflict"))
     assert scaled.onset == report.onset
     assert scaled.k_star_bound == report.k_star_bound
 
@@ -238,10 +270,22 @@ def test_public_signatures():
     ]  # fmt: skip
     report = measure_interference(GRAMS["random"], COUNTS["spread"], ROLLOUTS)
     for name in [
-        "ks", "inner_product", "inner_product_se", "inner_product_low", "inner_product_high", "norm_squared", "cosine",
-        "cosine_se", "weights", "agreement", "mean_weight", "covariance", "conflict", "success_rate", "num_correct",
-        "num_samples", "sampling_weights",
+        "ks", "inner_product", "inner_product_se", "inner_product_low", "inner_product_high", "degrees", "z_score",
+        "norm_squared", "cosine", "cosine_low", "cosine_high", "weights", "agreement", "mean_weight", "covariance",
+        "conflict", "success_rate", "num_correct", "num_samples", "sampling_weights",
     ]:  # fmt: skip
         assert isinstance(getattr(report, name), Tensor), name
     assert isinstance(report.negative_fraction, float)
     assert isinstance(report.conflict_ks, tuple)
+
+
+def test_the_papers_bound_is_of_the_prompts_as_they_are_weighted():
+    """Without the weights it would be another: of the mass that opposes, and of the largest agreement."""
+    gradients = torch.tensor([1.0, 1.0, 1.0, -0.4], dtype=torch.float64)
+    counts, s = torch.tensor([3, 3, 3, 1]), torch.tensor([0.8, 0.8, 0.8, 1.6]).double()
+    report = measure_interference(gradients[:, None] * gradients, counts, 4, [1, 2], sampling_weights=s)
+    assert report.pass1_norm_squared > 0
+    partner_weight = float(s.sum() - s.min()) / 3
+    for bound, largest in ((report.k_star_bound, None), (report.k_star_bound_paper, partner_weight)):
+        assert bound == k_star_bound(report.agreement, report.success_rate, largest, s)
+        assert bound != k_star_bound(report.agreement, report.success_rate, largest)

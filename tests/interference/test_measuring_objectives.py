@@ -30,7 +30,9 @@ def test_pass_at_k_as_an_objective_has_the_numbers_of_its_k(sketches):
         "inner_product_high": report.inner_product_high,
         "norm_squared": report.norm_squared,
         "cosine": report.cosine,
-        "cosine_margin": report.cosine_margin,
+        "cosine_low": report.cosine_low,
+        "cosine_high": report.cosine_high,
+        "z_score": report.z_score,
     }
     for column, expected in columns.items():
         actual = torch.tensor([getattr(each, column) for each in measured], dtype=torch.float64)

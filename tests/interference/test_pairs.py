@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from passk_trl.interference import measure_interference
+from passk_trl.interference.intervals import student_t
 from probes import random_probe
 
 
@@ -20,10 +21,31 @@ def test_standard_errors_are_those_of_measuring_without_each_prompt(estimator, s
         without.append(
             measure_interference(left, num_correct[rest], n, ks, estimator=estimator, sampling_weights=s[rest])
         )
-    for se, name in ((report.inner_product_se, "inner_product"), (report.cosine_se, "cosine")):
-        values = torch.stack([getattr(one, name) for one in without])
-        expected = ((num_prompts - 1) / num_prompts * (values - values.mean(0)).square().sum(0)).sqrt()
-        torch.testing.assert_close(se, expected, rtol=1e-8, atol=1e-12, equal_nan=True)
+
+    def values(name):
+        return torch.stack([torch.as_tensor(getattr(one, name)) for one in without])
+
+    def covariance(x, y):
+        return (num_prompts - 1) / num_prompts * ((x - x.mean(0)) * (y - y.mean(0))).sum(0)
+
+    inner = values("inner_product")
+    torch.testing.assert_close(report.inner_product_se, covariance(inner, inner).sqrt(), rtol=1e-8, atol=1e-12)
+    # An end of the cosine's interval is a ρ for which I − ρ sqrt(S_1 S_k) is t standard errors from 0.
+    length = (values("pass1_norm_squared").clamp(min=0)[:, None] * values("norm_squared").clamp(min=0)).sqrt()
+    for end in (report.cosine_low, report.cosine_high):
+        variance = covariance(inner, inner) - 2 * end * covariance(inner, length) + end**2 * covariance(length, length)
+        distance = report.inner_product - end * (report.pass1_norm_squared * report.norm_squared).clamp(min=0).sqrt()
+        at_an_end = end.abs() < 1  # within the limits of a cosine, and not NaN
+        expected = student_t(0.95, num_prompts - 1) * variance.sqrt()
+        torch.testing.assert_close(distance.abs()[at_an_end], expected[at_an_end], rtol=1e-6, atol=1e-12)
+
+
+def test_an_interval_without_an_end_is_no_interval():
+    """Noise alone: the length of a gradient is within its error of 0."""
+    gradients = torch.randn(16, 400, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    report = measure_interference(gradients @ gradients.T, [4] * 16, 8)
+    assert report.cosine_low.isnan().all()
+    assert report.cosine_high.isnan().all()
 
 
 def test_the_spread_of_independent_sketches_adds_to_the_error_bar():
@@ -37,3 +59,12 @@ def test_the_spread_of_independent_sketches_adds_to_the_error_bar():
     expected = (exact.inner_product_se.square() + each.var(0) / 8).sqrt()
     assert torch.allclose(sketched.inner_product_se, expected)
     assert (sketched.inner_product_se > exact.inner_product_se).all()
+
+
+def test_where_sketches_dominate_the_error_has_their_degrees_of_freedom():
+    gram_NN, counts, *_ = random_probe(seed=0, num_prompts=16, n=8)
+    noise_MNN = torch.randn(8, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise_MNN = noise_MNN + noise_MNN.mT
+    assert measure_interference(gram_NN, counts, 8).degrees.tolist() == [15.0] * 7
+    dominated = measure_interference(gram_NN + 1e6 * (noise_MNN - noise_MNN.mean(0)), counts, 8)
+    assert dominated.degrees.tolist() == pytest.approx([7.0] * 7, rel=1e-3)

@@ -62,8 +62,8 @@ def test_every_measure_takes_a_sample():
     ]
     assert together.to_dict() == apart.to_dict()
     objectives = [objective_from("maxrl")]
-    assert measure_objectives(**sample.arguments, objectives=objectives) == measure_objectives(
-        GRAM, CORRECT, 4, objectives, sampling_weights=weights
+    assert repr(measure_objectives(**sample.arguments, objectives=objectives)) == repr(
+        measure_objectives(GRAM, CORRECT, 4, objectives, sampling_weights=weights)
     )
     expected = forecast(products, CORRECT, 4, [1, 2], sampling_weights=weights)
     assert forecast(products, **sample.counts, ks=[1, 2]).to_dict() == expected.to_dict()

@@ -1,12 +1,15 @@
 """What is announced and logged of a probe."""
 
 import logging
+import math
+from dataclasses import replace
 
 import torch
 
 import tiny
 from passk_trl import ConflictMonitor
 from passk_trl.interference import measure_interference
+from passk_trl.interference.alarm import Alarm
 from passk_trl.monitor.logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from passk_trl.records import ProbeRecord
 from runs import record
@@ -28,37 +31,65 @@ def test_each_crossing_is_announced_once(caplog):
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     monitor._trainer = Trainer()
     with caplog.at_level(logging.WARNING):
-        for step, sign in enumerate([1, -1, -1, 1, 1, -1]):
-            record = ProbeRecord(step, 4, report(sign), [], {}, {}, None)
-            monitor._announce(record)
-            monitor.records.append(record)
+        for step, sign in enumerate([1, -1, 1, 1, 1, -1, -1]):
+            monitor.records.append(ProbeRecord(step, 4, report(sign), [], {}, {}, None))
+            monitor._announce()
     said = [record.getMessage() for record in caplog.records]
-    assert [message.split(":")[0] for message in said] == ["step 1", "step 3", "step 5"]
-    assert "training for pass@4 now works against pass@1" in said[0]
+    assert [message.split(":")[0] for message in said] == ["step 1", "step 4", "step 5"]
+    assert "training for pass@4 works against pass@1, by the evidence of all probes so far" in said[0]
     assert "The conflict begins at k = " in said[0]
-    assert "the conflict between pass@4 and pass@1 is no longer significant" in said[1]
+    assert "training for pass@4 no longer works against pass@1, by the probes since then" in said[1]
 
 
 def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
     opposed, aligned = (ProbeRecord.from_dict(record(10, opposed=each)) for each in (True, False))
-    metrics = metrics_of(opposed)
+    alarm, calm = Alarm(True, 333.0), Alarm(False, 0.6)
+    metrics = metrics_of(opposed, alarm)
     assert {name for name in metrics if "@" in name} == {
-        *(f"conflict/{kind}@{k}" for kind in ("inner_product", "cosine") for k in (1, 2, 4)),
+        *(f"conflict/inner_product@{k}" for k in (1, 2, 4)),
+        *(
+            f"conflict/cosine@{k}" for k in (2, 4)
+        ),  # at k = 1 its interval has no end: ‖∇J_1‖² is within its error of 0
         *(f"conflict/forecast_pass@{k}" for k in (1, 2, 4)),
         *(f"conflict/pass@{k}" for k in (1, 2, 4, 8)),
     }
     assert metrics["conflict/onset_k"] == opposed.report.onset
-    assert metrics["conflict/in_conflict"] == 1
+    assert (metrics["conflict/in_conflict"], metrics["conflict/evidence"]) == (1, 333.0)
     assert "conflict/coverage" not in metrics  # which this record does not have
-    assert "conflict/onset_k" not in metrics_of(aligned)
-    assert metrics_of(aligned)["conflict/in_conflict"] == 0
+    assert "conflict/onset_k" not in metrics_of(aligned, calm)
+    assert metrics_of(aligned, calm)["conflict/in_conflict"] == 0
 
 
-def test_a_crossing_is_seen_from_the_probe_before():
+def test_what_a_probe_of_noise_cannot_tell_is_no_metric():
+    gradients = torch.randn(16, 400, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    report = measure_interference(gradients @ gradients.T, [7] * 12 + [1] * 4, 8)
+    assert report.pass1_is_lost
+    metrics = metrics_of(ProbeRecord(5, 4, report, [], {}, {}, None), Alarm(False, 1.0))
+    assert not {name for name in metrics if "cosine" in name or "onset" in name}
+    assert all(map(math.isfinite, metrics.values()))
+    solved = measure_interference(torch.zeros(16, 16), [8] * 16, 8)
+    assert "conflict/negative_fraction" not in metrics_of(
+        ProbeRecord(5, 4, solved, [], {}, {}, None), Alarm(False, 1.0)
+    )
+
+
+def test_the_announcement_of_a_lost_gradient_names_no_onset():
+    """⟨∇J_4, ∇J_1⟩ is significant, and ‖∇J_1‖² is not measured above 0."""
+    opposed = ProbeRecord.from_dict(record(10, opposed=True))
+    lost = replace(opposed.report, agreement=-opposed.report.agreement, onset=None)
+    assert lost.pass1_is_lost
+    said = crossing([replace(opposed, report=lost)])
+    assert "begins at" not in said
+    assert "pass@1's gradient is lost in the noise of the probe" in said
+
+
+def test_a_crossing_is_seen_from_all_probes_before():
     opposed, aligned = (ProbeRecord.from_dict(record(10, opposed=each)) for each in (True, False))
-    assert crossing(aligned, None) is crossing(aligned, aligned) is crossing(opposed, opposed) is None
-    assert crossing(opposed, None) == crossing(opposed, aligned)
-    assert crossing(aligned, opposed) == "step 10: the conflict between pass@4 and pass@1 is no longer significant."
+    assert crossing([aligned]) is crossing([aligned, aligned]) is crossing([opposed, opposed]) is None
+    assert crossing([opposed]) == crossing([aligned, opposed])
+    said = [crossing([opposed, *[aligned] * times]) for times in range(1, 6)]
+    assert said[0] is None  # two standard errors of one probe are not enough
+    assert said.count("step 10: training for pass@4 no longer works against pass@1, by the probes since then.") == 1
 
 
 def test_what_is_measured_is_said_in_words():

@@ -42,8 +42,12 @@ def labels(axes):
 def test_the_heat_map_has_each_cosine_in_its_cell_and_the_onset_and_the_training_k(run):
     axes = draw_heat_map(run).axes[0]
     cells = axes.collections[0]
-    expected = np.stack([each.report.cosine.numpy() for each in run.probes.values()], axis=1)
-    np.testing.assert_array_equal(cells.get_array(), expected)
+    drawn = cells.get_array()
+    for at, each in enumerate(run.probes.values()):
+        told = ~each.report.cosine_low.isnan().numpy()
+        assert np.ma.getmaskarray(drawn)[:, at].tolist() == (~told).tolist()
+        np.testing.assert_array_equal(drawn[told, at], each.report.cosine.clamp(-1, 1).numpy()[told])
+    assert 0 < np.ma.getmaskarray(drawn).sum() < drawn.size
     assert cells.get_clim() == (-1, 1)
     edges = cells.get_coordinates()
     assert edges[0, :, 0].tolist() == [-5, 5, 25, 55]  # cells around steps that are not equally far apart
@@ -60,12 +64,16 @@ def test_the_heat_map_takes_one_probe_and_probes_of_other_ks(run, tmp_path):
     fewer = record(10, True)
     report = fewer["report"]
     fewer["report"] = {
-        k: v[:3] if k in ("ks", "inner_product", "inner_product_se", "norm_squared", "cosine_se") else v
+        k: v[:3]
+        if k in ("ks", "inner_product_se", "norm_squared", "degrees") or "cosine" in k or "product" in k
+        else v
         for k, v in report.items()
     }
     write_probes(tmp_path / "mixed", [record(0, True), fewer])
     cells = draw_heat_map(read_run(tmp_path / "mixed")).axes[0].collections[0]
-    assert np.ma.getmaskarray(cells.get_array()).tolist() == [[False, False]] * 3 + [[False, True]] * 4
+    told = [~read_run(tmp_path / "mixed").probes[step].report.cosine_low.isnan() for step in (0, 10)]
+    expected = [[not told[0][k], k >= 3 or not told[1][k]] for k in range(7)]
+    assert np.ma.getmaskarray(cells.get_array()).tolist() == expected
     write_probes(tmp_path / "one", [record(0, True)])
     assert draw_heat_map(read_run(tmp_path / "one")).axes[0].collections[0].get_array().shape == (7, 1)
 

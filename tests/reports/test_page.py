@@ -69,8 +69,11 @@ def test_the_prompts_that_interfere_most_are_shown_as_text(in_conflict):
 def test_the_page_says_what_became_of_the_conflict(in_conflict):
     page = in_conflict.read_text()
     run = read_run(in_conflict.parent)
-    assert "works against pass@1. The measured pass@k gradient works against pass@1&#39;s from k = " in page
-    assert "It was in conflict at 19 of 21 probes, first at step 40." in page
+    assert (
+        "At step 400, training for pass@4 works against pass@1, as the probes show since step 40. The measured pass@k "
+        "gradient works against pass@1&#39;s from k = "
+    ) in page
+    assert "In the evaluations, pass@1 fell from 0.600 to 0.400." in page
     assert "The trainer state is of step 400 of 500." in page
     assert "Step 40, the first probe with pass@4 in conflict" in page
     assert "Step 400, the latest probe" in page

@@ -38,8 +38,8 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     report = read_run(runs[0]).probes[10].report
     assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
     assert at_4.endswith("conflict")
-    assert "step    0: nowhere" in text
-    assert f"step   10: k = {report.onset:.1f}, pass@4 in conflict" in text
+    assert "step    0: none" in text
+    assert f"step   10: {report.onset:.1f}, pass@4 in conflict" in text
     assert f"page: {runs[0] / 'report.html'}" in text
 
 

@@ -1,8 +1,19 @@
 """What several reports say in one way."""
 
 import math
+from dataclasses import replace
 
-from passk_trl.reports.wording import curve_points, number_or_dash, onset_sentence, prompt_summary, sample_size
+import torch
+
+from passk_trl.reports.wording import (
+    curve_points,
+    known_cosines,
+    number_or_dash,
+    onset_or_why_not,
+    onset_sentence,
+    prompt_summary,
+    sample_size,
+)
 from runs import interference
 
 
@@ -13,6 +24,22 @@ def test_the_sentence_about_the_onset_is_of_the_measured_curve():
         == f"The measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on."
     )
     assert onset_sentence(agreeing) == "The measured pass@k gradient agrees with pass@1's up to k = 7."
+    lost = replace(opposed, agreement=-opposed.agreement, onset=None)
+    assert onset_sentence(lost) == "Pass@1's gradient is lost in the noise of the probe; raise num_prompts to see it."
+    assert [onset_or_why_not(each) for each in (opposed, agreeing, lost)] == [
+        *(f"{opposed.onset:.1f}", "none", "lost in noise")
+    ]
+
+
+def test_nothing_is_drawn_where_the_probe_cannot_tell_the_cosine():
+    report = interference(opposed=True)
+    cosine_K, below_K, above_K = known_cosines(report)
+    assert torch.equal(cosine_K.isnan(), report.cosine_low.isnan())
+    told = ~cosine_K.isnan()
+    assert 0 < told.sum() < len(told)
+    assert (cosine_K[told].abs() <= 1).all()
+    assert torch.allclose((cosine_K - below_K)[told], report.cosine_low[told])
+    assert (above_K[told] >= 0).all()
 
 
 def test_points_of_the_curve_are_those_of_the_report():
@@ -20,7 +47,8 @@ def test_points_of_the_curve_are_those_of_the_report():
     points = curve_points(report)
     assert [point.k for point in points] == report.ks.tolist()
     assert points[3].low == float(report.inner_product_low[3])
-    assert points[3].cosine_margin == float(report.cosine_margin[3])
+    assert points[3].cosine == "≤ −1 (-1.00 to -1.00)" if report.cosine_high[3] == -1 else points[3].cosine != "–"
+    assert points[0].cosine == "–"  # ‖∇J_1‖² is within its error of 0
     assert tuple(point.k for point in points if point.conflict) == report.conflict_ks
 
 
@@ -32,4 +60,4 @@ def test_a_prompt_and_the_size_of_a_probe():
 
 
 def test_no_number_is_a_dash():
-    assert [number_or_dash(value, ".1f") for value in (None, math.nan, 0.25)] == ["–", "–", "0.2"]
+    assert [number_or_dash(value, ".1f") for value in (None, math.nan, math.inf, 0.25)] == ["–", "–", "–", "0.2"]

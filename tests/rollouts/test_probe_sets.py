@@ -5,7 +5,14 @@ import torch
 from datasets import Dataset
 
 from passk_trl.interference import measure_interference
-from passk_trl.rollouts.probe_sets import bands, draw_stratified, hold_out, overlap
+from passk_trl.rollouts.probe_sets import (
+    bands,
+    draw_stratified,
+    hold_out,
+    overlap,
+    stratum_weights,
+    weights_of_kept,
+)
 
 
 def chat(text: str, system: str | None = None) -> list[dict]:
@@ -41,13 +48,45 @@ def test_bands_part_what_is_never_and_always_solved():
 
 def test_each_stratum_is_as_likely_and_the_weights_undo_it():
     strata = ["rare"] * 5 + ["common"] * 95
-    rows, weights = draw_stratified(strata, 20_000, torch.Generator().manual_seed(0))
+    rows = draw_stratified(strata, 20_000, torch.Generator().manual_seed(0))
+    weights = stratum_weights(strata)[rows]
     rare = torch.tensor([row < 5 for row in rows])
     assert abs(rare.double().mean() - 0.5) < 0.02
     assert weights[rare].unique().tolist() == [pytest.approx(0.1)]
     assert weights[~rare].unique().tolist() == [pytest.approx(1.9)]
     values = torch.arange(100, dtype=torch.float64).square()
     assert abs((weights * values[rows]).mean() / values.mean() - 1) < 0.03
+
+
+def test_a_row_is_repeated_only_where_its_stratum_has_no_other():
+    strata = ["rare"] * 5 + ["common"] * 95
+    for seed in range(20):
+        rows = draw_stratified(strata, 40, torch.Generator().manual_seed(seed))
+        common = [row for row in rows if row >= 5]
+        assert len(set(common)) == len(common)
+        times = [rows.count(row) for row in range(5)]
+        assert max(times) - min(times) <= 1
+    plain = draw_stratified([0] * 50, 50, torch.Generator().manual_seed(0))
+    assert sorted(plain) == list(range(50))  # one stratum is a draw without strata
+
+
+def test_weights_stay_as_they_are_if_all_prompts_were_measured():
+    drawn = torch.tensor([0.2, 1.8, 0.2, 1.8], dtype=torch.float64)
+    assert torch.equal(weights_of_kept(drawn, drawn), drawn)
+
+
+def test_the_weights_of_what_could_be_measured_are_those_of_its_own_shares():
+    """Half of the rare prompts cannot be measured: of what can, the rare ones are 1 in 11.5, and half of the draw is
+    less than half of what is kept. In expectation s = (share in the data) / (share in the draw), of the measurable."""
+    strata = ["rare"] * 20 + ["common"] * 80
+    weights = stratum_weights(strata)
+    rows = draw_stratified(strata, 40_000, torch.Generator().manual_seed(0))
+    kept = [row for row in rows if row >= 10]  # the first ten rare prompts cannot be measured
+    found = weights_of_kept(weights[kept], weights[rows])
+    shares = {"rare": (10 / 90, sum(row < 20 for row in kept) / len(kept)), "common": (80 / 90, None)}
+    in_data, in_draw = shares["rare"]
+    assert found[torch.tensor([row < 20 for row in kept])].mean().item() == pytest.approx(in_data / in_draw, rel=0.02)
+    assert found.mean().item() == pytest.approx(1, rel=0.02)
 
 
 def test_stratified_probes_are_unbiased_for_the_data_as_it_is_and_surer():
@@ -74,7 +113,9 @@ def test_stratified_probes_are_unbiased_for_the_data_as_it_is_and_surer():
     plain = torch.tensor(
         [estimate(torch.randint(400, (num_prompts,), generator=generator).tolist(), None) for _ in range(400)]
     )
-    stratified = torch.tensor([estimate(*draw_stratified(strata, num_prompts, generator)) for _ in range(400)])
+    weights = stratum_weights(strata)
+    draws = [draw_stratified(strata, num_prompts, generator) for _ in range(400)]
+    stratified = torch.tensor([estimate(rows, weights[rows]) for rows in draws])
     for estimates in (plain, stratified):
         assert abs(estimates.mean() - truth) < 4 * estimates.std() / 400**0.5
     assert stratified.std() < plain.std()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from passk_trl.estimators import prompt_weight
+from passk_trl.gradients.store import SketchStore
 
 
 PHI = ((Fraction(4), Fraction(0)), (Fraction(-3), Fraction(1)))
@@ -65,8 +66,31 @@ class World(NamedTuple):
         pass1 = self.share_T @ self.gradients()
         return (weights_KT * self.share_T) @ (self.gradients() @ pass1)
 
+    def cosine(self, ks) -> Tensor:
+        lengths = torch.stack([self.pass_at_k_gradient(k).norm() for k in ks])
+        return self.inner_product(ks) / (lengths * self.pass_at_k_gradient(1).norm())
+
     def probe(self, num_prompts: int, num_rollouts: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Gram matrix and success counts of prompts drawn at random."""
+        gradients_ND, num_correct = self.prompts(num_prompts, num_rollouts, generator)
+        return gradients_ND @ gradients_ND.T, num_correct
+
+    def sketched_probe(
+        self, num_prompts: int, num_rollouts: int, generator: torch.Generator, **sizes: int
+    ) -> tuple[Tensor, Tensor]:
+        """The same, with the Gram matrices of M real sketches, `(M, N, N)`. Each direction is a layer of its own."""
+        gradients_ND, num_correct = self.prompts(num_prompts, num_rollouts, generator)
+        layers = {f"layer {d}": torch.Size([3, 4]) for d in range(gradients_ND.size(1))}
+        seed = int(torch.randint(2**31, (), generator=generator))
+        store = SketchStore(num_prompts, layers, seed, **sizes)
+        outputs, inputs = torch.tensor([2.0, -1.0, 2.0]) / 3, torch.tensor([1.0, 1.0, -1.0, 1.0]) / 2  # of length 1
+        for name, gradient_N in zip(layers, gradients_ND.float().T, strict=True):
+            b = gradient_N[:, None, None] * outputs
+            store.add_outer(name, list(range(num_prompts)), b, inputs.expand(num_prompts, 1, 4))
+        return store.gram(), num_correct
+
+    def prompts(self, num_prompts: int, num_rollouts: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Success gradients and counts of prompts drawn at random."""
         types_N = torch.multinomial(self.share_T, num_prompts, replacement=True, generator=generator)
         success_N1 = self.success_T[types_N, None]
         uniform = torch.rand(num_prompts, num_rollouts, generator=generator, dtype=torch.float64)
@@ -76,8 +100,7 @@ class World(NamedTuple):
         scores_NRF = (rewards_NR - success_N1)[..., None] * self.feature_TF[types_N, None]
         scores = torch.cat([scores_NRF, self.noise * signs_NRD], -1)
         centred_NR = rewards_NR - rewards_NR.mean(1, keepdim=True)
-        gradients = torch.einsum("nr,nrd->nd", centred_NR, scores) / (num_rollouts - 1)
-        return gradients @ gradients.T, rewards_NR.sum(1).long()
+        return torch.einsum("nr,nrd->nd", centred_NR, scores) / (num_rollouts - 1), rewards_NR.sum(1).long()
 
 
 WORLD = World(

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from passk_trl.interference import InterferenceReport, measure_interference
+from passk_trl.interference.intervals import student_t
+from passk_trl.interference.onset import interval_of_onset
 
 
 def random_probe(seed, num_prompts=7, n=6, dimension=4):
@@ -51,11 +53,16 @@ def assert_same_curves(report, expected, names):
 def report_with_curve(inner_product: list[float], margin: float, sign: float = 1.0) -> InterferenceReport:
     """A report whose interval is ± `margin`, at k = 1, 2, 3 …"""
     report = measure_interference(torch.eye(3), [1, 1, 1], len(inner_product) + 1)
-    values = torch.tensor(inner_product, dtype=torch.float64)
-    errors = torch.full_like(values, margin) / report._interval_factor
+    values, factor = torch.tensor(inner_product, dtype=torch.float64), student_t(0.95, 2)
     turns = [k for k in range(1, len(values)) if values[k] < 0 <= values[k - 1]]
     onset = turns[0] + float(values[turns[0] - 1] / (values[turns[0] - 1] - values[turns[0]])) if turns else None
-    changed = {"inner_product": values, "inner_product_se": errors, "onset": onset}
+    changed = {
+        "inner_product": values,
+        "inner_product_se": torch.full_like(values, margin) / factor,
+        "band_factor": factor,
+        "onset": onset,
+        "onset_interval": interval_of_onset(report.ks, values - margin, values + margin, onset),
+    }
     return InterferenceReport(**{**vars(report), "agreement": values[:3].abs() * sign, **changed})
 
 

@@ -8,8 +8,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from passk_trl.interference import InterferenceReport, onset_interval
+from passk_trl.interference import InterferenceReport
 from passk_trl.reports.style import BLUE, GREY, ORANGE, STYLE
+from passk_trl.reports.wording import known_cosines
 
 from .audit_report import AuditReport
 
@@ -61,8 +62,9 @@ def draw_curve(report: AuditReport) -> Figure:
     ]
     style: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 3, "capsize": 2}
     left.errorbar(unbiased.ks, unbiased.inner_product, yerr=torch.stack(errors), **style)
-    right.errorbar(unbiased.ks, unbiased.cosine, yerr=unbiased.cosine_margin, **style)
-    low, high = onset_interval(unbiased)
+    cosine_K, below_K, above_K = known_cosines(unbiased)
+    right.errorbar(unbiased.ks, cosine_K, yerr=torch.stack([below_K, above_K]), **style)
+    low, high = unbiased.onset_interval
     for axes in (left, right):
         axes.axhline(0, color=GREY, linewidth=0.8)
         _k_axis(axes)

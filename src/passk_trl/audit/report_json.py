@@ -1,10 +1,10 @@
 """The report of an audit for a program: everything that was found, JSON-safe."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
-from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, onset_interval, verdict
+from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, verdict
+from passk_trl.interference.json_safe import json_safe
 
 from .audit_report import AuditReport
 
@@ -34,7 +34,7 @@ def as_json(report: AuditReport, num_shown: int) -> dict[str, Any]:
         "not_finite_rows": [report.rows[i] for i in measurement.not_finite],
         "gradients": {"store": measurement.store, **asdict(measurement.coverage)},
         "onset": unbiased.onset,
-        "onset_interval": list(onset_interval(unbiased)),
+        "onset_interval": list(unbiased.onset_interval),
         "conflict_ks": list(unbiased.conflict_ks),
         "k_star_bound": unbiased.k_star_bound,
         "k_star_bound_paper": unbiased.k_star_bound_paper,
@@ -50,7 +50,7 @@ def as_json(report: AuditReport, num_shown: int) -> dict[str, Any]:
         "prompts": prompts,
         "most_negative": [{**prompts[i], "text": report.text(i)} for i in unbiased.most_negative(report.k, num_shown)],
     }
-    return _without_nan(content)
+    return json_safe(content)
 
 
 def _shift(shift: AgreementShift) -> dict[str, float]:
@@ -71,11 +71,3 @@ def _prompt(report: AuditReport, i: int) -> dict[str, Any]:
         "weight": float(unbiased.weights[unbiased.at(report.k), i]),
         "contribution": float(unbiased.contribution(report.k)[i]),
     }
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

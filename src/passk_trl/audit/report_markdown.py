@@ -1,12 +1,14 @@
 """The report of an audit for a reader, in Markdown."""
 
-from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, onset_interval, verdict
+from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, verdict
 from passk_trl.reports.wording import (
     NO_NEGATIVE_PROMPT,
     ONSET,
     PROMPT_CHARACTERS,
     contribution_note,
+    curve_points,
     number_or_dash,
+    onset_or_why_not,
     prompt_summary,
     sample_size,
 )
@@ -66,7 +68,8 @@ def _measurement(report: AuditReport) -> str:
     stored = {"exact": "stored whole", "sketch": "stored as random sketches, whose error is part of the intervals"}
     lines = [f"- {name}: {value}" for name, value in report.about.items()]
     lines += [
-        f"- {sample_size(report.unbiased)} (jackknife over prompts, for each k by itself)",
+        f"- {sample_size(report.unbiased)} (over prompts, each k by itself; the verdict, the onset and what is marked "
+        f"as a conflict hold at all k at once, ± {report.unbiased.band_factor:.2f} standard errors)",
         f"- gradients of {coverage.covered} of {coverage.total} chosen parameters, {stored[measurement.store]}",
         f"- {coverage.in_graph} of these parameters measured by autograd, the others in closed form",
     ]
@@ -83,17 +86,16 @@ def _measurement(report: AuditReport) -> str:
 
 def _curve(report: AuditReport) -> str:
     unbiased, n = report.unbiased, report.measurement.num_rollouts
-    low, high = onset_interval(unbiased)
+    low, high = unbiased.onset_interval
     rows = []
-    for at, k in enumerate(unbiased.ks.tolist()):
-        shift, cosine = agreement_shift(unbiased, k), float(unbiased.cosine[at])
+    for point in curve_points(unbiased):
+        shift = agreement_shift(unbiased, point.k)
         rows.append(
-            f"| {k:g} | {shift.weighted_agreement:.3g} | {shift.low:.3g} .. {shift.high:.3g} "
-            f"| {number_or_dash(cosine, '.2f')} | {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} "
-            f"| {'conflict' * unbiased.in_conflict(k)} |"
+            f"| {point.k:g} | {point.inner_product:.3g} | {point.low:.3g} .. {point.high:.3g} | {point.cosine} "
+            f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} | {'conflict' * point.conflict} |"
         )
     onset = [
-        f"- {ONSET}: {number_or_dash(unbiased.onset, '.2f')}, interval {number_or_dash(low, '.2f')} to "
+        f"- {ONSET}: {onset_or_why_not(unbiased)}, interval {number_or_dash(low, '.2f')} to "
         f"{number_or_dash(high, '.2f')} (a dash: not up to k = {n - 1})",
         f"- k*, the paper's sufficient bound (Prop. 4.5), on the measured agreement: "
         f"{number_or_dash(unbiased.k_star_bound, '.2f')}; with the largest entry of the Gram matrix for its G²: "
@@ -132,12 +134,21 @@ def _weights(report: AuditReport) -> str:
             "gradient. Where it is negative, a step that helps the prompt lowers pass@1. The weight w of a prompt is "
             "the weight that pass@k gives to its gradient, k(1−p)^(k−1) at success rate p.",
             "",
-            f"{100 * report.unbiased.negative_fraction:.0f}% of the prompts have a negative agreement (noise pulls "
-            "this share towards half). The weights of pass@k shift the mean agreement:",
+            f"{_negative_share(report)}The weights of pass@k shift the mean agreement:",
             "",
             _SHIFT_HEAD.format(first=""),
             *rows,
         ]
+    )
+
+
+def _negative_share(report: AuditReport) -> str:
+    share = report.unbiased.negative_fraction
+    if share != share:  # no prompt has a gradient
+        return ""
+    return (
+        f"Of the prompts with correct and incorrect rollouts, {100 * share:.0f}% have a negative agreement (noise "
+        "pulls this share towards half). "
     )
 
 

@@ -23,6 +23,9 @@ class Segment(NamedTuple):
     end: int
 
 
+NUM_SKETCHES, SKETCH_RANK = 16, 4
+"""M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
+
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
 _EXACT_BYTES = 2**30
 
@@ -209,14 +212,19 @@ class SketchStore(_RowsOfPrompts):
             Shape of every parameter.
         seed (`int`):
             Seed of the projections, the same on all ranks.
-        num_sketches (`int`, *optional*, defaults to `8`):
+        num_sketches (`int`, *optional*, defaults to `16`):
             M.
         rank (`int`, *optional*, defaults to `4`):
             r. A layer takes M·r² numbers for each prompt.
     """
 
     def __init__(
-        self, num_prompts: int, shapes: dict[str, torch.Size], seed: int, num_sketches: int = 8, rank: int = 4
+        self,
+        num_prompts: int,
+        shapes: dict[str, torch.Size],
+        seed: int,
+        num_sketches: int = NUM_SKETCHES,
+        rank: int = SKETCH_RANK,
     ):
         super().__init__(num_prompts, shapes)
         self.seed = seed

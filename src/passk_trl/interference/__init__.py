@@ -15,11 +15,10 @@ from .agreement import AgreementShift, agreement_shift
 from .bounds import k_star_bound
 from .easy_hard import DELTAS_1, DELTAS_2, FilteredConflict, conflict_of_filtered, easy_and_hard
 from .forecasting import Forecast, forecast
-from .in_words import verdict
+from .in_words import PASS1_IS_LOST, cosine_in_words, known_cosine, verdict
 from .interference_report import InterferenceReport
 from .measuring import measure_interference, measure_objectives
 from .objective_report import ObjectiveReport
-from .onset import onset_interval
 from .probe_size import required_probe_size
 from .sample import ProbeSample
 
@@ -27,6 +26,7 @@ from .sample import ProbeSample
 __all__ = [
     "DELTAS_1",
     "DELTAS_2",
+    "PASS1_IS_LOST",
     "AgreementShift",
     "FilteredConflict",
     "Forecast",
@@ -35,12 +35,13 @@ __all__ = [
     "ProbeSample",
     "agreement_shift",
     "conflict_of_filtered",
+    "cosine_in_words",
     "easy_and_hard",
     "forecast",
     "k_star_bound",
+    "known_cosine",
     "measure_interference",
     "measure_objectives",
-    "onset_interval",
     "required_probe_size",
     "verdict",
 ]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from passk_trl.estimators import unbiased_prompt_weight
 
-from .intervals import student_t
+from .intervals import pooled_degrees, student_ts
+from .json_safe import json_safe, tensor_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,13 @@ class Forecast:
     margin: Tensor
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-safe lists."""
-        return {name: values.tolist() for name, values in vars(self).items()}
+        """The fields as JSON-safe lists; NaN and infinity become `None`."""
+        return json_safe(vars(self))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Forecast":
-        """The forecast that [`to_dict`] wrote, restored exactly."""
-        return cls(**{name: torch.tensor(values, dtype=torch.float64) for name, values in content.items()})
+        """The forecast that [`to_dict`] wrote; NaN in the place of `None`."""
+        return cls(**{name: tensor_from(values) for name, values in content.items()})
 
 
 def forecast(
@@ -57,8 +58,9 @@ def forecast(
 
     which is unbiased if Δθ does not depend on the probe's rollouts, because ω_k ĝ_i is unbiased for the prompt's
     pass@k gradient. The prompts are independent, so the error bar is that of a mean, with Student's t. A sketch's own
-    error is estimated from the spread of its M estimates, and added. If the gradients were measured after the step,
-    they are those at its end; the difference is of second order in Δθ.
+    error is estimated from the spread of its M estimates, and added; the degrees of freedom are those of both
+    together. If the gradients were measured after the step, they are those at its end; the difference is of second
+    order in Δθ.
 
     Args:
         products (`Tensor[N]` or `Tensor[M, N]`):
@@ -92,9 +94,10 @@ def forecast(
     if sampling_weights is not None:
         weights_KN = weights_KN * sampling_weights.double()
     changes_KN = weights_KN * products_MN.mean(dim=0)
-    variance_K = changes_KN.var(dim=1) / num_prompts
-    if len(products_MN) > 1:
-        variance_K = variance_K + (weights_KN @ products_MN.T / num_prompts).var(dim=1) / len(products_MN)
-    factor = student_t(confidence, num_prompts - 1)
+    of_prompts_K, num_sketches = changes_KN.var(dim=1) / num_prompts, len(products_MN)
+    of_sketches_K = torch.zeros_like(of_prompts_K)
+    if num_sketches > 1:
+        of_sketches_K = (weights_KN @ products_MN.T / num_prompts).var(dim=1) / num_sketches
+    variance_K, degrees_K = pooled_degrees(of_prompts_K, num_prompts - 1, of_sketches_K, num_sketches - 1)
     se_K = variance_K.sqrt()
-    return Forecast(ks_K, changes_KN.mean(dim=1), se_K, factor * se_K)
+    return Forecast(ks_K, changes_KN.mean(dim=1), se_K, student_ts(confidence, degrees_K) * se_K)

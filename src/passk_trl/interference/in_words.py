@@ -1,39 +1,62 @@
-"""A report in one or two sentences."""
+"""A report in one or two sentences, and its numbers as people read them."""
+
+import math
 
 from .interference_report import InterferenceReport
-from .onset import onset_interval
 
 
 def verdict(report: InterferenceReport) -> str:
     """One or two sentences: whether training for pass@k would lower pass@1, and from which k on."""
     level, num_prompts = f"{100 * report.confidence:g}%", len(report.agreement)
-    low, high = onset_interval(report)
+    low, high = report.onset_interval
     if not report.agreement.any():
         return (
             "Nothing can be said: no prompt has both correct and incorrect rollouts, so none has a gradient. Choose "
             "prompts that the policy sometimes solves."
         )
-    if report.pass1_norm_squared <= 0:
-        return (
-            "Nothing can be said: the squared norm of the pass@1 gradient itself is measured negative, so it is lost "
-            f"in the noise of {num_prompts} prompts. Probe more of them."
-        )
-    if low is not None and high is not None:
+    if report.pass1_is_lost:
+        return f"{_known_of_lost(report)}{PASS1_IS_LOST} ({num_prompts} prompts). Probe more of them."
+    if report.onset is not None and low is not None and high is not None:
+        significant = f" The conflict is significant at k = {_runs(report.conflict_ks)}." * bool(report.conflict_ks)
         return (
             f"From k = {report.onset:.1f} on ({level} interval {low:.1f} to {high:.1f}), training for pass@k would "
-            f"lower pass@1. The conflict is significant at k = {_runs(report.conflict_ks)}."
+            f"lower pass@1.{significant}"
         )
     if report.onset is not None:
         return (
             f"Undecided: from k = {report.onset:.1f} on, training for pass@k is measured to lower pass@1, but at no k "
-            f"is the whole {level} interval below 0. Probe more than {num_prompts} prompts."
+            f"is the whole {level} band below 0. Probe more than {num_prompts} prompts."
         )
-    num_clear = int((report.inner_product_low > 0).long().cumprod(0).sum())
+    above = report.inner_product - report.band_factor * report.inner_product_se > 0
+    num_clear = int(above.long().cumprod(0).sum())
     if not num_clear:
-        return f"Undecided: at no k is the whole {level} interval above 0. Probe more than {num_prompts} prompts."
+        return f"Undecided: at no k is the whole {level} band above 0. Probe more than {num_prompts} prompts."
     clear_up_to = report.ks[num_clear - 1]
-    text = f"No conflict up to k = {clear_up_to:g}: training for pass@k would raise pass@1 ({level} intervals)."
+    text = f"No conflict up to k = {clear_up_to:g}: training for pass@k would raise pass@1 ({level}, all k at once)."
     return text if num_clear == len(report.ks) else f"{text} Beyond it, {num_prompts} prompts cannot tell."
+
+
+PASS1_IS_LOST = "pass@1's gradient is lost in the noise of the probe"
+"""What a report says of a squared norm ‖∇J_1‖² that is measured ≤ 0."""
+
+
+def _known_of_lost(report: InterferenceReport) -> str:
+    if not report.conflict_ks:
+        return "Nothing can be said: "
+    return f"The conflict is significant at k = {_runs(report.conflict_ks)}. Where it begins cannot be told: "
+
+
+def known_cosine(cosine: float, low: float, high: float) -> float | None:
+    """A cosine for a chart, between −1 and 1; `None` if the probe cannot tell it: it or its interval is not finite."""
+    return min(1.0, max(-1.0, cosine)) if all(map(math.isfinite, (cosine, low, high))) else None
+
+
+def cosine_in_words(cosine: float, low: float, high: float) -> str:
+    """A cosine with its interval for people, such as `0.91 (0.84 to 0.96)`; a dash if the probe cannot tell it."""
+    if known_cosine(cosine, low, high) is None:
+        return "–"
+    value = "≥ 1" if cosine >= 1 else "≤ −1" if cosine <= -1 else f"{cosine:.2f}"
+    return f"{value} ({low:.2f} to {high:.2f})"
 
 
 def _runs(ks: tuple[float, ...]) -> str:

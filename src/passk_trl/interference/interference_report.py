@@ -1,6 +1,5 @@
 """The report of one probe: the conflict of pass@k with pass@1 at every k, and what follows from it."""
 
-import math
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .intervals import student_t
+from .intervals import normal_score, student_t, student_ts
+from .json_safe import json_safe, tensor_from
 from .pairs import Estimator, cosine_of, weights_at
 
 
@@ -24,10 +24,15 @@ class InterferenceReport:
     Attributes:
         ks (`Tensor[K]`): the k measured, strictly increasing.
         inner_product (`Tensor[K]`): I_k, the estimate of ⟨∇J_k, ∇J_1⟩ (an expectation over prompts, not a sum).
-        inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife.
+        inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife; the error of sketches
+            is included.
+        degrees (`Tensor[K]`): degrees of freedom of the standard error: N − 1 without sketches, fewer with them.
+        band_factor (`float`): standard errors on each side within which the whole curve lies, with the level
+            `confidence`, at all measured k at once (sup-t).
         norm_squared (`Tensor[K]`): S_k, the estimate of ‖∇J_k‖²; the unbiased one may be negative.
-        cosine_se (`Tensor[K]`): standard error of `cosine`, by jackknife; NaN where the cosine, or a leave-one-out
-            cosine, is undefined.
+        cosine_low, cosine_high (`Tensor[K]`): ends of the interval of `cosine`, cut at ±1 (Fieller's for a ratio, with
+            the errors of numerator and denominator over prompts and sketches). NaN where it has no end: the probe
+            cannot tell the cosine there.
         agreement (`Tensor[N]`): a_i, the estimate of ⟨∇p(x_i), ∇J_1⟩; 0 if all rollouts of the prompt are correct, or
             none, because its ĝ_i is then 0.
         num_correct (`Tensor[N]`, int64): correct rollouts c_i of each prompt.
@@ -35,13 +40,14 @@ class InterferenceReport:
         sampling_weights (`Tensor[N]`): importance weight of each prompt; ones unless given.
         estimator (`str`): `"unbiased"` or `"plugin"`.
         confidence (`float`): level of the two-sided intervals.
-        onset (`float` or `None`): the smallest real k at which the measured curve I_k turns negative, between 1 and
-            the largest k measured; `None` if it does not. 1.0 means that I_1 = S_1 itself is measured negative. The
-            true ‖∇J_1‖² is not negative, so the pass@1 gradient is then lost in the noise of the probe. Read it with
-            `conflict`, which says whether any measured k is significantly in conflict. If one is, `onset` is not
-            `None` and not above that k.
+        onset (`float` or `None`): the smallest real k above 1 at which the measured curve I_k turns negative, up to
+            the largest k measured; `None` if it does not, and where `pass1_is_lost`. Read it with `conflict_ks`, the
+            k significantly in conflict. If there is one and pass@1's gradient is not lost, `onset` is not above it.
+        onset_interval (`tuple` of `float` or `None`): where the true curve may turn negative first, with the level
+            `confidence`: the k at which the lower and the upper end of the band turn negative. It holds `onset`.
+            (None, None): a conflict is excluded up to the largest k. (low, None): the probe cannot tell.
         k_star_bound (`float` or `None`): [`k_star_bound`] in its tight form, on the measured agreement and success
-            rates.
+            rates; `None` where `pass1_is_lost`.
         k_star_bound_paper (`float` or `None`): the same with the paper's G² in the place of the largest agreement.
             A Gram matrix does not give the score bound G². Its substitute is max |K_ij|, the smallest constant that
             the Gram matrix shows to bound every |a_i|. If you know G², call [`k_star_bound`].
@@ -50,8 +56,11 @@ class InterferenceReport:
     ks: Tensor
     inner_product: Tensor
     inner_product_se: Tensor
+    degrees: Tensor
+    band_factor: float
     norm_squared: Tensor
-    cosine_se: Tensor
+    cosine_low: Tensor
+    cosine_high: Tensor
     agreement: Tensor
     num_correct: Tensor
     num_samples: Tensor
@@ -59,6 +68,7 @@ class InterferenceReport:
     estimator: Estimator
     confidence: float
     onset: float | None
+    onset_interval: tuple[float | None, float | None]
     k_star_bound: float | None
     k_star_bound_paper: float | None
 
@@ -78,28 +88,34 @@ class InterferenceReport:
         return float((self.sampling_weights * self.agreement).mean())
 
     @property
+    def pass1_is_lost(self) -> bool:
+        """Whether ‖∇J_1‖² is measured ≤ 0, which no squared norm is: the pass@1 gradient is lost in the noise of the
+        probe. More prompts show it."""
+        return self.pass1_norm_squared <= 0
+
+    @property
     def cosine(self) -> Tensor:
         """`Tensor[K]`: I_k / sqrt(S_1 S_k); NaN where S_1 ≤ 0 or S_k ≤ 0. It is a ratio of unbiased estimates: not
-        itself unbiased, and it may lie outside [−1, 1]. The sign of I_k says whether there is a conflict; the cosine
-        describes it."""
+        itself unbiased, and it may lie outside [−1, 1]. Where its interval is NaN, it says nothing. The sign of I_k
+        says whether there is a conflict; the cosine describes it."""
         pass1_norm_squared = torch.tensor(self.pass1_norm_squared, dtype=torch.float64)
         return cosine_of(self.inner_product, pass1_norm_squared, self.norm_squared)
 
     @property
     def inner_product_low(self) -> Tensor:
-        """`Tensor[K]`: lower end of the interval for ⟨∇J_k, ∇J_1⟩ (pointwise in k, Student's t with N − 1 degrees)."""
-        return self.inner_product - self._interval_factor * self.inner_product_se
+        """`Tensor[K]`: lower end of the interval for ⟨∇J_k, ∇J_1⟩ (each k by itself, Student's t)."""
+        return self.inner_product - student_ts(self.confidence, self.degrees) * self.inner_product_se
 
     @property
     def inner_product_high(self) -> Tensor:
         """`Tensor[K]`: upper end of the interval."""
-        return self.inner_product + self._interval_factor * self.inner_product_se
+        return self.inner_product + student_ts(self.confidence, self.degrees) * self.inner_product_se
 
     @property
-    def cosine_margin(self) -> Tensor:
-        """`Tensor[K]`: half the width of the cosine's interval; NaN where `cosine_se` is. Unlike the interval for
-        ⟨∇J_k, ∇J_1⟩, it does not include the error of a sketched Gram matrix."""
-        return self._interval_factor * self.cosine_se
+    def z_score(self) -> Tensor:
+        """`Tensor[K]`: the standard normal numbers that are as improbable as I_k, in standard errors, is for Student's
+        t; below 0 where pass@k works against pass@1."""
+        return normal_score(self.inner_product, self.inner_product_se, self.degrees)
 
     @property
     def mean_weight(self) -> Tensor:
@@ -114,22 +130,27 @@ class InterferenceReport:
 
     @property
     def negative_fraction(self) -> float:
-        """(Weighted) share of the prompts with a_i < 0. The noise of a_i moves it towards one half."""
-        return float(self.sampling_weights @ (self.agreement < 0).double() / self.sampling_weights.sum())
+        """(Weighted) share of the prompts with a_i < 0 among those with correct and incorrect rollouts; the others
+        have no gradient. NaN if all are such. The noise of a_i moves it towards one half."""
+        mixed_N = (self.num_correct > 0) & (self.num_correct < self.num_samples)
+        weights_N = self.sampling_weights * mixed_N
+        return float(weights_N @ (self.agreement < 0).double() / weights_N.sum())
 
     @property
     def conflict(self) -> Tensor:
-        """`Tensor[K]`, bool: whether the whole interval for ⟨∇J_k, ∇J_1⟩ is below 0."""
-        return self.inner_product_high < 0
+        """`Tensor[K]`, bool: whether the whole interval for ⟨∇J_k, ∇J_1⟩ is below 0, each k by itself. Not at k = 1,
+        which cannot be in conflict with itself."""
+        return (self.inner_product_high < 0) & (self.ks > 1)
 
     @property
     def conflict_ks(self) -> tuple[float, ...]:
-        """The measured k that are significantly in conflict. They may have gaps, because the curve need not be
-        monotone."""
-        return tuple(self.ks[self.conflict].tolist())
+        """The measured k in conflict, all k at once: where the whole band is below 0. With the level `confidence` all
+        of them are. They may have gaps, because the curve need not be monotone."""
+        below_K = self.inner_product + self.band_factor * self.inner_product_se < 0
+        return tuple(self.ks[below_K & (self.ks > 1)].tolist())
 
     def in_conflict(self, k: float) -> bool:
-        """Whether k is significantly in conflict. k must be one of `ks`: only those have an error bar."""
+        """Whether `conflict` is true at k. k must be one of `ks`: only those have an error bar."""
         return bool(self.conflict[self.at(k)])
 
     def at(self, k: float) -> int:
@@ -154,24 +175,35 @@ class InterferenceReport:
         order = contribution_N.argsort(stable=True).tolist()
         return [i for i in order[:count] if contribution_N[i] < 0]
 
-    @property
-    def _interval_factor(self) -> float:
-        return student_t(self.confidence, len(self.agreement) - 1)
-
     def to_dict(self) -> dict[str, Any]:
-        """The stored fields as JSON-safe lists, numbers and strings; NaN (in `cosine_se`) becomes `None`."""
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in content.items():
-            if isinstance(value, Tensor):
-                content[name] = [None if number != number else number for number in value.tolist()]
-        return content
+        """The stored fields as JSON-safe lists, numbers and strings; NaN becomes `None`."""
+        return json_safe({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "InterferenceReport":
-        """The report that [`to_dict`] wrote, restored exactly."""
-        restored: dict[str, Any] = dict(content)
-        for name, value in content.items():
+        """The report that [`to_dict`] wrote, restored exactly. One of an earlier version has no interval of the cosine
+        and of the onset."""
+        restored = dict(content) if "band_factor" in content else _of_earlier_version(content)
+        for name, value in restored.items():
             if isinstance(value, list):
-                numbers = [math.nan if number is None else number for number in value]
-                restored[name] = torch.tensor(numbers, dtype=torch.int64 if name in _COUNTS else torch.float64)
-        return cls(**restored)
+                restored[name] = tensor_from(value, torch.int64 if name in _COUNTS else torch.float64)
+        return cls(**{**restored, "onset_interval": tuple(content.get("onset_interval", _NOT_TOLD))})
+
+
+_NOT_TOLD = (1.0, None)  # an interval of the onset that excludes nothing
+
+
+def _of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
+    """A report of a version that had one number of degrees of freedom and other errors of the cosine."""
+    restored = {name: value for name, value in content.items() if name != "cosine_se"}
+    num_ks, degrees = len(content["ks"]), len(content["agreement"]) - 1
+    of_each_k = 1 - (1 - content["confidence"]) / num_ks  # Bonferroni's, no narrower than the band
+    unknown = {"cosine_low": [None] * num_ks, "cosine_high": [None] * num_ks}
+    onset = None if content["onset"] == 1 else content["onset"]  # 1 said that the pass@1 gradient is lost
+    return {
+        **restored,
+        **unknown,
+        "onset": onset,
+        "degrees": [degrees] * num_ks,
+        "band_factor": student_t(of_each_k, degrees),
+    }

@@ -9,10 +9,10 @@ from passk_trl.objectives import Objective
 
 from .bounds import k_star_bound
 from .interference_report import InterferenceReport
-from .intervals import student_t
+from .intervals import band_factor, normal_score, student_ts
 from .objective_report import ObjectiveReport
-from .onset import first_negative
-from .pairs import Estimator, against_pass1, paired, weights_at
+from .onset import first_negative, grid_with, interval_of_onset
+from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, pair_mean, paired, weights_at
 from .refusals import check_confidence, check_estimator, check_sample, checked_ks
 from .sample import ProbeSample
 
@@ -92,35 +92,57 @@ def measure_interference(
     num_partners = num_prompts if self_pairs else num_prompts - 1
     agreement_N = paired(gram_NN, self_pairs) @ sampling_N / num_partners
 
-    # Prompts with the same counts share their weight, so the curve needs only the sum of their agreement.
+    # Prompts with the same counts share their weight, and the curve needs only the sum of their agreement.
     counts_N2 = torch.stack([sample.num_samples, sample.num_correct], 1)
     counts_C2, group_N = counts_N2.unique(dim=0, return_inverse=True)
     agreement_C = torch.zeros(len(counts_C2)).double().index_add_(0, group_N, sampling_N * agreement_N)
 
-    def curve(ks_K: Tensor) -> Tensor:
-        return weights_at(ks_K, counts_C2[:, 0], counts_C2[:, 1], estimator) @ agreement_C / num_prompts
+    def weights(ks_K: Tensor) -> Tensor:
+        return weights_at(ks_K, counts_C2[:, 0], counts_C2[:, 1], estimator)
 
-    weights_KN = weights_at(ks_K, sample.num_samples, sample.num_correct, estimator)
-    measured = against_pass1(sample, weights_KN, self_pairs)
+    def curve(ks_K: Tensor) -> Tensor:
+        return weights(ks_K) @ agreement_C / num_prompts
+
+    # One curve for the estimates, the band and the onset.
+    grid_G, at_K = grid_with(ks_K)
+    weights_GN = weights(grid_G)[:, group_N]
+    ones_1N = torch.ones(1, num_prompts, dtype=torch.float64)
+    inner = pair_mean(sample, weights_GN, ones_1N, self_pairs)
+    se_G, degrees_G = inner.standard_error()
+    at_ks = Jackknife(*(part[at_K] for part in inner))
+    norm = pair_mean(sample, weights_GN[at_K], weights_GN[at_K], self_pairs)
+    pass1 = pair_mean(sample, ones_1N, ones_1N, self_pairs)
+    cosine_low_K, cosine_high_K = cosine_interval(at_ks, pass1, norm, confidence)
+    degrees_K = degrees_G[at_K]
+    factor = band_factor(at_ks.covariance(), float(degrees_K.min()), confidence)
+    onset = first_negative(curve, grid_G)
+    lost = float(sampling_N @ agreement_N) <= 0
+    values_G, margin_G = curve(grid_G), factor * se_G
 
     # max |K| times the largest total weight of a prompt's partners: with weights of 1, max |K|.
     partner_weight = float(sampling_N.sum() - (0 if self_pairs else sampling_N.min())) / num_partners
     largest_agreement = float(gram_NN.abs().max()) * partner_weight
     return InterferenceReport(
         ks=ks_K,
-        inner_product=curve(ks_K),
-        inner_product_se=measured.inner_product_se,
-        norm_squared=measured.norm_squared,
-        cosine_se=measured.cosine_se,
+        inner_product=values_G[at_K],
+        inner_product_se=se_G[at_K],
+        degrees=degrees_K,
+        band_factor=factor,
+        norm_squared=norm.value,
+        cosine_low=cosine_low_K,
+        cosine_high=cosine_high_K,
         agreement=agreement_N,
         num_correct=sample.num_correct,
         num_samples=sample.num_samples,
         sampling_weights=sampling_N,
         estimator=estimator,
         confidence=confidence,
-        onset=first_negative(curve, float(ks_K[-1])),
-        k_star_bound=k_star_bound(agreement_N, sample.success_rate, None, sampling_N),
-        k_star_bound_paper=k_star_bound(agreement_N, sample.success_rate, largest_agreement, sampling_N),
+        onset=onset,
+        onset_interval=interval_of_onset(grid_G, values_G - margin_G, values_G + margin_G, onset),
+        k_star_bound=None if lost else k_star_bound(agreement_N, sample.success_rate, None, sampling_N),
+        k_star_bound_paper=(
+            None if lost else k_star_bound(agreement_N, sample.success_rate, largest_agreement, sampling_N)
+        ),
     )
 
 
@@ -165,16 +187,20 @@ def measure_objectives(
     if not objectives:
         return []
     weights_ON = torch.stack([each.gradient_weight(sample.num_samples, sample.num_correct) for each in objectives])
-    measured = against_pass1(sample, weights_ON, self_pairs=False)
-    factor = student_t(confidence, len(sample.num_correct) - 1)
-    margin_O = factor * measured.inner_product_se
+    ones_1N = torch.ones(1, len(sample.num_correct), dtype=torch.float64)
+    inner = pair_mean(sample, weights_ON, ones_1N, self_pairs=False)
+    norm = pair_mean(sample, weights_ON, weights_ON, self_pairs=False)
+    pass1 = pair_mean(sample, ones_1N, ones_1N, self_pairs=False)
+    se_O, degrees_O = inner.standard_error()
+    margin_O = student_ts(confidence, degrees_O) * se_O
     columns = (
-        measured.inner_product,
-        measured.inner_product - margin_O,
-        measured.inner_product + margin_O,
-        measured.norm_squared,
-        measured.cosine,
-        factor * measured.cosine_se,
+        inner.value,
+        inner.value - margin_O,
+        inner.value + margin_O,
+        normal_score(inner.value, se_O, degrees_O),
+        norm.value,
+        cosine_of(inner.value, pass1.value, norm.value),
+        *cosine_interval(inner, pass1, norm, confidence),
     )
     rows = zip(objectives, torch.stack(columns, dim=1).tolist(), strict=True)
     return [ObjectiveReport(objective.name, *row) for objective, row in rows]

@@ -1,8 +1,10 @@
 """The report of one probe on another objective than pass@k: its conflict with pass@1."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from .json_safe import json_safe
 
 
 @dataclass(frozen=True)
@@ -13,19 +15,23 @@ class ObjectiveReport:
     Attributes:
         name (`str`): of the objective.
         inner_product (`float`): the estimate of ⟨∇J_f, ∇J_1⟩; its scale is that of f.
-        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t with N − 1 degrees).
+        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t).
+        z_score (`float`): the standard normal number that is as improbable as the inner product, in standard errors,
+            is for Student's t; below 0 where J_f works against pass@1. NaN in a record of an earlier version.
         norm_squared (`float`): the estimate of ‖∇J_f‖²; it may be negative.
         cosine (`float`): of ∇J_f and ∇J_1; NaN where a squared norm is estimated ≤ 0. As in [`InterferenceReport`].
-        cosine_margin (`float`): half the width of its interval; NaN where it is undefined.
+        cosine_low, cosine_high (`float`): ends of its interval; NaN where the probe cannot tell the cosine.
     """
 
     name: str
     inner_product: float
     inner_product_low: float
     inner_product_high: float
+    z_score: float
     norm_squared: float
     cosine: float
-    cosine_margin: float
+    cosine_low: float
+    cosine_high: float
 
     @property
     def conflict(self) -> bool:
@@ -34,10 +40,10 @@ class ObjectiveReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-safe numbers and strings; NaN becomes `None`."""
-        return {name: None if value != value else value for name, value in vars(self).items()}
+        return json_safe(vars(self))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "ObjectiveReport":
-        """The report that [`to_dict`] wrote, restored exactly."""
-        restored: dict[str, Any] = {name: math.nan if value is None else value for name, value in content.items()}
-        return cls(**restored)
+        """The report that [`to_dict`] wrote, here or in an earlier version, which had less."""
+        numbers = {each.name: content.get(each.name) for each in fields(cls) if each.name != "name"}
+        return cls(content["name"], **{name: math.nan if value is None else value for name, value in numbers.items()})

@@ -7,29 +7,32 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from .interference_report import InterferenceReport
+
+def grid_with(ks_K: Tensor) -> tuple[Tensor, Tensor]:
+    """257 points from 1 to the largest k, spread evenly in log k, together with the k given; and the place of each."""
+    largest_k = float(ks_K[-1])
+    even_G = torch.linspace(0.0, math.log(largest_k), 257, dtype=torch.float64).exp().clamp(1.0, largest_k)
+    grid_G = torch.cat([even_G, ks_K]).unique()
+    return grid_G, torch.searchsorted(grid_G, ks_K)
 
 
-def first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float | None:
+def first_negative(curve: Callable[[Tensor], Tensor], grid_G: Tensor) -> float | None:
     """
-    The smallest k in [1, largest_k] from which `curve` is negative, to 1e-9; `None` if it is not.
+    The smallest k from which `curve` is negative on a grid that begins at 1, to 1e-9. `None` if it is not, or if it
+    is negative at 1 itself: there it estimates a squared norm, which is then lost in the noise.
 
-    Looks at 257 points spread evenly in log k, then for the zero between the first negative point and the point before
-    it. 1.0 means that the curve is negative at 1 itself.
+    Looks for the zero between the first negative point and the point before it.
     """
-    grid = torch.linspace(0.0, math.log(largest_k), 257, dtype=torch.float64).exp().clamp(1.0, largest_k)
-    negative = curve(grid) < 0
-    if not negative.any():
+    negative_G = curve(grid_G) < 0
+    first = int(negative_G.int().argmax())
+    if not negative_G.any() or first == 0:
         return None
-    first = int(negative.int().argmax())
-    if first == 0:
-        return 1.0
 
     def value(k: float) -> float:
         # A curve may stay at 0 for a while before it turns negative: 0 counts as positive.
         return float(curve(torch.tensor([k], dtype=torch.float64))) or math.ulp(0.0)
 
-    before, after = float(grid[first - 1]), float(grid[first])
+    before, after = float(grid_G[first - 1]), float(grid_G[first])
     # A sum over many k at once is rounded differently from that at one k: a curve that is 0 at an end but for rounding
     # may have the other sign there.
     if value(before) < 0:
@@ -41,25 +44,30 @@ def first_negative(curve: Callable[[Tensor], Tensor], largest_k: float) -> float
     return max(onset, math.nextafter(1.0, 2.0))
 
 
-def onset_interval(report: InterferenceReport) -> tuple[float | None, float | None]:
+def interval_of_onset(
+    grid_G: Tensor, low_G: Tensor, high_G: Tensor, onset: float | None
+) -> tuple[float | None, float | None]:
     """
-    Where the onset of conflict may lie: the k at which the lower end of the interval for ⟨∇J_k, ∇J_1⟩ turns negative,
-    and the k at which the upper end does. Between measured k both ends are straight lines.
+    Where the onset may lie: the k at which the lower end of a band around the curve turns negative, and the k at
+    which the upper end does. Between points of the grid both ends are straight lines.
 
-    In between, the interval holds 0: a confidence set for the crossing of a curve that falls once (Fieller's
-    argument). An end that does not turn negative up to the largest k measured gives `None`: (None, None) means that a
-    conflict is excluded up to there, (low, None) that the probe cannot tell.
+    If the whole true curve is in the band, its onset is in between. An end that does not turn negative gives `None`:
+    (None, None) means that a conflict is excluded up to the largest k, (low, None) that the probe cannot tell.
     """
-    return _crossing(report.ks, report.inner_product_low), _crossing(report.ks, report.inner_product_high)
+    low, high = _crossing(grid_G, low_G), _crossing(grid_G, high_G)
+    if onset is None:
+        return low, high
+    # The onset is more exact than a straight line.
+    return min(onset, onset if low is None else low), None if high is None else max(onset, high)
 
 
-def _crossing(ks_K: Tensor, values_K: Tensor) -> float | None:
+def _crossing(grid_G: Tensor, values_G: Tensor) -> float | None:
     """The first k at which the line through the values is below 0."""
-    negative = values_K < 0
-    if not negative.any():
+    negative_G = values_G < 0
+    if not negative_G.any():
         return None
-    first = int(torch.argmax(negative.int()))
+    first = int(torch.argmax(negative_G.int()))
     if first == 0:
-        return float(ks_K[0])
-    above, below = float(values_K[first - 1]), float(values_K[first])
-    return float(ks_K[first - 1] + (ks_K[first] - ks_K[first - 1]) * above / (above - below))
+        return float(grid_G[0])
+    above, below = float(values_G[first - 1]), float(values_G[first])
+    return float(grid_G[first - 1] + (grid_G[first] - grid_G[first - 1]) * above / (above - below))

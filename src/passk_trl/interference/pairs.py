@@ -1,6 +1,7 @@
-"""Means over pairs of prompts, and their jackknife errors: the arithmetic that all measures of a probe share."""
+"""Means over pairs of prompts, and their errors: the arithmetic that all measures of a probe share."""
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from passk_trl.estimators import prompt_weight, unbiased_prompt_weight
 
+from .intervals import pooled_degrees, ratio_interval, student_ts
 from .sample import ProbeSample
 
 
@@ -21,41 +23,77 @@ def weights_at(ks_K: Tensor, num_samples_N: Tensor, num_correct_N: Tensor, estim
     return torch.as_tensor(unbiased_prompt_weight(num_samples_N, num_correct_N, ks_K[:, None]))
 
 
-class AgainstPass1(NamedTuple):
-    """What K weighted gradients Σ_i w_i ĝ_i measure against the pass@1 gradient, each `[K]`."""
-
-    inner_product: Tensor
-    inner_product_se: Tensor
-    norm_squared: Tensor
-    cosine: Tensor
-    cosine_se: Tensor
-
-
-def against_pass1(sample: ProbeSample, weights_KN: Tensor, self_pairs: bool) -> AgainstPass1:
+class Jackknife(NamedTuple):
     """
-    K weighted gradients against the pass@1 gradient.
+    K statistics, and what they are without one part of the sample. There are M estimates of the Gram matrix: one, or
+    as many as independent sketches.
 
-    Each statistic is a mean over pairs of prompts of u_i K_ij v_j. u and v are the weights, or those of pass@1, which
-    are all ones. The spread of the sample's Gram matrices adds to the error of the inner product.
+    Attributes:
+        value (`Tensor[K]`): the statistics.
+        without_prompt (`Tensor[K, N]`): without each prompt.
+        without_sketch (`Tensor[K, M]`): without each sketch; all 0 if M is 1.
     """
-    gram_NN, sampling_N = sample.gram_mean, sample.sampling_weights
-    num_partners = len(gram_NN) if self_pairs else len(gram_NN) - 1
-    pairs_NN, weights_KN, pass1_1N = paired(gram_NN, self_pairs), sampling_N * weights_KN, sampling_N[None]
-    norm_K, norm_without_KN = _pair_means(pairs_NN, weights_KN, weights_KN, num_partners)
-    inner_K, inner_without_KN = _pair_means(pairs_NN, weights_KN, pass1_1N, num_partners)
-    pass1_1, pass1_without_1N = _pair_means(pairs_NN, pass1_1N, pass1_1N, num_partners)
-    sketch_variance_K = torch.zeros(())
-    if len(sample.gram) > 1:
-        sketched = [paired(one_NN, self_pairs) for one_NN in sample.gram]
-        inner_MK = torch.stack([_pair_means(one_NN, weights_KN, pass1_1N, num_partners)[0] for one_NN in sketched])
-        sketch_variance_K = inner_MK.var(0) / len(inner_MK)
-    return AgainstPass1(
-        inner_product=inner_K,
-        inner_product_se=(_jackknife_se(inner_without_KN).square() + sketch_variance_K).sqrt(),
-        norm_squared=norm_K,
-        cosine=cosine_of(inner_K, pass1_1, norm_K),
-        cosine_se=_jackknife_se(cosine_of(inner_without_KN, pass1_without_1N, norm_without_KN)),
-    )
+
+    value: Tensor
+    without_prompt: Tensor
+    without_sketch: Tensor
+
+    def variance(self, other: "Jackknife | None" = None) -> tuple[Tensor, Tensor]:
+        """The variance over prompts and that over sketches, each `[K]`; with another, the covariances."""
+        other = other or self
+        return (
+            (_deviations(self.without_prompt) * _deviations(other.without_prompt)).sum(dim=1),
+            (_deviations(self.without_sketch) * _deviations(other.without_sketch)).sum(dim=1),
+        )
+
+    def standard_error(self) -> tuple[Tensor, Tensor]:
+        """The standard error and its degrees of freedom, each `[K]`."""
+        prompts, sketches = self.without_prompt.size(1), self.without_sketch.size(1)
+        of_prompts_K, of_sketches_K = self.variance()
+        variance_K, degrees_K = pooled_degrees(of_prompts_K, prompts - 1, of_sketches_K, sketches - 1)
+        return variance_K.sqrt(), degrees_K
+
+    def covariance(self) -> Tensor:
+        """Of the statistics with one another, over prompts and sketches together, `[K, K]`."""
+        of_prompts_KN, of_sketches_KM = _deviations(self.without_prompt), _deviations(self.without_sketch)
+        return of_prompts_KN @ of_prompts_KN.T + of_sketches_KM @ of_sketches_KM.T
+
+
+def combined(function: Callable[..., Tensor], *statistics: Jackknife) -> Jackknife:
+    """A function of statistics as a statistic: applied to the values, and to those without each part."""
+    return Jackknife(*(function(*parts) for parts in zip(*statistics, strict=True)))
+
+
+def pair_mean(sample: ProbeSample, left_KN: Tensor, right_KN: Tensor, self_pairs: bool) -> Jackknife:
+    """
+    Mean over pairs of prompts of left_i K_ij right_j, each prompt counted by its sampling weight. One of the two sides
+    may have one row.
+
+    The sum without prompt j is the whole sum minus row j and column j, plus the corner, which was subtracted twice.
+    """
+    left_KN, right_KN = sample.sampling_weights * left_KN, sample.sampling_weights * right_KN
+    pairs_NN = paired(sample.gram_mean, self_pairs)
+    num_prompts = len(pairs_NN)
+    num_partners = num_prompts if self_pairs else num_prompts - 1
+    rows_KN = left_KN * (right_KN @ pairs_NN)
+    columns_KN = right_KN * (left_KN @ pairs_NN)
+    corner_KN = left_KN * right_KN * pairs_NN.diagonal()
+    total_K = rows_KN.sum(-1)
+    without_KN = (total_K[:, None] - rows_KN - columns_KN + corner_KN) / ((num_prompts - 1) * (num_partners - 1))
+    value_K = total_K / (num_prompts * num_partners)
+    return Jackknife(value_K, without_KN, _without_sketches(sample, left_KN, right_KN, self_pairs, value_K))
+
+
+def _without_sketches(
+    sample: ProbeSample, left_KN: Tensor, right_KN: Tensor, self_pairs: bool, value_K: Tensor
+) -> Tensor:
+    num_sketches, num_prompts = len(sample.gram), left_KN.size(1)
+    if num_sketches == 1:
+        return torch.zeros(len(value_K), 1, dtype=torch.float64)
+    pairs = num_prompts * (num_prompts if self_pairs else num_prompts - 1)
+    sums = [(left_KN * (right_KN @ paired(one_NN, self_pairs))).sum(-1) for one_NN in sample.gram]
+    each_KM = torch.stack(sums, dim=1) / pairs
+    return (num_sketches * value_K[:, None] - each_KM) / (num_sketches - 1)
 
 
 def paired(gram_NN: Tensor, self_pairs: bool) -> Tensor:
@@ -63,29 +101,40 @@ def paired(gram_NN: Tensor, self_pairs: bool) -> Tensor:
     return gram_NN if self_pairs else gram_NN.clone().fill_diagonal_(0.0)
 
 
-def _pair_means(pairs_NN: Tensor, left_KN: Tensor, right_KN: Tensor, num_partners: int) -> tuple[Tensor, Tensor]:
-    """
-    Mean of left_i pairs_ij right_j over the pairs `[K]`, and the same without each prompt in turn `[K, N]`.
-
-    The sum without prompt j is the whole sum minus row j and column j, plus the corner, which was subtracted twice.
-    """
-    num_prompts = len(pairs_NN)
-    rows_KN = left_KN * (right_KN @ pairs_NN)
-    columns_KN = right_KN * (left_KN @ pairs_NN)
-    corner_KN = left_KN * right_KN * pairs_NN.diagonal()
-    total_K = rows_KN.sum(-1)
-    without_KN = total_K[:, None] - rows_KN - columns_KN + corner_KN
-    return total_K / (num_prompts * num_partners), without_KN / ((num_prompts - 1) * (num_partners - 1))
-
-
-def _jackknife_se(without_KN: Tensor) -> Tensor:
-    """Standard error `[K]` from the leave-one-out values: sqrt((N − 1)/N Σ_j (θ_(−j) − mean)²)."""
-    num_prompts = without_KN.shape[-1]
-    return math.sqrt(num_prompts - 1) * without_KN.std(-1, correction=0)
+def _deviations(without_KP: Tensor) -> Tensor:
+    """The values without each of P parts, less their mean, scaled so that their squares add up to the variance."""
+    parts = without_KP.size(1)
+    return math.sqrt((parts - 1) / parts) * (without_KP - without_KP.mean(dim=1, keepdim=True))
 
 
 def cosine_of(inner_product: Tensor, pass1_norm_squared: Tensor, norm_squared: Tensor) -> Tensor:
     """I_k / sqrt(S_1 S_k); NaN where an estimated squared norm is ≤ 0."""
     defined = (pass1_norm_squared > 0) & (norm_squared > 0)
-    # Two square roots: the product of two small squared norms may underflow.
-    return torch.where(defined, inner_product / (pass1_norm_squared.sqrt() * norm_squared.sqrt()), math.nan)
+    return torch.where(defined, inner_product / _length(pass1_norm_squared, norm_squared), math.nan)
+
+
+def cosine_interval(inner: Jackknife, pass1: Jackknife, norm: Jackknife, confidence: float) -> tuple[Tensor, Tensor]:
+    """
+    The ends of the cosine's interval, `[K]`: Fieller's for I_k / sqrt(S_1 S_k), with the errors over prompts and
+    sketches of both, cut at ±1. NaN where it has no end, because the length of a gradient is lost in the noise.
+    """
+    length = combined(_length, pass1, norm)
+    cosine_K = cosine_of(inner.value, pass1.value, norm.value)
+    variances = inner.variance(), inner.variance(length), length.variance()  # each over prompts, over sketches
+    of_prompts_K, of_sketches_K = (  # of I_k less the cosine times the length, whose expectation is 0
+        inner_K - 2 * cosine_K * both_K + cosine_K.square() * length_K
+        for inner_K, both_K, length_K in zip(*variances, strict=True)
+    )
+    prompts, sketches = inner.without_prompt.size(1), inner.without_sketch.size(1)
+    _, degrees_K = pooled_degrees(of_prompts_K, prompts - 1, of_sketches_K, sketches - 1)
+    variance_K, covariance_K, length_variance_K = (sum(each) / length.value.square() for each in variances)
+    t_K = student_ts(confidence, degrees_K)
+    low_K, high_K = ratio_interval(cosine_K, variance_K, covariance_K, length_variance_K, t_K)
+    # No cosine is beyond ±1. An interval wholly beyond stays, so that its width shows how little is known.
+    beyond_K = (low_K > 1) | (high_K < -1)
+    return torch.where(beyond_K, low_K, low_K.clamp(min=-1)), torch.where(beyond_K, high_K, high_K.clamp(max=1))
+
+
+def _length(pass1_norm_squared: Tensor, norm_squared: Tensor) -> Tensor:
+    """sqrt(S_1 S_k), by two square roots: the product of two small squared norms may underflow."""
+    return pass1_norm_squared.clamp(min=0).sqrt() * norm_squared.clamp(min=0).sqrt()

@@ -16,7 +16,7 @@ from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
-from passk_trl.records import ProbeRecord
+from passk_trl.records import ProbeRecord, alarms_of
 from passk_trl.reports.trackers import TrackerFigures, add_tracker_figures
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
@@ -46,15 +46,20 @@ class ConflictMonitor(TrainerCallback):
     Logged through the trainer, so in every tracker, for k = 1, 2, 4 … and the k trained for:
 
     - `conflict/inner_product@{k}`, `conflict/cosine@{k}`: if negative, a step along the pass@k gradient lowers pass@1.
-    - `conflict/onset_k`: the k from which on it is negative, if there is one.
+    - `conflict/onset_k`: the k from which on it is negative, if there is one. What a probe cannot tell is not logged:
+      no onset where pass@1's gradient is lost in the noise, no cosine whose interval has no end.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
     - `conflict/forecast_pass@{k}`: by how much the optimizer's step just taken raises pass@k, to first order:
       ⟨∇J_k, Δθ⟩, with Δθ the actual change of the measured parameters, so with momentum, clipping and weight decay. If
       it is below 0 at k = 1, the step costs pass@1. It is not logged without a `probe_dataset`: Δθ has then been
       trained on the probe's own rollouts.
-    - `conflict/in_conflict`: 1 if, at the k or the objective trained for, the whole confidence interval is below 0.
-    - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes the pass@1 gradient.
-    - `conflict/pass@{k}`: unbiased pass@k on the probe prompts.
+    - `conflict/in_conflict`: 1 once the probes so far show, at the k or the objective trained for, that it is below 0;
+      0 again once later probes show the opposite. Of runs without a conflict, at most 5% ever raise this alarm,
+      however many probes they have ([`~passk_trl.interference.alarm.alarms`]).
+    - `conflict/evidence`: the evidence for the next change of `in_conflict`, which comes at 20.
+    - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes the pass@1 gradient, among those
+      with correct and incorrect rollouts.
+    - `conflict/pass@{k}`: pass@k on the probe prompts.
     - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
     - `conflict/probe_seconds`, `conflict/overhead`: the seconds that this probe took, and the fraction of the time
       since training began that all probes took.
@@ -315,9 +320,9 @@ class ConflictMonitor(TrainerCallback):
         if self._is_main_process:
             if not self.records:
                 self._say_what_is_measured(record)
-            self._announce(record)
             append_record(self._path, record)
         self.records.append(record)
+        self._announce()
         self._log(record)
 
     def _measure(self, step: int) -> ProbeRecord | None:
@@ -339,8 +344,9 @@ class ConflictMonitor(TrainerCallback):
         Metrics of a probe since the last log are replaced, since TRL would average the two.
         """
         buffer = self.trainer._metrics["train"]
-        buffer.pop("conflict/onset_k", None)
-        metrics = metrics_of(record, self.training_objective)
+        for name in [name for name in buffer if name.startswith("conflict/")]:  # this probe may not tell all of them
+            del buffer[name]
+        metrics = metrics_of(record, alarms_of(self.records, self.training_objective)[-1])
         metrics["conflict/overhead"] = self._clock.overhead(self._figure_seconds)
         for name, value in metrics.items():
             buffer[name] = [value]
@@ -350,9 +356,10 @@ class ConflictMonitor(TrainerCallback):
         if left_out := left_out_in_words(record):
             logger.warning(left_out)
 
-    def _announce(self, record: ProbeRecord) -> None:
+    def _announce(self) -> None:
         """Says so when training enters conflict and when it leaves it, once for each crossing."""
-        if crossed := crossing(record, self.records[-1] if self.records else None, self.training_objective):
+        crossed = crossing(self.records, self.training_objective)
+        if crossed and self._is_main_process:
             logger.warning(crossed)
 
     def _log_failure(self, error: Exception, message: str, step: int) -> None:

@@ -1,9 +1,13 @@
 """What is logged and announced of a probe: pure functions of its record."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 
-from passk_trl.estimators import pass_at_k
-from passk_trl.records import ProbeRecord
+from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, known_cosine
+from passk_trl.interference.alarm import Alarm
+from passk_trl.records import ProbeRecord, alarms_of
 from passk_trl.rollouts.metrics import reported_ks
 
 
@@ -11,75 +15,84 @@ from passk_trl.rollouts.metrics import reported_ks
 _STORES = {"exact": "whole (gram='exact')", "sketch": "as sketches of a fixed size (gram='sketch')"}
 
 
-def metrics_of(record: ProbeRecord, objective: str | None = None) -> dict[str, float]:
+def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
     """
     The metrics of a probe.
 
     Args:
         record ([`ProbeRecord`]): the probe.
-        objective (`str`, *optional*): name of the objective trained for; pass@k, for the `training_k`, if `None`.
+        alarm ([`~passk_trl.interference.alarm.Alarm`]): where the run stands after it.
 
     Returns:
-        `dict[str, float]`: by name, `conflict/…`. There is no `conflict/onset_k` without an onset.
+        `dict[str, float]`: by name, `conflict/…`. What the probe cannot tell is left out, such as a cosine whose
+        interval has no end, or an onset where there is none.
     """
     report = record.report
-    logged_ks = reported_ks(int(report.num_samples.max()), record.training_k)
-    metrics = {
-        "conflict/in_conflict": float(record.in_conflict(record.training_k, objective)),
+    logged_ks = reported_ks(int(report.num_samples.min()), record.training_k)
+    metrics: dict[str, float | None] = {
+        "conflict/in_conflict": float(alarm.in_conflict),
+        "conflict/evidence": alarm.evidence,
         "conflict/negative_fraction": report.negative_fraction,
+        "conflict/onset_k": report.onset,
     }
     if record.coverage is not None:
         metrics["conflict/coverage"] = record.coverage
     if record.probe_seconds is not None:
         metrics["conflict/probe_seconds"] = record.probe_seconds
-    if report.onset is not None:
-        metrics["conflict/onset_k"] = report.onset
-    for k, inner_product, cosine in zip(report.ks.tolist(), report.inner_product, report.cosine, strict=True):
+    columns = (report.ks, report.inner_product, report.cosine, report.cosine_low, report.cosine_high)
+    for k, inner_product, *cosine in torch.stack(columns, dim=1).tolist():
         if k in logged_ks:
-            metrics[f"conflict/inner_product@{k:g}"] = float(inner_product)
-            metrics[f"conflict/cosine@{k:g}"] = float(cosine)
+            metrics[f"conflict/inner_product@{k:g}"] = inner_product
+            metrics[f"conflict/cosine@{k:g}"] = known_cosine(*cosine)
     if record.forecast is not None:
         for k, change in zip(record.forecast.ks.tolist(), record.forecast.change.tolist(), strict=True):
             if k in logged_ks:
                 metrics[f"conflict/forecast_pass@{k:g}"] = change
     for name, measured in record.objectives.items():
         metrics[f"conflict/inner_product@{name}"] = measured.inner_product
-        metrics[f"conflict/cosine@{name}"] = measured.cosine
+        metrics[f"conflict/cosine@{name}"] = known_cosine(measured.cosine, measured.cosine_low, measured.cosine_high)
     for k in logged_ks:
-        values_N = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k))
-        metrics[f"conflict/pass@{k}"] = (report.sampling_weights * values_N).mean().item()
-    return metrics
+        metrics[f"conflict/pass@{k}"] = record.pass_at(k)[0]
+    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
-def crossing(record: ProbeRecord, earlier: ProbeRecord | None, objective: str | None = None) -> str | None:
+def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> str | None:
     """
-    The sentence that announces that training has entered a significant conflict or has left it; `None` if neither
-    happened.
+    The sentence that announces that training has entered a conflict with the latest probe, or has left it; `None` if
+    neither happened.
 
     Args:
-        record ([`ProbeRecord`]): the latest probe.
-        earlier ([`ProbeRecord`], *optional*): the probe before it. Without one, training was not in conflict.
+        records (`Sequence[ProbeRecord]`): the probes of the run, the latest last.
         objective (`str`, *optional*): name of the objective trained for; pass@k, for the `training_k`, if `None`.
     """
-    k, report = record.training_k, record.report
-    now = record.in_conflict(k, objective)
-    if now == (earlier is not None and earlier.in_conflict(k, objective)):
+    before, now = [False, *(alarm.in_conflict for alarm in alarms_of(records, objective))][-2:]
+    if now == before:
         return None
+    record = records[-1]
+    k, report = record.training_k, record.report
     measured = record.objectives.get(objective) if objective is not None else None
     name = measured.name if measured else f"pass@{k}"
     if not now:
-        return f"step {record.step}: the conflict between {name} and pass@1 is no longer significant."
+        return f"step {record.step}: training for {name} no longer works against pass@1, by the probes since then."
     if measured:
         index, onset = "f", ""
         value, low, high = measured.inner_product, measured.inner_product_low, measured.inner_product_high
     else:
-        index, onset = str(k), f" The conflict begins at k = {report.onset:.1f}."
+        index, onset = str(k), _onset_in_words(report)
         curves = (report.inner_product, report.inner_product_low, report.inner_product_high)
         value, low, high = (curve[report.at(k)].item() for curve in curves)
+    level = f"{100 * report.confidence:g}%"
     return (
-        f"step {record.step}: training for {name} now works against pass@1: <grad J_{index}, grad J_1> is "
-        f"{value:.3g}, {100 * report.confidence:g}% interval {low:.3g} to {high:.3g}.{onset}"
+        f"step {record.step}: training for {name} works against pass@1, by the evidence of all probes so far ({level} "
+        f"of runs without a conflict never raise this alarm). At this probe, <grad J_{index}, grad J_1> is "
+        f"{value:.3g}, {level} interval {low:.3g} to {high:.3g}.{onset}"
     )
+
+
+def _onset_in_words(report: InterferenceReport) -> str:
+    if report.pass1_is_lost:
+        return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise num_prompts."
+    return "" if report.onset is None else f" The conflict begins at k = {report.onset:.1f}."
 
 
 def coverage_in_words(record: ProbeRecord) -> str:

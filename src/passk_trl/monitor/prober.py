@@ -1,6 +1,7 @@
 """One probe: choose prompts, sample and score rollouts, take gradients, measure the conflict, make a record of it."""
 
 import logging
+from dataclasses import replace
 
 import torch
 from datasets import Dataset
@@ -18,7 +19,7 @@ from passk_trl.private_names import check_private_names
 from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import check_can_probe, check_columns
-from passk_trl.rollouts.probe_sets import draw_stratified, overlap, stratum_weights
+from passk_trl.rollouts.probe_sets import draw_stratified, overlap, stratum_weights, weights_of_kept
 from passk_trl.rollouts.progress import progress_bar
 from passk_trl.rollouts.prompt_text import cut, text_of
 from passk_trl.rollouts.sampling import sample_rollouts
@@ -129,21 +130,17 @@ class Prober:
         Returns:
             [`ProbeRecord`]: the same on all ranks, without its `probe_seconds`.
         """
-        rollouts, mine = self._rollouts(seed)
+        drawn = self._draw(seed)
+        rollouts, mine = self._rollouts(drawn, seed)
         gram = self._gram(rollouts, seed, displacement)
         rows = gather_list(mine)
-        sample = ProbeSample.of(
-            gram.gram_MNN,
-            gather_list(rollouts.num_correct_N.tolist()),
-            self.num_rollouts,
-            self._sampling_weights(rows),
-        )
+        sample = ProbeSample.of(gram.gram_MNN, gather_list(rollouts.num_correct_N.tolist()), self.num_rollouts)
         finite = sample.finite
         if not finite.all() and self.trainer.accelerator.is_main_process:
             dropped = [row for row, is_finite in zip(rows, finite, strict=True) if not is_finite]
             logger.warning("the gradients of probe prompts %s are not finite; they are left out.", dropped)
         rows = [row for row, is_finite in zip(rows, finite, strict=True) if is_finite]
-        sample = sample.keep(finite)
+        sample = replace(sample.keep(finite), sampling_weights=self._sampling_weights(drawn, rows))
         confidence = self.settings.confidence
         report = measure_interference(**sample.arguments, ks=self.ks, confidence=confidence)
         objectives = measure_objectives(**sample.arguments, objectives=self.objectives, confidence=confidence)
@@ -166,25 +163,29 @@ class Prober:
             gram=gram.store,
         )
 
-    def _rollouts(self, seed: int) -> tuple[ScoredRollouts, list[int]]:
+    def _draw(self, seed: int) -> list[int]:
+        """The rows of the probe dataset to probe; none without a probe dataset."""
+        settings = self.settings
+        if settings.probe_dataset is None:
+            return []
+        generator = torch.Generator().manual_seed(seed)
+        if settings.stratify_by is not None:
+            return draw_stratified(settings.probe_dataset[settings.stratify_by], settings.num_prompts, generator)
+        return torch.randperm(len(settings.probe_dataset), generator=generator)[: settings.num_prompts].tolist()
+
+    def _rollouts(self, drawn: list[int], seed: int) -> tuple[ScoredRollouts, list[int]]:
         """This rank's rollouts, and the rows of their prompts in the probe dataset or in the training batch."""
         settings = self.settings
         if self._batch is not None:
             with failing_together():
                 return self._batch.rollouts(settings.num_prompts, seed, settings.success_threshold)
         assert settings.probe_dataset is not None  # or there would be a batch
-        generator = torch.Generator().manual_seed(seed)
-        if settings.stratify_by is not None:
-            strata = settings.probe_dataset[settings.stratify_by]
-            rows, _ = draw_stratified(strata, settings.num_prompts, generator)
-        else:
-            rows = torch.randperm(len(settings.probe_dataset), generator=generator)[: settings.num_prompts].tolist()
-        share = -(-len(rows) // num_ranks())
+        share = -(-len(drawn) // num_ranks())
         with progress_bar(self.trainer, "probe: rollouts", share, leave=False, delay=3) as bar:
             return sample_rollouts(
                 self.trainer,
                 settings.probe_dataset,
-                rows,
+                drawn,
                 self.num_rollouts,
                 settings.success_threshold,
                 on_prompts=bar.update,
@@ -203,10 +204,12 @@ class Prober:
                 step=displacement.of if displacement else None,
             )
 
-    def _sampling_weights(self, rows: list[int]) -> Tensor | None:
+    def _sampling_weights(self, drawn: list[int], measured: list[int]) -> Tensor:
+        """The weights of the prompts measured: those drawn, less those that could not be measured."""
         if self.settings.probe_dataset is None or self.settings.stratify_by is None:
-            return None
-        return stratum_weights(self.settings.probe_dataset[self.settings.stratify_by])[rows]
+            return torch.ones(len(measured), dtype=torch.float64)
+        weights = stratum_weights(self.settings.probe_dataset[self.settings.stratify_by])
+        return weights_of_kept(weights[measured], weights[drawn])
 
     def _texts(self, rows: list[int], report: InterferenceReport) -> dict[int, str]:
         """The text of the prompts that interfere most, by row: a reader of the record may not have the dataset."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,7 @@ from passk_trl.records import ProbeRecord, weighed_k
 
 from .run import Run
 from .style import BLUE, GREY, ORANGE, STYLE
+from .wording import known_cosines
 
 
 # Narrow, so that letters stay readable when a phone scales a figure to the width of its screen.
@@ -51,8 +53,8 @@ def draw_heat_map(run: Run) -> Figure:
     ks = sorted({k for record in records for k in record.report.ks.tolist()})
     cosine_KS = np.full((len(ks), len(steps)), np.nan)
     for s, record in enumerate(records):
-        cosine_KS[[ks.index(k) for k in record.report.ks.tolist()], s] = record.report.cosine.numpy()
-    axes.patch.set(hatch="////", edgecolor="#BBBBBB")  # visible where the cosine is not defined
+        cosine_KS[[ks.index(k) for k in record.report.ks.tolist()], s] = known_cosines(record.report)[0].numpy()
+    axes.patch.set(hatch="////", edgecolor="#BBBBBB")  # visible where the probe cannot tell the cosine
     k_edges = np.exp2(_edges(np.log2(ks)))
     cells = axes.pcolormesh(_edges(np.asarray(steps, dtype=float)), k_edges, cosine_KS, cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(cells, ax=axes, label="cosine (below 0: works against pass@1)")
@@ -156,8 +158,8 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
     for record, colour, line, mark in zip(chosen, (BLUE, ORANGE), ("-", "--"), ("o", "s"), strict=False):
         report = record.report
         style: dict[str, Any] = {"color": colour, "linestyle": line, "marker": mark, "markersize": 3, "capsize": 2}
-        points = (report.ks, report.cosine.clamp(-1, 1))  # the estimate can exceed 1
-        axes.errorbar(*points, yerr=report.cosine_margin, label=f"step {record.step}", **style)
+        cosine_K, below_K, above_K = known_cosines(report)
+        axes.errorbar(report.ks, cosine_K, yerr=torch.stack([below_K, above_K]), label=f"step {record.step}", **style)
         if report.onset is not None:
             axes.plot(report.onset, 0, marker="D", color=colour, markersize=6)
     axes.axhline(0, color=GREY, linewidth=0.8)

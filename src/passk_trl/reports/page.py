@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .wording import (
     PROMPT_CHARACTERS,
     contribution_note,
     curve_points,
-    number_or_dash,
+    onset_or_why_not,
     onset_sentence,
     prompt_summary,
     sample_size,
@@ -38,14 +37,14 @@ _CAPTIONS = {
         "Heat map over step and k: the cosine of the pass@k and pass@1 gradients, the onset, the k of training. The "
         "table of the probes has the onsets.",
         "Purple: the gradients agree. Orange: a step along the pass@k gradient lowers pass@1; a dot marks where this "
-        "is significant. The line with diamonds is the onset: above it, the measured inner product is negative. "
-        "Dashed: the k of training. Hatched: the cosine is not defined, because it is lost in the noise of the probe.",
+        "is significant in that probe, at all its k at once. The line with diamonds is the onset: above it, the "
+        "measured inner product is negative. Dashed: the k of training. Hatched: the probe cannot tell the cosine.",
     ),
     "curve": (
         "The curve over k",
         "Cosine of the pass@k and pass@1 gradients against k with error bars; the tables over k have the numbers.",
         "The cosine with its interval, at the first probe where the objective of training is in conflict, and at the "
-        "latest probe. An estimate beyond ±1 is drawn at ±1.",
+        "latest probe. An estimate beyond ±1 is drawn at ±1. Where no mark is, the probe cannot tell the cosine.",
     ),
     "training": (
         "pass@k over training",
@@ -157,14 +156,24 @@ def _verdict(run: Run) -> str:
     if not run.probes:
         return "No probe was recorded, so nothing is known about the conflict; train with a ConflictMonitor."
     latest = run.latest_probe
-    state = "works against pass@1" if run.in_conflict(latest) else "is not significantly in conflict with pass@1"
     flagged = [step for step, record in run.probes.items() if run.in_conflict(record)]
-    history = (
-        f" It was in conflict at {len(flagged)} of {len(run.probes)} probes, first at step {flagged[0]}."
-        if flagged
-        else ""
-    )
-    return f"At step {latest.step}, training for {run.name} {state}. {onset_sentence(latest.report)}{history}"
+    if run.in_conflict(latest):
+        state = f"works against pass@1, as the probes show since step {flagged[0]}"
+    elif flagged:
+        state = f"no longer works against pass@1, as it did from step {flagged[0]} to {flagged[-1]}"
+    else:
+        state = "is not shown to work against pass@1 by the probes so far"
+    conflict = f"At step {latest.step}, training for {run.name} {state}."
+    return f"{conflict} {onset_sentence(latest.report)}{_pass1_sentence(run)}"
+
+
+def _pass1_sentence(run: Run) -> str:
+    """What the evaluations say of pass@1, which the probes may have missed."""
+    measured = [run.evaluated[step][1] for step in sorted(run.evaluated) if 1 in run.evaluated[step]]
+    if len(measured) < 2:
+        return ""
+    change = "fell" if measured[-1] < measured[0] else "rose" if measured[-1] > measured[0] else "stayed"
+    return f" In the evaluations, pass@1 {change} from {measured[0]:.3f} to {measured[-1]:.3f}."
 
 
 def _progress(run: Run) -> str:
@@ -191,7 +200,7 @@ def _probe_rows(run: Run) -> list[list[str]]:
         rows.append(
             [
                 f"{step}",
-                number_or_dash(record.report.onset, ".1f"),
+                onset_or_why_not(record.report),
                 "yes" if run.in_conflict(record) else "no",
                 f"{mean:.3f} ± {margin:.3f}",
                 _change(outcome),
@@ -225,7 +234,7 @@ def _curve_rows(record: ProbeRecord) -> list[list[str]]:
             "conflict" * point.conflict,
             f"{point.inner_product:.3g}",
             f"{point.low:.3g} .. {point.high:.3g}",
-            "–" if isnan(point.cosine) else f"{point.cosine:.2f} ± {point.cosine_margin:.2f}",
+            point.cosine,
         ]
         for point in curve_points(record.report)
     ]

@@ -4,10 +4,12 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from passk_trl.records import ProbeRecord, read_lines, weighed_k
+from passk_trl.interference.alarm import Alarm
+from passk_trl.records import ProbeRecord, alarms_of, read_lines, weighed_k
 
 
 __all__ = ["ForecastOutcome", "MeasuredChange", "Run", "read_run"]
@@ -64,9 +66,14 @@ class Run:
             outcomes.append(ForecastOutcome(record.step, change, margin, measured))
         return outcomes
 
+    @cached_property
+    def _alarms(self) -> dict[int, Alarm]:
+        """Where the run stood after each probe, by step."""
+        return dict(zip(self.probes, alarms_of(list(self.probes.values()), self.name), strict=True))
+
     def in_conflict(self, record: ProbeRecord) -> bool:
-        """Whether the objective of training, pass@k or another, was in conflict with pass@1 at a probe."""
-        return record.in_conflict(self.training_k, self.name)
+        """Whether the probes up to this one show that the objective of training works against pass@1."""
+        return self._alarms[record.step].in_conflict
 
     @property
     def latest_probe(self) -> ProbeRecord:

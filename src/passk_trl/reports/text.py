@@ -8,7 +8,7 @@ from passk_trl.records import ProbeRecord
 from .figures import draw_overview
 from .page import write_page
 from .run import Run, read_run
-from .wording import ONSET, curve_points, sample_size
+from .wording import CURVE_NOTE, ONSET, curve_points, onset_or_why_not, sample_size
 
 
 def write_report(directory: str | Path, beside: Sequence[str | Path] = (), output: str | Path | None = None) -> str:
@@ -69,18 +69,18 @@ def _passk_table(run: Run, others: list[Run]) -> str:
 def _conflict_table(record: ProbeRecord) -> str:
     lines = [
         f"conflict at step {record.step}: {sample_size(record.report)}",
-        f"{'k':>4}{'<grad J_k, grad J_1>':>22}{'interval':>22}{'cosine':>9}{'+-':>7}",
+        f"{'k':>4}{'<grad J_k, grad J_1>':>22}{'interval':>22}{'cosine and its interval':>26}",
     ]
     for point in curve_points(record.report):
         interval = f"{point.low:.3g} .. {point.high:.3g}"
-        cosine = f"{point.cosine:>9.2f}{point.cosine_margin:>7.2f}"
-        lines.append(f"{point.k:>4g}{point.inner_product:>22.3g}{interval:>22}{cosine}{'  conflict' * point.conflict}")
-    return "\n".join(lines)
+        numbers = f"{point.k:>4g}{point.inner_product:>22.3g}{interval:>22}{point.cosine:>26}"
+        lines.append(f"{numbers}{'  conflict' * point.conflict}")
+    return "\n".join([*lines, CURVE_NOTE])
 
 
 def _onset_lines(run: Run) -> str:
     lines = [f"{ONSET}:"]
     for record in run.probes.values():
-        onset = "nowhere" if record.report.onset is None else f"k = {record.report.onset:.1f}"
+        onset = onset_or_why_not(record.report)
         lines.append(f"  step {record.step:>4}: {onset}{f', {run.name} in conflict' * run.in_conflict(record)}")
     return "\n".join(lines)

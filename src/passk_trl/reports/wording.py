@@ -3,11 +3,17 @@
 import math
 from typing import NamedTuple
 
-from passk_trl.interference import InterferenceReport
+import torch
+from torch import Tensor
+
+from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, cosine_in_words, known_cosine
 
 
 ONSET = "onset, the k from which on the measured pass@k gradient works against the pass@1 gradient"
 """What the onset is, as the title of its values."""
+
+CURVE_NOTE = "conflict: below 0 at all these k at once. A dash: the probe cannot tell the cosine."
+"""How to read a table over k."""
 
 NO_NEGATIVE_PROMPT = "No prompt lowers the inner product."
 
@@ -16,14 +22,14 @@ PROMPT_CHARACTERS = 600
 
 
 class CurvePoint(NamedTuple):
-    """The conflict at one k: ⟨∇J_k, ∇J_1⟩ with its interval, the cosine with half its interval, its significance."""
+    """The conflict at one k: ⟨∇J_k, ∇J_1⟩ with its interval, the cosine with its interval as text, and whether it is
+    significant at all k at once."""
 
     k: float
     inner_product: float
     low: float
     high: float
-    cosine: float
-    cosine_margin: float
+    cosine: str
     conflict: bool
 
 
@@ -31,18 +37,38 @@ def curve_points(report: InterferenceReport) -> list[CurvePoint]:
     """The conflict at each measured k."""
     columns = (
         *(report.ks, report.inner_product, report.inner_product_low, report.inner_product_high),
-        *(report.cosine, report.cosine_margin, report.conflict),
+        *(report.cosine, report.cosine_low, report.cosine_high),
     )
-    return [CurvePoint(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+    rows = torch.stack(columns, dim=1).tolist()
+    return [
+        CurvePoint(k, inner_product, low, high, cosine_in_words(*cosine), k in report.conflict_ks)
+        for k, inner_product, low, high, *cosine in rows
+    ]
+
+
+def known_cosines(report: InterferenceReport) -> tuple[Tensor, Tensor, Tensor]:
+    """For a chart: the cosine of each k, and how far its interval reaches below and above; NaN where the probe cannot
+    tell it, so that nothing is drawn there."""
+    columns = torch.stack((report.cosine, report.cosine_low, report.cosine_high), dim=1)
+    known = [known_cosine(*row) for row in columns.tolist()]
+    cosine_K = torch.tensor([math.nan if cosine is None else cosine for cosine in known], dtype=torch.float64)
+    return cosine_K, (cosine_K - report.cosine_low).clamp(min=0), (report.cosine_high - cosine_K).clamp(min=0)
 
 
 def onset_sentence(report: InterferenceReport) -> str:
     """Where the measured curve turns negative, whether this is significant or not."""
+    if report.pass1_is_lost:
+        return f"{PASS1_IS_LOST[0].upper()}{PASS1_IS_LOST[1:]}; raise num_prompts to see it."
     if report.onset is None:
         return f"The measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
-    if report.onset == 1:
-        return "The pass@1 gradient is lost in the noise of this probe; raise num_prompts to see it."
     return f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on."
+
+
+def onset_or_why_not(report: InterferenceReport) -> str:
+    """The onset for a table: a number, `none`, or `lost in noise`."""
+    if report.pass1_is_lost:
+        return "lost in noise"
+    return "none" if report.onset is None else f"{report.onset:.1f}"
 
 
 def sample_size(report: InterferenceReport) -> str:
@@ -68,4 +94,4 @@ def prompt_summary(report: InterferenceReport, i: int, k: float) -> str:
 
 def number_or_dash(value: float | None, form: str) -> str:
     """A formatted number, or a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else format(value, form)
+    return "–" if value is None or not math.isfinite(value) else format(value, form)

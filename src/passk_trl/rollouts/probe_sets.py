@@ -11,7 +11,7 @@ from torch import Tensor
 from .prompt_text import comparable_text
 
 
-__all__ = ["bands", "draw_stratified", "hold_out", "overlap", "stratum_weights"]
+__all__ = ["bands", "draw_stratified", "hold_out", "overlap", "stratum_weights", "weights_of_kept"]
 
 
 def overlap(dataset: Dataset, other: Dataset) -> list[int]:
@@ -103,15 +103,32 @@ def stratum_weights(strata: Sequence[Hashable]) -> Tensor:
     return torch.tensor([len(sizes) * sizes[stratum] / len(strata) for stratum in strata], dtype=torch.float64)
 
 
-def draw_stratified(
-    strata: Sequence[Hashable], num_prompts: int, generator: torch.Generator
-) -> tuple[list[int], Tensor]:
+def weights_of_kept(kept_N: Tensor, drawn_M: Tensor) -> Tensor:
     """
-    Draws rows so that all strata are equally likely, and gives the weights that correct for it.
+    The weights of the prompts that could be measured, of those drawn. What is measured stands for the measurable
+    prompts of the dataset, so the weights of these must have the mean that the weights of all drawn prompts have. If
+    all were measured, nothing changes.
 
-    Each row is drawn independently: first a stratum, then one of its rows. With the weights,
-    [`~passk_trl.interference.measure_interference`] is unbiased for the dataset as it is. A row may be drawn twice; it
-    then counts as two independent prompts.
+    Args:
+        kept_N (`torch.Tensor`):
+            Weights of the N prompts measured.
+        drawn_M (`torch.Tensor`):
+            Weights of the M ≥ N prompts drawn.
+
+    Returns:
+        `torch.Tensor`: `(N,)` in float64.
+    """
+    return kept_N * (drawn_M.mean() / kept_N.mean())
+
+
+def draw_stratified(strata: Sequence[Hashable], num_prompts: int, generator: torch.Generator) -> list[int]:
+    """
+    Draws rows so that all strata are equally likely. Their [`stratum_weights`] correct for it.
+
+    First the stratum of each row is drawn, independently, then the rows of each stratum, without repeating one as long
+    as others are left. So two rows are two different prompts, as in a draw without strata. With the weights,
+    [`~passk_trl.interference.measure_interference`] is unbiased for the prompts that the dataset was drawn from. Where
+    a stratum has too few rows, some are drawn again, each time with rollouts of its own.
 
     Args:
         strata (`Sequence`):
@@ -122,8 +139,15 @@ def draw_stratified(
             Source of randomness.
 
     Returns:
-        `list[int]` and `torch.Tensor`: the rows, and their [`stratum_weights`].
+        `list[int]`: the rows.
     """
-    weights = stratum_weights(strata)
-    rows = torch.multinomial(1 / weights, num_prompts, replacement=True, generator=generator)
-    return rows.tolist(), weights[rows]
+    rows_of: dict[Hashable, list[int]] = {}
+    for row, stratum in enumerate(strata):
+        rows_of.setdefault(stratum, []).append(row)
+    drawn = torch.randint(len(rows_of), (num_prompts,), generator=generator).bincount(minlength=len(rows_of))
+    rows: list[int] = []
+    for count, of_stratum in zip(drawn.tolist(), rows_of.values(), strict=True):
+        passes = -(-count // len(of_stratum))
+        orders = [torch.randperm(len(of_stratum), generator=generator) for _ in range(passes)]
+        rows += [of_stratum[i] for order in orders for i in order.tolist()][:count]
+    return [rows[i] for i in torch.randperm(num_prompts, generator=generator).tolist()]  # no rank has the hard ones
