@@ -7,9 +7,9 @@ from trl import TrlParser
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.estimators import passk_advantages
-from passk_trl.interference import ObjectiveReport, measure_interference
+from passk_trl.interference import ObjectiveReport, known_cosine, measure_interference
 from passk_trl.objectives import objective_from
-from passk_trl.records import ProbeRecord, read_records
+from passk_trl.records import ProbeRecord, alarms_of, read_records
 
 
 TRAINED = ["majority@3", "maxrl", "maxrl@4", "power:0.5", "power:2", "risk:2", "grpo"]
@@ -143,13 +143,15 @@ def test_the_monitor_measures_each_from_one_backward_pass(tmp_path, monkeypatch)
     [logged] = [entry for entry in trainer.state.log_history if "conflict/probe_seconds" in entry]
     [reports], [record] = monitor.objective_reports, read_records(tmp_path / "conflict.jsonl")
     assert list(reports) == names
-    assert [ObjectiveReport.from_dict(each) for each in record["objectives"]] == list(reports.values())
+    assert repr([ObjectiveReport.from_dict(each) for each in record["objectives"]]) == repr(list(reports.values()))
     for name, report in reports.items():
         assert logged[f"conflict/inner_product@{name}"] == report.inner_product
-        assert logged[f"conflict/cosine@{name}"] == pytest.approx(report.cosine, nan_ok=True)
+        told = known_cosine(report.cosine, report.cosine_low, report.cosine_high)
+        assert logged.get(f"conflict/cosine@{name}") == (None if told is None else pytest.approx(told))
     at_4 = monitor.report.at(4)
     assert reports["pass@4"].inner_product == pytest.approx(monitor.report.inner_product[at_4].item(), rel=1e-9)
-    assert logged["conflict/in_conflict"] == float(monitor.report.in_conflict(4))
+    [alarm] = alarms_of(monitor.records)
+    assert (logged["conflict/in_conflict"], logged["conflict/evidence"]) == (float(alarm.in_conflict), alarm.evidence)
 
 
 def test_without_objectives_logs_and_file_are_as_they_were(tmp_path):
@@ -161,7 +163,8 @@ def test_without_objectives_logs_and_file_are_as_they_were(tmp_path):
         [logged] = [entry for entry in trainer.state.log_history if "conflict/probe_seconds" in entry]
         [record] = read_records(tmp_path / name / "conflict.jsonl")
         logs[name] = (set(logged), record)
-    assert logs["with"][0] - logs["without"][0] == {"conflict/inner_product@maxrl", "conflict/cosine@maxrl"}
+    of_the_objective = {"conflict/inner_product@maxrl", "conflict/cosine@maxrl"}
+    assert {"conflict/inner_product@maxrl"} <= logs["with"][0] - logs["without"][0] <= of_the_objective
     assert set(logs["with"][1]) - set(logs["without"][1]) == {"objectives"}
     assert logs["with"][1]["report"] == logs["without"][1]["report"]
 
@@ -174,13 +177,13 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
     assert [list(each) for each in monitor.objective_reports] == [["majority@3"]] * 2
     again = ConflictMonitor(tiny.questions(), **PROBE)
     trainer_of(tmp_path, again, **options).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert again.objective_reports == monitor.objective_reports
+    assert repr(again.objective_reports) == repr(monitor.objective_reports)
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
     """At k = 1, which the config then has, there is none."""
-    measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, sign, 0.5)
+    measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 5 * sign, 1.0, sign, sign, sign)
     monkeypatch.setattr("passk_trl.monitor.prober.measure_objectives", lambda **arguments: [measured])
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     trainer = trainer_of(tmp_path, monitor, objective="maxrl")
@@ -195,13 +198,14 @@ def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
     trainer_of(tmp_path, monitor, objective="maxrl")
     report = measure_interference(torch.ones(12, 12), [4] * 12, 8)
     for step, sign in enumerate([1, -1, -1, 1]):
-        measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 1.0, float(sign), 0.5)
+        measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 9.0 * sign, 1.0, float(sign), -1.0, 1.0)
         record = ProbeRecord(step, 1, report, [], {}, {"maxrl": measured}, None)
-        monitor._announce(record)
         monitor.records.append(record)
+        monitor._announce()
     assert [record.getMessage() for record in caplog.records if "pass@1" in record.getMessage()] == [
-        "step 1: training for maxrl now works against pass@1: <grad J_f, grad J_1> is -1, 95% interval -1.5 to -0.5.",
-        "step 3: the conflict between maxrl and pass@1 is no longer significant.",
+        "step 1: training for maxrl works against pass@1, by the evidence of all probes so far (95% of runs without a "
+        "conflict never raise this alarm). At this probe, <grad J_f, grad J_1> is -1, 95% interval -1.5 to -0.5.",
+        "step 3: training for maxrl no longer works against pass@1, by the probes since then.",
     ]
 
 

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.gradients import gram_matrix
-from passk_trl.interference import measure_interference
+from passk_trl.interference import forecast, measure_interference
 from passk_trl.records import read_records
 from watched import PROBE, build, trained
 
@@ -58,8 +58,58 @@ def test_stratified_probes_draw_each_stratum_as_often_and_weigh_the_prompts(tmp_
     weights = [weight for record in records for weight in record["report"]["sampling_weights"]]
     assert weights == [0.25 if is_rare else 1.75 for is_rare in rare]
     report = monitor.report
-    expected = (report.sampling_weights * report.success_rate).mean().item()
-    assert trainer.state.log_history[-2]["conflict/pass@1"] == pytest.approx(expected)
+    expected = report.sampling_weights @ report.success_rate / report.sampling_weights.sum()
+    assert trainer.state.log_history[-2]["conflict/pass@1"] == pytest.approx(float(expected))
+
+
+def test_every_measure_of_a_stratified_probe_weighs_the_prompts(tmp_path, monkeypatch):
+    """The forecast and the objectives too, from the products that the probe took."""
+    seen = []
+
+    def recorded(*args, **kwargs):
+        seen.append(gram_matrix(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr("passk_trl.gradients.of_trainer.gram_matrix", recorded)
+    strata = ["rare" if row < 4 else "common" for row in range(32)]
+    dataset = tiny.questions().add_column("level", strata)
+    settings = {**PROBE, "num_prompts": 24, "every": 6}
+    monitor = ConflictMonitor(dataset, stratify_by="level", objectives=["pass@3"], **settings)
+    trained(tmp_path, monitor)  # on random rewards
+    (record,), (gram,) = monitor.records, seen
+    report = record.report
+    weights = torch.tensor([0.25 if row < 4 else 1.75 for row in record.rows], dtype=torch.float64)
+    assert torch.equal(report.sampling_weights, weights)
+    counts = (report.num_correct, report.num_samples)
+    expected = measure_interference(gram.gram_MNN, *counts, report.ks, sampling_weights=weights)
+    assert torch.equal(report.inner_product, expected.inner_product)
+    objective = record.objectives["pass@3"]
+    assert objective.inner_product == pytest.approx(float(expected.inner_product[2]), rel=1e-9)
+    assert objective.z_score == pytest.approx(float(expected.z_score[2]), rel=1e-9)
+    told = forecast(gram.step_MN, *counts, report.ks, sampling_weights=weights)
+    assert torch.equal(record.forecast.change, told.change)
+    assert not torch.allclose(told.change, forecast(gram.step_MN, *counts, report.ks).change)
+
+
+def test_the_weights_of_what_is_left_of_a_stratified_probe_have_the_mean_of_all_drawn(tmp_path):
+    """Rare prompts with an odd answer cannot be scored: rows 1 and 3."""
+
+    def scores_some(completions, prompts, **kwargs):
+        unscorable = [prompt[0]["content"] in ("1?", "3?") for prompt in prompts]
+        return [None if no else r for no, r in zip(unscorable, tiny.starts_low(completions), strict=True)]
+
+    strata = ["rare" if row < 4 else "common" for row in range(32)]
+    dataset = tiny.questions().add_column("level", strata)
+    monitor = ConflictMonitor(dataset, stratify_by="level", **{**PROBE, "num_prompts": 24, "every": 6})
+    trained(tmp_path, monitor, reward_funcs=scores_some)
+    (record,) = monitor.records
+    assert not {1, 3} & set(record.rows)
+    weights = record.report.sampling_weights
+    rare = torch.tensor([row < 4 for row in record.rows])
+    assert weights[~rare].unique().item() == pytest.approx(7 * weights[rare].unique().item())
+    num_dropped = 24 - len(weights)  # rare ones all
+    drawn = (0.25 * (rare.sum() + num_dropped) + 1.75 * (~rare).sum()) / 24
+    assert weights.mean().item() == pytest.approx(float(drawn))
 
 
 def test_probe_prompts_that_are_trained_on_are_told(tmp_path, caplog):
