@@ -199,7 +199,7 @@ def train(task: str, method: str, seed: int, steps: int) -> dict[str, Any]:
         seconds = time.process_time() - evaluation.seconds - began
     decided = {
         name: [entry[name] for entry in trainer.state.log_history if name in entry]
-        for name in ("control/k", "control/share", "control/moved")
+        for name in ("control/k", "control/share", "control/moved", "control/blind")
     }
     skills = evaluation.skills
     return {

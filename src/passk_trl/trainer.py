@@ -174,8 +174,10 @@ class PassKGRPOTrainer(GRPOTrainer):
                 gram=functools.partial(batch_gram, self, batch, rewards_PG),
             )
         )
-        for name, value in decision.figures.items():
+        for name, value in decision.logged.items():
             self._metrics["train"][f"control/{name}"].append(value)
+        if self.accelerator.is_main_process:
+            controller.warn_of_blindness(decision.blind)
         return decision.advantages_PG
 
     def evaluation_loop(

@@ -10,6 +10,7 @@ from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.control import (
     Annealed,
     Controller,
+    Decision,
     DifficultyWeights,
     FixedMix,
     Governor,
@@ -18,15 +19,17 @@ from passk_trl.control import (
     InterferenceWeights,
     Mix,
 )
+from passk_trl.control.mixing import Mixing
+from passk_trl.estimators import passk_advantages
 from ranks import run_ranks
 
 
 SAVING = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
 
 
-def trained(*args, **options) -> PassKGRPOTrainer:
+def trained(*args, resume: bool = False, **options) -> PassKGRPOTrainer:
     trainer = build(*args, **options)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -65,7 +68,7 @@ def test_a_killed_and_resumed_run_decides_like_an_uninterrupted_one(controller, 
         trainer("parts", KillAtStep3()).train()
     resumed = trainer("parts")
     resumed.train(resume_from_checkpoint=True)
-    names = ("control/share", "control/k", "control/correction", "control/moved")
+    names = ("control/share", "control/k", "control/correction", "control/moved", "control/blind")
     decided = [[logged(trainer, name) for name in names] for trainer in (whole, resumed)]
     assert decided[0] == decided[1]
     assert any(len(set(values)) > 1 for values in decided[0])
@@ -78,6 +81,45 @@ def test_a_checkpoint_that_remembers_something_else_is_refused(tmp_path):
     trained(tmp_path, old, **SAVING)
     with pytest.raises(ValueError, match=r"remembers batches, not integral, .* start anew"):
         build(tmp_path, Guard(horizon=1), **SAVING).train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_from_before_the_mean_weight_was_remembered_is_resumed(tmp_path):
+    old = Guard(horizon=1)
+    old.remembered = tuple(name for name in Guard.remembered if name not in Mixing.remembered)
+    trained(tmp_path, old, max_steps=2, **SAVING)
+    resumed = Guard(horizon=1)
+    trained(tmp_path, resumed, max_steps=3, **SAVING, resume=True)
+    assert (resumed.batches, resumed.learned_floor) == (3, old.learned_floor)
+    assert (resumed.batches_weighed, old.batches_weighed) == (2, 3)  # learnt anew, from the start's 1
+
+
+class BlindAtFirst(Controller):
+    """Blind in the first two batches."""
+
+    batches = 0
+
+    def decide(self, now):
+        self.batches += 1
+        blind = "it is too early" if self.batches <= 2 else None
+        return Decision(passk_advantages(now.rewards_PG, now.k), blind=blind)
+
+
+def test_batches_in_which_a_controller_was_blind_are_logged(tmp_path):
+    assert logged(trained(tmp_path / "blind", BlindAtFirst()), "control/blind") == [1, 1, 0, 0]
+    assert logged(trained(tmp_path / "seeing", FixedMix()), "control/blind") == [0, 0, 0, 0]
+    unprobed = [ConflictMonitor(tiny.questions(), **{**PROBE, "at_start": False, "every": 4}), Mix()]
+    assert logged(trained(tmp_path / "unprobed", *unprobed), "control/blind") == [1, 1, 1, 1]
+
+
+def test_a_controller_that_stays_blind_is_warned_of_once(caplog):
+    mix = Mix()
+    reasons = ["there is no probe yet"] * 50 + [None] + ["the prompts are solved"] * 50
+    for reason in reasons:
+        mix.warn_of_blindness(reason)
+    assert not caplog.messages
+    for _ in range(60):
+        mix.warn_of_blindness("the prompts are solved")
+    assert caplog.messages == ["Mix was blind in more than 50 batches in a row: the prompts are solved."]
 
 
 class Recorder(TrainerCallback):
@@ -96,10 +138,14 @@ class Recorder(TrainerCallback):
 
 
 def train_controlled(engine: str, output_dir) -> dict[str, list[dict[str, float]]]:
-    weighing, mixing = InterferenceWeights(), Mix(margin=0.9, probes=1)
-    recorders = {"weighing": Recorder(weighing), "mixing": Recorder(mixing)}
-    for name, controller in (("weighing", weighing), ("mixing", mixing)):
-        monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if controller is mixing else []
+    controllers = {
+        "weighing": InterferenceWeights(),
+        "mixing": Mix(margin=0.9, probes=1),
+        "guarding": Guard(floor=1.0, horizon=1, gain=0.1),
+    }
+    recorders = {name: Recorder(controller) for name, controller in controllers.items()}
+    for name, controller in controllers.items():
+        monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if name == "mixing" else []
         trainer = build(output_dir / name, *monitors, controller, engine=engine, max_steps=3)
         trainer.train()
         engines.check_running(engine, trainer)
@@ -116,6 +162,7 @@ def test_all_ranks_decide_the_same(tmp_path):
     assert first == second
     assert max(figures["moved"] for figures in first["weighing"]) > 0
     assert len({figures["share"] for figures in first["mixing"]}) > 1
+    assert len({figures["share"] for figures in first["guarding"]}) > 1
 
 
 def test_a_controller_can_be_turned_on_at_a_resume(tmp_path):

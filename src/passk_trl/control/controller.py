@@ -1,5 +1,6 @@
 """What a controller sees before each batch of training, and what it decides."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from passk_trl.interference import InterferenceReport
+
+
+logger = logging.getLogger(__name__)
+
+# A monitor probes every 50 steps by default: for so many batches it is normal that there is no report.
+NORMALLY_BLIND = 50
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,18 @@ class Decision:
     Attributes:
         advantages_PG (`torch.Tensor`): of the batch's rollouts, in any floating dtype.
         figures (`dict[str, float]`): numbers to log, each as `control/{name}`.
+        blind (`str`, *optional*): why the controller could not see in this batch what it decides by, such as
+            `"there is no probe yet"`; `None` if it could. `control/blind` is 1 or 0 accordingly.
     """
 
     advantages_PG: Tensor
     figures: dict[str, float] = field(default_factory=dict)
+    blind: str | None = None
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The figures, and whether the controller was blind."""
+        return {**self.figures, "blind": float(self.blind is not None)}
 
 
 class Controller(TrainerCallback, ExportableState, ABC):
@@ -56,12 +71,18 @@ class Controller(TrainerCallback, ExportableState, ABC):
     A subclass implements `decide`. It lists in `remembered` the names of the attributes that it keeps from batch to
     batch. These are plain numbers: checkpoints store them, and a resumed run restores them. A decision must follow
     from the situation and these attributes alone, so that all ranks decide the same.
+
+    A controller that is blind in a batch says so in its [`Decision`]. After more than 50 such batches in a row, a
+    warning gives the reason.
     """
 
     needs_reports = False
     remembered: tuple[str, ...] = ()
     # The key in a checkpoint of an attribute that has another name there.
     _key_of: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    # Attributes that checkpoints of earlier versions lack. A run resumed from one learns them anew.
+    _new: ClassVar[frozenset[str]] = frozenset()
+    _blind_in_a_row = 0
 
     @abstractmethod
     def decide(self, now: Situation) -> Decision:
@@ -83,7 +104,7 @@ class Controller(TrainerCallback, ExportableState, ABC):
         # A checkpoint of a run without this controller has no entry for it. The next checkpoint needs one.
         stored = state.stateful_callbacks.setdefault(type(self).__name__, self.state())["attributes"]
         attribute_of = self._attribute_of()
-        if set(stored) != set(attribute_of):
+        if not set(attribute_of) - self._new <= set(stored) <= set(attribute_of):
             raise ValueError(
                 f"the checkpoint's {type(self).__name__} remembers {', '.join(stored)}, not "
                 f"{', '.join(attribute_of)}: it is of another version; resume with that one, or start anew."
@@ -91,6 +112,13 @@ class Controller(TrainerCallback, ExportableState, ABC):
         if state.global_step > 0:
             for key, value in stored.items():
                 setattr(self, attribute_of[key], value)
+
+    def warn_of_blindness(self, blind: str | None) -> None:
+        """Counts the batches in a row in which the controller was blind, and warns when there are unusually many."""
+        self._blind_in_a_row = 0 if blind is None else self._blind_in_a_row + 1
+        if self._blind_in_a_row == NORMALLY_BLIND + 1:
+            name = type(self).__name__
+            logger.warning("%s was blind in more than %d batches in a row: %s.", name, NORMALLY_BLIND, blind)
 
     def _attribute_of(self) -> dict[str, str]:
         return {self._key_of.get(name, name): name for name in self.remembered}

@@ -6,18 +6,21 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .controller import Controller, Decision, Situation
-from .mixed_advantages import mixed_advantages
+from .controller import Decision, Situation
+from .mixing import Mixing
 
 
-class Guard(Controller):
+class Guard(Mixing):
     r"""
     Mixes as much of pass@1's gradient into pass@k's as keeps the measured pass@1 from falling: "raise pass@k subject
     to pass@1 ≥ its start". Proportional and integral control set the multiplier of that constraint (Stooke et al.,
     2020, arXiv 2007.03964). It needs no probe. It reacts to a fall of pass@1 and does not foresee one.
 
     The share of pass@1 is λ = `start` + `gain` · shortfall + `rate` · Σ shortfall, clipped to 0 … 1. The shortfall is
-    the `floor` minus pass@1, where pass@1 is a mean over about the last `horizon` batches.
+    the `floor` minus pass@1, where pass@1 is a mean over about the last `horizon` batches. A batch counts for the
+    batches after it, not for its own λ: its expected gradient would else not be the mixture with that share.
+
+    It is blind in its first `horizon` batches, where λ is `start`, and in a batch in which no rollout could be scored.
 
     Args:
         floor (`float`, *optional*):
@@ -36,7 +39,10 @@ class Guard(Controller):
             How far the learnt floor is above the pass@1 of the first batches, in standard errors of that pass@1.
     """
 
-    remembered = ("integral", "average", "batches", "learned_floor", "prompts", "sum_of_squares")
+    remembered = (
+        *("integral", "average", "batches", "learned_floor", "prompts", "sum_of_squares"),
+        *Mixing.remembered,
+    )
     # The keys under which checkpoints have always stored these.
     _key_of: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"average": "running", "learned_floor": "held", "sum_of_squares": "squares"}
@@ -51,11 +57,13 @@ class Guard(Controller):
         start: float = 0.3,
         margin: float = 1.0,
     ):
+        if floor is not None and not 0 <= floor <= 1:
+            raise ValueError(f"floor={floor} is not a pass@1: set a number from 0 to 1.")
         if horizon < 1:
             raise ValueError(f"horizon={horizon} is not a number of batches: set at least 1.")
         if not 0 <= start <= 1:
             raise ValueError(f"start={start} is not a share: set a number from 0 to 1.")
-        if min(gain, rate) < 0:
+        if not (gain >= 0 and rate >= 0):
             raise ValueError(f"gain={gain} and rate={rate} would lower pass@1 where it falls short: set 0 or more.")
         self.floor, self.horizon, self.gain, self.rate, self.margin = floor, horizon, gain, rate, margin
         self.integral = start  # `start` + `rate` times the sum of the shortfalls
@@ -63,20 +71,40 @@ class Guard(Controller):
         self.learned_floor, self.prompts, self.sum_of_squares = 0.0, 0, 0.0  # of the first `horizon` batches
 
     def decide(self, now: Situation) -> Decision:
-        share = min(1.0, max(0.0, self.wanted_share(now.rewards_PG)))
-        return Decision(mixed_advantages(now.rewards_PG, now.k, share), {"share": share, "pass@1": self.average})
+        share, blind = min(1.0, max(0.0, self.wanted_share)), self.why_blind(now.rewards_PG)
+        advantages_PG = self.mixed(now, share)
+        self.watch(now.rewards_PG)
+        return Decision(advantages_PG, {"share": share} | self.pass1, blind)
 
-    def wanted_share(self, rewards_PG: Tensor) -> float:
-        """λ after a batch with these rewards, not yet clipped to 0 … 1."""
+    @property
+    def pass1(self) -> dict[str, float]:
+        """The pass@1 of the latest batches, as a figure to log; empty before a batch could be scored."""
+        return {"pass@1": self.average} if self.batches else {}
+
+    @property
+    def wanted_share(self) -> float:
+        """λ by the batches so far, not yet clipped to 0 … 1."""
+        return self.integral + self.gain * self.shortfall
+
+    def why_blind(self, rewards_PG: Tensor) -> str | None:
+        """Why pass@1 is not known in a batch with these rewards; `None` if it is."""
+        if rewards_PG.isnan().all():
+            return "no rollout of the batch could be scored"
+        if self.batches < self.horizon:
+            return f"pass@1 is not known before {self.horizon} batches"
+        return None
+
+    def watch(self, rewards_PG: Tensor) -> None:
+        """Takes the pass@1 of a batch into account."""
         success_P = rewards_PG.double().nanmean(dim=1)
         success_P = success_P[~success_P.isnan()]
-        if len(success_P):  # some rollout of this batch could be scored
-            self.batches += 1
-            self.average += (float(success_P.mean()) - self.average) / min(self.batches, self.horizon)
-            if self.batches <= self.horizon:
-                self._learn_floor(success_P)
-            self.integral = min(1.0, max(0.0, self.integral + self.rate * self.shortfall))
-        return self.integral + self.gain * self.shortfall
+        if len(success_P) == 0:  # no rollout of this batch could be scored
+            return
+        self.batches += 1
+        self.average += (float(success_P.mean()) - self.average) / min(self.batches, self.horizon)
+        if self.batches <= self.horizon:
+            self._learn_floor(success_P)
+        self.integral = min(1.0, max(0.0, self.integral + self.rate * self.shortfall))
 
     @property
     def shortfall(self) -> float:

@@ -3,7 +3,7 @@
 from passk_trl.interference import InterferenceReport
 
 
-def largest_free_k(report: InterferenceReport, target: int, significant: bool = True) -> int:
+def largest_free_k(report: InterferenceReport, target: int, significant: bool = True) -> int | None:
     """
     The largest whole k ≤ `target` that was measured and below which, itself included, no measured k is in conflict.
 
@@ -14,8 +14,16 @@ def largest_free_k(report: InterferenceReport, target: int, significant: bool = 
             The largest k to return.
         significant (`bool`, *optional*, defaults to `True`):
             Whether a conflict counts only where its whole interval is below 0, or as soon as its estimate is.
+
+    Returns:
+        `int`, or `None` where the report cannot tell: noise hides pass@1's gradient (‖∇J_1‖² is not measured
+        positive), or, if `significant`, the intervals of all k ≤ `target` hold 0.
     """
+    if not report.pass1_norm_squared > 0:
+        return None
     in_conflict = report.conflict if significant else report.inner_product < 0
+    if significant and not (in_conflict | (report.inner_product_low > 0))[report.ks <= target].any():
+        return None
     best = 1
     for k, conflicts in zip(report.ks.tolist(), in_conflict.tolist(), strict=True):
         if conflicts or k > target:

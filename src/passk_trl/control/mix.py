@@ -1,13 +1,17 @@
 """Mix: adds to pass@k's gradient as little of pass@1's as removes the conflict."""
 
-from .controller import Controller, Decision, Situation
-from .mixed_advantages import mixed_advantages
-from .smallest_share import measured_share
+from .controller import Decision, Situation
+from .mixing import Mixing
+from .smallest_share import smallest_share
+from .two_gradients import two_gradients
 
 
-class Mix(Controller):
+class Mix(Mixing):
     """
     Mixes pass@k's gradient with the smallest share of pass@1's that removes the conflict of the latest probes.
+
+    It is blind before the first probe, while the probes' prompts are solved, and while noise hides pass@1's gradient.
+    It then trains pass@k alone.
 
     Args:
         margin (`float`, *optional*, defaults to `0.0`):
@@ -27,5 +31,6 @@ class Mix(Controller):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        share, mean_weight = measured_share(now.reports[-self.probes :], now.k, self.margin)
-        return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), {"share": share})
+        found = two_gradients(now.reports[-self.probes :], now.k)
+        share = smallest_share(found.inner_product, found.pass1_norm_squared, self.margin)
+        return Decision(self.mixed(now, share, found.mean_weight), {"share": share}, found.blind)

@@ -7,11 +7,11 @@ from passk_trl.estimators import pass_at_k, passk_advantages
 from passk_trl.rollouts.success import are_binary
 
 
-# Prompts with a mean weight below this are solved. Dividing by it would amplify noise.
+# Prompts with a mean weight below this are solved. Dividing by less would amplify noise.
 SOLVED = 1e-3
 
 
-def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: float | None = None) -> Tensor:
+def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: float) -> Tensor:
     r"""
     (1 − λ) A^(k)/ω̄ + λ A^(1): the pass@k advantages, divided by their mean prompt weight, mixed with those of pass@1.
 
@@ -22,8 +22,10 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
             Attempts.
         share (`float`):
             λ, from 0 (pass@k) to 1 (pass@1).
-        mean_weight (`float`, *optional*):
-            ω̄, the mean of the prompts' pass@k weights. It gives both gradients the same scale. If `None`, the batch's.
+        mean_weight (`float`):
+            ω̄, the mean of the prompts' pass@k weights. It gives both gradients the same scale. The expected gradient
+            is the mixture of ∇J_k and ∇J_1 only if ω̄ was not measured on these rewards. Less than 0.001 counts as
+            0.001.
 
     Returns:
         `torch.Tensor` `(P, G)`.
@@ -32,10 +34,7 @@ def mixed_advantages(rewards_PG: Tensor, k: int, share: float, mean_weight: floa
         `ValueError`: if a reward is neither 0 nor 1; other rewards have no prompt weight.
     """
     check_binary(rewards_PG)
-    if mean_weight is None:
-        scored_P, correct_P = (~rewards_PG.isnan()).sum(dim=1), rewards_PG.nansum(dim=1).long()
-        mean_weight = max(SOLVED, mean_prompt_weight(scored_P, correct_P, k))
-    passk = passk_advantages(rewards_PG, k) / mean_weight
+    passk = passk_advantages(rewards_PG, k) / max(SOLVED, mean_weight)
     return (1 - share) * passk + share * passk_advantages(rewards_PG, 1)
 
 
@@ -46,8 +45,8 @@ def mean_prompt_weight(
     Mean of k(1 − p)^(k−1) over prompts, estimated by k(1 − pass@(k−1)).
 
     The estimate is unbiased for every prompt, also for one that was never solved. ω_k is not: it is made to multiply
-    a gradient, and such a prompt has none. Prompts with fewer than k − 1 scored rollouts are left out. The result is 1
-    if none is left.
+    a gradient, and such a prompt has none. Prompts with fewer than k − 1 scored rollouts are left out. The result is
+    NaN if none is left.
 
     Args:
         num_samples_P (`torch.Tensor`), num_correct_P (`torch.Tensor`):
@@ -57,9 +56,9 @@ def mean_prompt_weight(
         sampling_weights_P (`torch.Tensor`, *optional*):
             How much each prompt counts; all the same if `None`.
     """
-    enough_P = num_samples_P >= k - 1
-    if k == 1 or not enough_P.any():
+    if k == 1:
         return 1.0
+    enough_P = num_samples_P >= k - 1
     counted_P = torch.ones(len(num_samples_P)) if sampling_weights_P is None else sampling_weights_P
     counted_P = counted_P[enough_P].double()
     weights_P = k * (1 - torch.as_tensor(pass_at_k(num_samples_P[enough_P], num_correct_P[enough_P], k - 1)))

@@ -1,11 +1,5 @@
 """The smallest share of pass@1's gradient that removes a conflict."""
 
-from collections.abc import Sequence
-
-from passk_trl.interference import InterferenceReport
-
-from .two_gradients import two_gradients
-
 
 def smallest_share(inner_product: float, norm_squared: float, margin: float = 0.0) -> float:
     r"""
@@ -22,14 +16,3 @@ def smallest_share(inner_product: float, norm_squared: float, margin: float = 0.
     if norm_squared <= 0 or inner_product >= margin * norm_squared:
         return 0.0
     return (margin * norm_squared - inner_product) / (norm_squared - inner_product)
-
-
-def measured_share(reports: Sequence[InterferenceReport], k: int, margin: float = 0.0) -> tuple[float, float | None]:
-    """
-    [`smallest_share`] by the mean of some reports, and the mean prompt weight by which its g_k was divided; 0 and
-    `None` where [`two_gradients`] finds nothing.
-    """
-    found = two_gradients(reports, k)
-    if found is None:
-        return 0.0, None
-    return smallest_share(found.inner_product, found.pass1_norm_squared, margin), found.mean_weight

@@ -19,18 +19,23 @@ class TwoGradients(NamedTuple):
         inner_product (`float`): ⟨∇J_k, ∇J_1⟩/ω̄.
         pass1_norm_squared (`float`): ‖∇J_1‖².
         passk_norm_squared (`float`): ‖∇J_k‖²/ω̄².
-        mean_weight (`float`): ω̄.
+        mean_weight (`float` or `None`): ω̄; `None` where it was not measured, or is almost 0. The others are 0 then.
+        blind (`str` or `None`): why nothing can be decided by these numbers; `None` if something can.
     """
 
-    inner_product: float
-    pass1_norm_squared: float
-    passk_norm_squared: float
-    mean_weight: float
+    inner_product: float = 0.0
+    pass1_norm_squared: float = 0.0
+    passk_norm_squared: float = 0.0
+    mean_weight: float | None = None
+    blind: str | None = None
 
 
-def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients | None:
+def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients:
     """
-    The mean over reports; `None` without any, or where their prompts are solved, since ω̄ is then almost 0.
+    The mean over reports.
+
+    Nothing can be decided by them where there is none, where a number of them is not finite, where their prompts are
+    solved (ω̄ is then almost 0), and where ‖∇J_1‖² is not measured positive: noise then hides pass@1's gradient.
 
     Raises:
         `ValueError`: if a report does not have k. A run that was resumed with another k may have such reports.
@@ -39,15 +44,21 @@ def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients
         raise ValueError(
             f"the latest probes did not measure pass_at_k={k}; add it to the monitor's ks, or start anew."
         )
+    if not reports:
+        return TwoGradients(blind="there is no probe yet")
     rows = []
     for report in reports:
         at_k = report.at(k)
         mean_weight = mean_prompt_weight(report.num_samples, report.num_correct, k, report.sampling_weights)
         rows.append([report.inner_product[at_k], report.pass1_norm_squared, report.norm_squared[at_k], mean_weight])
-    inner, pass1, passk, mean_weight = torch.tensor(rows or [[0.0] * 4], dtype=torch.float64).mean(dim=0).tolist()
+    means = torch.tensor(rows, dtype=torch.float64).mean(dim=0)
+    inner, pass1, passk, mean_weight = means.tolist()
+    if not means.isfinite().all():
+        return TwoGradients(blind="the latest probes have a number that is not finite")
     if mean_weight < SOLVED:
-        return None
-    return TwoGradients(inner / mean_weight, pass1, passk / mean_weight**2, mean_weight)
+        return TwoGradients(blind="the prompts of the latest probes are solved")
+    lost = "noise hides pass@1's gradient in the latest probes" if pass1 <= 0 else None
+    return TwoGradients(inner / mean_weight, pass1, passk / mean_weight**2, mean_weight, lost)
 
 
 def nearest_gram(found: TwoGradients) -> Tensor:

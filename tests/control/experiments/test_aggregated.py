@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from passk_trl.control import Aggregated
+from passk_trl.control.experiments.aggregated import AGGREGATORS
 from passk_trl.control.two_gradients import nearest_gram, two_gradients
 from situations import report, rewards, situation
 
@@ -19,6 +20,14 @@ def test_an_aggregator_of_torchjd_gives_pass1_a_share_in_a_conflict(aggregator):
     against_both = gram @ torch.tensor([conflicting, 1 - conflicting]).double()
     # None of the three works against either gradient, except for the 1e-4 of the trace that TorchJD adds.
     assert (against_both > -1e-4 * gram.trace()).all()
+
+
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+@pytest.mark.parametrize("noise", [0.01, 0.5, 3.0])
+def test_a_share_is_from_0_to_1(aggregator, noise):
+    """AlignedMTL may weigh a gradient negatively."""
+    decision = Aggregated(aggregator).decide(situation(rewards([1, 8, 15]), [report(True, noise)]))
+    assert 0 <= decision.figures["share"] <= 1
 
 
 def test_an_unknown_aggregator_is_refused():

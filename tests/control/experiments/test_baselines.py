@@ -2,24 +2,24 @@ import pytest
 import torch
 
 from passk_trl.control import Annealed, FixedMix, Guard, GuardedMix, Mix
-from passk_trl.control.mixed_advantages import mean_prompt_weight
 from passk_trl.estimators import passk_advantages
 from situations import rewards, situation
 
 
-def test_a_fixed_mix_divides_each_gradient_by_its_mean_weight():
-    batch = rewards([1, 8, 15])
-    mean_weight = mean_prompt_weight(torch.tensor([16] * 3), torch.tensor([1, 8, 15]), 8)
+def test_a_fixed_mix_divides_each_gradient_by_the_mean_weight_so_far():
+    batch, fixed = rewards([1, 8, 15]), FixedMix(0.3)
+    fixed.decide(situation(rewards([1, 1, 0, 16])))
+    mean_weight = fixed.mean_weight
+    assert mean_weight > 2
     expected = 0.7 * passk_advantages(batch, 8) / mean_weight + 0.3 * passk_advantages(batch, 1)
-    torch.testing.assert_close(FixedMix(0.3).decide(situation(batch)).advantages_PG, expected.to(batch))
+    torch.testing.assert_close(fixed.decide(situation(batch)).advantages_PG, expected.to(batch))
     torch.testing.assert_close(FixedMix(1.0).decide(situation(batch)).advantages_PG, passk_advantages(batch, 1))
 
 
-def test_prompts_that_were_hardly_scored_are_left_out_of_the_mean():
-    batch = rewards([4, 4])
-    batch[1, 2:] = torch.nan
-    mixed = FixedMix(0.0).decide(situation(batch)).advantages_PG
-    torch.testing.assert_close(mixed[:1], FixedMix(0.0).decide(situation(batch[:1])).advantages_PG)
+@pytest.mark.parametrize("baseline", [FixedMix(), Annealed()], ids=["fixed_mix", "annealed"])
+def test_a_baseline_measures_nothing_and_is_never_blind(baseline):
+    for batch in (rewards([1, 8]), torch.full((2, 16), torch.nan)):
+        assert baseline.decide(situation(batch)).logged["blind"] == 0
 
 
 @pytest.mark.parametrize(

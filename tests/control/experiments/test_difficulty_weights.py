@@ -5,7 +5,7 @@ from passk_trl.control import DifficultyWeights
 from passk_trl.control.experiments.prompt_weights import gradient_weights
 from passk_trl.control.experiments.shifts_by_difficulty import weight_shifts
 from passk_trl.control.two_gradients import two_gradients
-from passk_trl.estimators import passk_advantages
+from passk_trl.estimators import pass_at_k, passk_advantages
 from situations import line_report, report, rewards, situation
 
 
@@ -60,6 +60,24 @@ def test_without_conflict_or_probe_it_trains_for_passk_alone(reports):
     passk = passk_advantages(batch.double(), 8, "loo" if reports else "weighted_loo")
     ratio = (decision.advantages_PG / passk)[passk != 0]
     torch.testing.assert_close(ratio, ratio[0].expand(len(ratio)))
+
+
+def test_a_stratified_probe_moves_the_weights_by_its_sampling_weights():
+    counts, gradients = [1] * 4 + [14] * 12, [-1.2, -1.0, -0.9, -0.8] + [2.0] * 12
+    stratified = line_report(counts, gradients, [3.0] * 4 + [1.0] * 12)
+    batch = rewards(counts)
+    weights = weights_given(DifficultyWeights().decide(situation(batch, [stratified])), batch)
+    # Counted by their sampling weights, the probe prompts with these weights neither agree with pass@1 nor oppose it.
+    contributions = stratified.sampling_weights * weights * stratified.agreement
+    assert contributions[:4].sum() < -0.1
+    assert contributions.sum() == pytest.approx(0, abs=1e-9)
+    # The hard prompts lost weight. What is left is divided by the mean weight of the whole dataset.
+    mean_weight = float(
+        stratified.sampling_weights @ (8 * (1 - pass_at_k(torch.tensor(16), torch.tensor(counts), 7))) / 24
+    )
+    moved_by = weights * mean_weight - gradient_weights(batch, 8)
+    shifts, _ = weight_shifts([stratified], 8, bins=8)
+    torch.testing.assert_close(moved_by[:4], shifts[0].expand(4))
 
 
 def test_rewards_other_than_0_and_1_are_refused():

@@ -20,14 +20,16 @@ def test_pass1_above_the_floor_lowers_the_share():
     probed = [report(True)]
     measured = Mix().decide(situation(HARD, probed)).figures["share"]
     better = rewards([5] * 4)
-    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (HARD, HARD, better, better)]
-    # The running mean over two batches was 0.5/16 and 0.75/16 above the floor.
-    assert shares == pytest.approx([measured, measured, measured - 0.4 * 0.5 / 16, measured - 0.4 * 0.75 / 16])
+    batches = (HARD, HARD, better, better, better)
+    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in batches]
+    # The running mean over two batches was 0.5/16 and 0.75/16 above the floor. It acts from the next batch on.
+    assert shares == pytest.approx([measured] * 3 + [measured - 0.4 * 0.5 / 16, measured - 0.4 * 0.75 / 16])
 
 
 def test_with_pass1_far_above_the_floor_it_trains_passk_alone():
     guarded = GuardedMix(horizon=2)
-    shares = [guarded.decide(situation(batch, [report(True)])).figures["share"] for batch in (HARD, HARD, EASY, EASY)]
+    batches = (HARD, HARD, EASY, EASY, EASY)
+    shares = [guarded.decide(situation(batch, [report(True)])).figures["share"] for batch in batches]
     assert shares[0] > 0
     assert shares[-1] == 0
 
@@ -46,25 +48,37 @@ def test_where_pass1_falls_below_the_floor_it_mixes_more():
     guarded = GuardedMix(horizon=2, gain=0.1, rate=0.02)
     probed = [report(True)]
     measured = Mix().decide(situation(EASY, probed)).figures["share"]
-    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in (EASY, EASY, HARD, HARD, HARD)]
-    assert shares[:2] == [measured] * 2
-    assert measured < shares[2] < shares[3] < shares[4] < 1
+    batches = (EASY, EASY, HARD, HARD, HARD, HARD)
+    shares = [guarded.decide(situation(batch, probed)).figures["share"] for batch in batches]
+    assert shares[:3] == [measured] * 3
+    assert measured < shares[3] < shares[4] < shares[5] < 1
     # The running mean over two batches was 4/16, 6/16 and 7/16 below the floor.
-    assert shares[4] - measured == pytest.approx(0.1 * 7 / 16 + 0.02 * (4 + 6 + 7) / 16)
+    assert shares[5] - measured == pytest.approx(0.1 * 7 / 16 + 0.02 * (4 + 6 + 7) / 16)
 
 
 def test_it_returns_to_mix_once_pass1_has_risen():
     guarded = GuardedMix(horizon=2, rate=0.02)
-    shares = [guarded.decide(situation(batch)).figures["share"] for batch in (EASY, EASY, HARD, EASY, EASY, EASY)]
-    assert max(shares) == shares[2] > 0
-    assert shares == [*shares[:3], *sorted(shares[3:], reverse=True)]
+    batches = (EASY, EASY, HARD, EASY, EASY, EASY, EASY)
+    shares = [guarded.decide(situation(batch)).figures["share"] for batch in batches]
+    assert max(shares) == shares[3] > 0
+    assert shares == [*shares[:4], *sorted(shares[4:], reverse=True)]
     better = [guarded.decide(situation(rewards([15] * 4))).figures["share"] for _ in range(8)]
     assert better[-1] == 0
 
 
 def test_without_a_probe_it_is_guard():
-    decision = GuardedMix(floor=0.5, horizon=1).decide(situation(HARD))
-    assert decision.figures["share"] == pytest.approx((3.0 + 0.05) * 0.25)
+    guarded = GuardedMix(floor=0.5, horizon=1)
+    shares = [guarded.decide(situation(HARD)).figures["share"] for _ in range(2)]
+    assert shares == pytest.approx([0, (3.0 + 0.05) * 0.25])
+
+
+def test_it_is_blind_where_one_of_its_two_measures_is_missing():
+    guarded, probed = GuardedMix(horizon=1), [report(True)]
+    reasons = [guarded.decide(situation(HARD, reports)).blind for reports in ([], probed, [])]
+    assert "no probe yet" in reasons[0]
+    assert reasons[1] is None
+    assert "no probe yet" in reasons[2]
+    assert "not known before 2 batches" in GuardedMix(horizon=2).decide(situation(HARD, probed)).blind
 
 
 def test_another_one_with_the_remembered_attributes_decides_the_same():

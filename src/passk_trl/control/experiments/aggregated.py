@@ -3,8 +3,8 @@
 import importlib
 from typing import Any
 
-from ..controller import Controller, Decision, Situation
-from ..mixed_advantages import mixed_advantages
+from ..controller import Decision, Situation
+from ..mixing import Mixing
 from ..two_gradients import nearest_gram, two_gradients
 
 
@@ -12,10 +12,12 @@ from ..two_gradients import nearest_gram, two_gradients
 AGGREGATORS = ("UPGrad", "DualProj", "MGDA", "PCGrad", "AlignedMTL")
 
 
-class Aggregated(Controller):
+class Aggregated(Mixing):
     """
     Combines pass@1's and pass@k's gradients by an aggregator of TorchJD, from the Gram matrix of the two that the
     latest probes measured.
+
+    It is blind where [`Mix`] is, and then trains pass@k alone.
 
     Args:
         aggregator (`str`, *optional*, defaults to `"UPGrad"`):
@@ -40,8 +42,8 @@ class Aggregated(Controller):
 
     def decide(self, now: Situation) -> Decision:
         found = two_gradients(now.reports[-self.probes :], now.k)
-        if found is None:
-            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0), {"share": 0.0})
-        pass1, passk = self.weighting(nearest_gram(found)).tolist()
-        share = pass1 / max(pass1 + passk, 1e-12)
-        return Decision(mixed_advantages(now.rewards_PG, now.k, share, found.mean_weight), {"share": share})
+        share = 0.0
+        if found.blind is None:
+            pass1, passk = self.weighting(nearest_gram(found)).tolist()
+            share = min(1.0, max(0.0, pass1 / max(pass1 + passk, 1e-12)))  # AlignedMTL's weights may be negative
+        return Decision(self.mixed(now, share, found.mean_weight), {"share": share}, found.blind)

@@ -1,12 +1,12 @@
-"""Two baselines that measure nothing: a fixed share of pass@1, and a k that falls over training."""
+"""Two baselines that measure nothing, and so are never blind: a fixed share of pass@1, and a k that falls."""
 
 from passk_trl.estimators import passk_advantages
 
 from ..controller import Controller, Decision, Situation
-from ..mixed_advantages import mixed_advantages
+from ..mixing import Mixing
 
 
-class FixedMix(Controller):
+class FixedMix(Mixing):
     """
     Mixes a fixed share of pass@1's gradient into pass@k's, each divided by its mean prompt weight.
 
@@ -21,7 +21,7 @@ class FixedMix(Controller):
         self.share = share
 
     def decide(self, now: Situation) -> Decision:
-        return Decision(mixed_advantages(now.rewards_PG, now.k, self.share), {"share": self.share})
+        return Decision(self.mixed(now, self.share), {"share": self.share})
 
 
 class Annealed(Controller):

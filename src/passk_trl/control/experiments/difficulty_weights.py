@@ -2,14 +2,14 @@
 
 from passk_trl.estimators import passk_advantages
 
-from ..controller import Controller, Decision, Situation
-from ..mixed_advantages import mixed_advantages
+from ..controller import Decision, Situation
+from ..mixing import Mixing
 from ..two_gradients import two_gradients
 from .prompt_weights import gradient_weights
 from .shifts_by_difficulty import bins_of, weight_shifts
 
 
-class DifficultyWeights(Controller):
+class DifficultyWeights(Mixing):
     r"""
     Gives prompts the weights nearest to pass@k's under which the prompts of the latest probes do not oppose pass@1.
     How a weight changes depends on the success rate of the prompt alone.
@@ -17,8 +17,8 @@ class DifficultyWeights(Controller):
     A prompt with c of n rollouts right gets max(0, ω_k(n, c) + μ ā(c/n)). ā is the mean agreement of the probe prompts
     with about the same success rate. μ ≥ 0 is the smallest under which the probe prompts, with these weights, do not
     oppose pass@1 according to ā. This is the programme of [`InterferenceWeights`], judged by a few hundred probe
-    prompts instead of the few of one batch. Rewards must be 0 or 1. Before the first probe, and while noise hides
-    pass@1's gradient, it trains pass@k.
+    prompts instead of the few of one batch. Rewards must be 0 or 1. It is blind where [`Mix`] is, and then trains
+    pass@k alone.
 
     Args:
         bins (`int`, *optional*, defaults to `8`):
@@ -40,9 +40,9 @@ class DifficultyWeights(Controller):
         passk_weights_P = gradient_weights(now.rewards_PG, now.k)
         reports = now.reports[-self.probes :]
         found = two_gradients(reports, now.k)
-        if found is None or found.pass1_norm_squared <= 0:
-            mean_weight = None if found is None else found.mean_weight
-            return Decision(mixed_advantages(now.rewards_PG, now.k, 0.0, mean_weight), {"moved": 0.0})
+        passk_PG = self.mixed(now, 0.0, found.mean_weight)
+        if found.blind or found.mean_weight is None:
+            return Decision(passk_PG, {"moved": 0.0}, found.blind)
         shifts_B, change = weight_shifts(reports, now.k, self.bins)
         shifts_P = shifts_B[bins_of(now.rewards_PG.double().nanmean(dim=1).nan_to_num(), self.bins)]
         weights_P = (passk_weights_P + shifts_P).clamp(min=0) / found.mean_weight

@@ -2,8 +2,8 @@
 
 from ..controller import Decision, Situation
 from ..guard import Guard
-from ..mixed_advantages import mixed_advantages
-from ..smallest_share import measured_share
+from ..smallest_share import smallest_share
+from ..two_gradients import two_gradients
 
 
 class GuardedMix(Guard):
@@ -11,6 +11,8 @@ class GuardedMix(Guard):
     [`Mix`] and [`Guard`] in one. It takes the share of pass@1's gradient that removes the conflict of the latest
     probes, to first order. It raises that share where the pass@1 of the training rollouts is below the floor, and
     lowers it where it is above. At the floor this is [`Mix`]; without probes it is [`Guard`].
+
+    It is blind where one of the two is. It then acts by the other alone.
 
     Args:
         floor (`float`, *optional*), horizon (`int`), gain (`float`), rate (`float`), margin (`float`):
@@ -36,9 +38,10 @@ class GuardedMix(Guard):
         self.probes = probes
 
     def decide(self, now: Situation) -> Decision:
-        measured, mean_weight = measured_share(now.reports[-self.probes :], now.k)
-        correction = self.wanted_share(now.rewards_PG)
+        found = two_gradients(now.reports[-self.probes :], now.k)
+        measured, correction = smallest_share(found.inner_product, found.pass1_norm_squared), self.wanted_share
+        share, blind = min(1.0, max(0.0, measured + correction)), found.blind or self.why_blind(now.rewards_PG)
+        advantages_PG = self.mixed(now, share, found.mean_weight)
+        self.watch(now.rewards_PG)
         self.integral = min(self.integral, 1 - measured)  # a larger one could not raise the share, only delay its fall
-        share = min(1.0, max(0.0, measured + correction))
-        figures = {"share": share, "correction": correction, "pass@1": self.average}
-        return Decision(mixed_advantages(now.rewards_PG, now.k, share, mean_weight), figures)
+        return Decision(advantages_PG, {"share": share, "correction": correction} | self.pass1, blind)
