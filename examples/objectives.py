@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
-from passk_trl.interference import InterferenceReport, ObjectiveReport
+from passk_trl.interference import InterferenceReport, ObjectiveReport, cosine_in_words
 from passk_trl.objectives import objective_from
 from passk_trl.policy import cached_policy
 from passk_trl.reports.style import BLUE, ORANGE, STYLE
@@ -88,7 +88,7 @@ def conflict_table(reports: Sequence[ObjectiveReport]) -> str:
     lines = ["| objective | `objective=` | sample form | cosine with pass@1 | |", "|---|---|---|---|---|"]
     for report in reports:
         unbiased = "unbiased" if is_unbiased(report.name) else "plugged in"
-        cosine = f"{report.cosine:.2f} ± {report.cosine_margin:.2f}"
+        cosine = cosine_in_words(report.cosine, report.cosine_low, report.cosine_high)
         lines.append(
             f"| {SHOWN[report.name]} | `{report.name}` | {unbiased} | {cosine} | {'conflict' * report.conflict} |"
         )
@@ -144,7 +144,10 @@ def _draw_cosines(axes: Axes, reports: Sequence[ObjectiveReport]) -> None:
         axes.errorbar(
             [reports[row].cosine for row in rows],
             rows,
-            xerr=[reports[row].cosine_margin for row in rows],
+            xerr=[
+                [max(0.0, reports[row].cosine - reports[row].cosine_low) for row in rows],
+                [max(0.0, reports[row].cosine_high - reports[row].cosine) for row in rows],
+            ],
             color=colour,
             linestyle="",
             marker=marker,

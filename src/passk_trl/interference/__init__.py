@@ -12,6 +12,7 @@ objective E_x[f(p(x))], whose weight is f′(p) in the place of w_k(p) ([`measur
 """
 
 from .agreement import AgreementShift, agreement_shift
+from .alarm import Alarm, alarms
 from .bounds import k_star_bound
 from .easy_hard import DELTAS_1, DELTAS_2, FilteredConflict, conflict_of_filtered, easy_and_hard
 from .forecasting import Forecast, forecast
@@ -28,12 +29,14 @@ __all__ = [
     "DELTAS_2",
     "PASS1_IS_LOST",
     "AgreementShift",
+    "Alarm",
     "FilteredConflict",
     "Forecast",
     "InterferenceReport",
     "ObjectiveReport",
     "ProbeSample",
     "agreement_shift",
+    "alarms",
     "conflict_of_filtered",
     "cosine_in_words",
     "easy_and_hard",
