@@ -45,16 +45,17 @@ def measure_interference(
     inner products printed there are sums over prompts, so N times `inner_product`.
 
     Error bars are leave-one-prompt-out jackknife standard errors of these statistics (prompt j is left out of the
-    other prompts' agreement too). The interval for ⟨∇J_k, ∇J_1⟩ is ± Student's t with N − 1 degrees of freedom. That of
-    the cosine is Fieller's for a ratio. The band around the whole curve, with which the onset and the k in conflict
-    are told, is sup-t. `benchmarks/coverage.py` counts how often they hold the truth. In the
-    tests' world (n = 16, noisy, in conflict from k = 8; 6,000 draws) the 95% interval covers 94–96% for k ≤ n/2 at
-    N = 64 and 128; at N = 16, 93–95% for k ≤ 4 and 88% at k = 8. Closer to k = n few prompts carry the weight and it
-    covers less: at k = 12, 94% with N = 128, 92% with 64, 76% with 16. An interval that misses nearly always lies
-    above a negative truth. Where the noise of the ĝ_i is much larger than the signal, the jackknife error is too
-    large, by up to √2. A sketched Gram matrix adds an error that all prompts share, which no jackknife sees. Its
-    variance is estimated from the spread of M independent sketches, and added; Student's t then has the degrees of
-    freedom of both together (Welch and Satterthwaite).
+    other prompts' agreement too). The interval for ⟨∇J_k, ∇J_1⟩ is ± Student's t with N − 1 degrees of freedom, that
+    of the cosine Fieller's for a ratio. The band around the whole curve, by which the onset and the k in conflict are
+    told, is sup-t. `benchmarks/coverage.py` counts how often they hold the truth. In the tests' world (n = 16, noisy,
+    in conflict from k = 8; 6,000 draws) the 95% interval covers 94–96% for k ≤ n/2 at N = 64 and 128; at N = 16, 93–95%
+    for k ≤ 4 and 88% at k = 8. Closer to k = n few prompts carry the weight and it covers less: at k = 12, 94% with
+    N = 128, 92% with 64, 76% with 16. An interval that misses nearly always lies above a negative truth. Where the
+    noise of the ĝ_i is much larger than the signal, the jackknife error is too large, by up to √2.
+
+    A sketched Gram matrix adds an error that all prompts share, which no jackknife sees. Its variance is estimated
+    from the spread of M independent sketches, and added; Student's t then has the degrees of freedom of both together
+    (Welch and Satterthwaite).
 
     Args:
         gram (`Tensor[N, N]` or `Tensor[M, N, N]`):
@@ -74,9 +75,9 @@ def measure_interference(
         sampling_weights (`Tensor[N]` or sequence of `float`, *optional*, defaults to ones):
             s_i = (density of prompt i in the data) / (density with which it was drawn for the probe), non-negative.
             They are used as given. Dividing them by their measured mean (its expectation is 1) would bias the
-            estimates. Where drawn prompts were left out,
-            [`~passk_trl.rollouts.probe_sets.weights_of_kept`] restores that expectation. If the densities are known only up to a factor C, I_k and S_k are scaled by C² and a_i by C;
-            signs, cosines, onset and bounds do not change. Draw each prompt independently: with *fixed* counts N_h
+            estimates. Where drawn prompts were left out, [`~passk_trl.rollouts.probe_sets.weights_of_kept`] restores
+            that expectation. If the densities are known only up to a factor C, I_k and S_k are scaled by C² and a_i by
+            C; signs, cosines, onset and bounds do not change. Draw each prompt independently: with *fixed* counts N_h
             per stratum, pairs within a stratum would count only (1 − 1/N_h)/(1 − 1/N) of what they should.
 
     Returns:
