@@ -49,9 +49,9 @@ def measure_interference(
     of the cosine Fieller's for a ratio. The band around the whole curve, by which the onset and the k in conflict are
     told, is sup-t. `benchmarks/coverage.py` counts how often they hold the truth. In the tests' world (n = 16, noisy,
     in conflict from k = 8; 6,000 draws) the 95% interval covers 94–96% for k ≤ n/2 at N = 64 and 128; at N = 16,
-    93–95% for k ≤ 4 and 88% at k = 8. Closer to k = n few prompts carry the weight and it covers less: at k = 12, 94% with
-    N = 128, 92% with 64, 76% with 16. An interval that misses nearly always lies above a negative truth. Where the
-    noise of the ĝ_i is much larger than the signal, the jackknife error is too large, by up to √2.
+    93–95% for k ≤ 4 and 88% at k = 8. Closer to k = n few prompts carry the weight and it covers less: at k = 12, 94%
+    with N = 128, 92% with 64, 76% with 16. An interval that misses nearly always lies above a negative truth. Where
+    the noise of the ĝ_i is much larger than the signal, the jackknife error is too large, by up to √2.
 
     A sketched Gram matrix adds an error that all prompts share, which no jackknife sees. Its variance is estimated
     from the spread of M independent sketches, and added; Student's t then has the degrees of freedom of both together
