@@ -57,7 +57,7 @@ def pass_hat_k(num_samples: int | Tensor, num_correct: int | Tensor, k: int | Te
     Raises:
         ValueError: If an argument is not a whole number in its range.
 
-    Source: τ-bench, Yao et al. 2024, https://huggingface.co/papers/2406.12045, section 3.
+    Source: τ-bench, Yao et al. 2024, https://huggingface.co/papers/2406.12045.
     """
     samples, correct, attempts = _checked(num_samples, num_correct, k)
     # with right and wrong exchanged, all right is all wrong
