@@ -28,8 +28,8 @@ def passk_metrics(rewards_PG: Tensor, training_k: int, binary: bool) -> dict[str
             Whether all rewards of the run are 0 or 1. One batch alone may not show it.
 
     Returns:
-        `dict[str, float]`: `passk/pass@{k}` and, for k above 1, where they differ, `passk/pass^{k}`, both in [0, 1]; or
-        `passk/max@{k}` if not `binary`. For each k for which at least one prompt has enough scored rollouts.
+        `dict[str, float]`: `passk/pass@{k}` and, for k above 1, where they differ, `passk/pass^{k}`, both in [0, 1];
+        or `passk/max@{k}` if not `binary`. For each k for which at least one prompt has enough scored rollouts.
 
     Sources: Chen et al. 2021 (arXiv 2107.03374), eq. 1; Yao et al. 2024 (arXiv 2406.12045).
     """
