@@ -27,7 +27,7 @@ from .recipe import parse_recipe, readable_errors
 
 _PROG = "passk-trl evaluate"
 
-_DESCRIPTION = f"""Evaluates a checkpoint, or two on the same prompts: pass@k and pass^k, with bands that hold at all k.
+_DESCRIPTION = f"""Evaluates a checkpoint, or two on the same prompts: pass@k and pass^k, with bands over all k.
 
   passk-trl evaluate --config recipes/quickstart/config_evaluate.yaml --dry-run
   passk-trl evaluate --config recipe.yaml --model_name_or_path outputs/pass8 --against outputs/pass1

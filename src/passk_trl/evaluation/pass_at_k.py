@@ -35,7 +35,7 @@ class Curves:
         policies (`list[Band]`): the curve of each policy.
         difference ([`Band`], *optional*): that of the first policy minus that of the second; `None` if there is one.
         ranges (`list[KRange]`): where the first policy gains and where it loses; empty if there is one.
-        crossing ([`Crossing`], *optional*): from which k on the first policy loses; `None` if there is one.
+        crossing ([`Crossing`], *optional*): where the first policy begins to lose; `None` if there is one.
     """
 
     policies: list[Band]

@@ -27,12 +27,12 @@ class KRange:
 @dataclass(frozen=True)
 class Crossing:
     """
-    The k from which on a curve of differences is negative, up to the largest k, and its confidence set.
+    The k at which a curve of differences turns negative, and its confidence set.
 
     Args:
-        k (`int`, *optional*): where the measured curve crosses; `None` if it is not negative at the largest k.
+        k (`int`, *optional*): the smallest k at which the measured curve is negative; `None` if it is at none.
         possible (`list[tuple[int, int]]`): the k that the band allows, as ranges with both ends included.
-        possibly_never (`bool`): whether the band allows a curve that is not negative at the largest k.
+        possibly_never (`bool`): whether the band allows a curve that is negative at none.
     """
 
     k: int | None
@@ -48,35 +48,33 @@ def ranges_of_k(band: Band) -> list[KRange]:
 
 def loss_crossing(band: Band) -> Crossing:
     """
-    The k from which on the curve is negative, with all k that the band does not exclude.
+    The smallest k at which the curve is negative, and all k that the band does not exclude.
 
-    That k is the crossing if the curve is negative at k … K and not at k − 1. The band allows this if its low ends at
-    k … K are below 0 and its high end at k − 1 is not. Wherever the band holds the whole curve, the set holds the true
-    k, so it does so at least as often as the band.
+    A k can be the smallest if the low end of the band is below 0 at k, and its high end is not below 0 at any smaller
+    k. Wherever the band holds the whole curve, this set holds the true k, so it does so at least as often as the band.
     """
     ends = _ends(band)
-    estimate = next((k for k in range(len(ends), 0, -1) if band.value[k - 1] >= 0), 0) + 1
-    fewest = next((k for k in range(len(ends), 0, -1) if ends[k - 1][0] >= 0), 0) + 1
-    allowed = [k >= fewest and (k == 1 or ends[k - 2][1] >= 0) for k in range(1, len(ends) + 1)]
+    first_loss = next((k for k, (_, high) in enumerate(ends, start=1) if high < 0), len(ends) + 1)
+    allowed = [low < 0 and k <= first_loss for k, (low, _) in enumerate(ends, start=1)]
     return Crossing(
-        k=estimate if estimate <= len(ends) else None,
+        k=next((k for k, value in enumerate(band.value, start=1) if value < 0), None),
         possible=[(first, last) for is_allowed, first, last in _runs(allowed) if is_allowed],
-        possibly_never=ends[-1][1] >= 0,
+        possibly_never=first_loss > len(ends),
     )
 
 
 def verdict(ranges: list[KRange], crossing: Crossing, confidence: float) -> str:
-    """The outcome at every k, and the crossing if it is in doubt, in words."""
+    """The outcome at every k and, if some k are decided and others not, where the loss begins, in words."""
     level = f"{100 * confidence:.10g}%"
     parts = [f"{each.outcome} at {'' if i else 'k = '}{_span(each.first, each.last)}" for i, each in enumerate(ranges)]
-    sentences = [f"{', '.join(parts)} ({level}, all k at once)."]
-    if crossing.possible and len(ranges) > 1:
-        largest = ranges[-1].last
-        measured = f"it does not lose at k = {largest}" if crossing.k is None else f"it loses from k = {crossing.k} on"
-        possible = " or ".join(_span(*each) for each in crossing.possible)
-        never = f", or there is none up to {largest}" if crossing.possibly_never else ""
-        sentences.append(f"Measured, {measured}; the true k from which on it loses is {possible}{never} ({level}).")
-    return " ".join(sentences)
+    sentence = f"{', '.join(parts)} ({level}, all k at once)."
+    if len(ranges) == 1 or not crossing.possible or ranges[0].outcome == "loss":
+        return sentence
+    largest = ranges[-1].last
+    measured = f"the loss begins at k = {crossing.k}" if crossing.k else f"there is no loss up to k = {largest}"
+    possible = " or ".join(_span(*each) for each in crossing.possible)
+    never = f", or at none up to {largest}" if crossing.possibly_never else ""
+    return f"{sentence} Measured, {measured}; truly, it begins at {possible}{never} ({level})."
 
 
 def _ends(band: Band) -> list[tuple[float, float]]:
