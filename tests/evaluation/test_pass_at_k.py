@@ -89,8 +89,8 @@ def test_few_prompts_have_curves_but_no_band_and_no_decision():
     ("call", "message"),
     [
         (lambda: check_ks([1, 9], 8),
-         "pass@9 has no unbiased estimate from 8 rollouts of a prompt: set ks between 1 and 8, or num_rollouts to at "
-         "least 9"),
+         "pass@9 has no unbiased estimate from 8 rollouts of a prompt: set ks between 1 and 8, or sample at least "
+         r"9 of each \(num_rollouts\)"),
         (lambda: check_ks([0], 8), "pass@0 has no .*: set ks between 1 and 8.$"),
         (lambda: evaluate_counts([counts_of(torch.tensor([]))]), "there is no prompt to evaluate"),
         (lambda: evaluate_counts([(torch.tensor([0, 1]), torch.tensor([0, 1]))]), "a prompt has no rollout"),

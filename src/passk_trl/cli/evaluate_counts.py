@@ -21,7 +21,7 @@ may differ by prompt and by file. `passk-trl evaluate` of a checkpoint writes su
 def main(args: Sequence[str] | None = None) -> None:
     """Evaluates the counts, writes the report and prints it."""
     options = _parser().parse_args(args)
-    if len(options.counts) > 2:
+    if len(options.counts) not in (1, 2):
         _exit(f"{len(options.counts)} files are given after --counts; give one, or two to compare.")
     path, against = options.counts[-1], options.counts[0] if len(options.counts) == 2 else None
     try:
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--counts",
-        nargs="+",
+        nargs="*",  # none is told below; with "+", `--counts --help` would be a mistake
         required=True,
         metavar="FILE",
         help="one file of counts, or two: the first is the one compared with (as --against is for checkpoints), and "

@@ -123,5 +123,5 @@ def check_ks(ks: Sequence[int], num_rollouts: int) -> None:
         if not 1 <= k <= num_rollouts:
             raise ValueError(
                 f"pass@{k} has no unbiased estimate from {num_rollouts} rollouts of a prompt: set ks between 1 and "
-                f"{num_rollouts}" + (f", or num_rollouts to at least {k}." if k > num_rollouts else ".")
+                f"{num_rollouts}" + (f", or sample at least {k} of each (num_rollouts)." if k > num_rollouts else ".")
             )
