@@ -24,6 +24,7 @@ def test_logged_pass_at_k_and_zero_advantage_fraction_are_those_of_the_batch(tmp
             f"passk/pass@{k}": fmean(1 - comb(6 - correct, k) / comb(6, k) for correct in num_correct)
             for k in (1, 2, 4, 5, 6)
         }
+        | {f"passk/pass^{k}": fmean(comb(c, k) / comb(6, k) for c in num_correct) for k in (2, 4, 5, 6)}
         | {"passk/zero_advantage_fraction": fmean(not group.any() for group in advantages_PG)}
     )
     # more groups carry no gradient than have equal rewards: c > n − k leaves nothing to gain in pass@k
@@ -55,7 +56,8 @@ def test_evaluation_has_its_own_number_of_generations(tmp_path):
     trainer.train()
     evaluated = [rewards for _, rewards in reward.groups[-5:]]
     logged = trainer.state.log_history[2]
-    assert {name for name in logged if "passk" in name} == {f"eval_passk/pass@{k}" for k in (1, 2, 4)}
+    names = ("pass@1", "pass@2", "pass@4", "pass^2", "pass^4")
+    assert {name for name in logged if "passk" in name} == {f"eval_passk/{name}" for name in names}
     for k in (1, 2, 4):
         assert logged[f"eval_passk/pass@{k}"] == pytest.approx(pass_at_k_of(evaluated, k))
     # TRL averages over batches, of which the last is smaller

@@ -219,8 +219,8 @@ def test_the_evaluate_command(url, tmp_path):
     chances = [chance_to_start_low(path) for path in paths]
     error = 4 * (0.25 / (8 * 128)) ** 0.5
     assert abs(chances[0] - chances[1]) > 2 * error  # neither can be taken for the other
-    for chance, [of_pass_at_1, *_] in zip(chances, found["overall"]["policies"], strict=True):
-        assert of_pass_at_1["value"] == pytest.approx(chance, abs=error)
+    for chance, band in zip(chances, found["overall"]["pass_at_k"]["policies"], strict=True):
+        assert band["value"][0] == pytest.approx(chance, abs=error)
     assert [[call.num_rollouts for call in each] for each in calls] == [[128], [128]]
     assert all(call.from_policy < 0.1 for [call] in calls), calls
 

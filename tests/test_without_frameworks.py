@@ -13,6 +13,8 @@ MODULES = [
     "estimators",
     "objectives",
     "interference",
+    "evaluation",
+    "cli.evaluate_counts",
     "control",
     "control.mixed_advantages",
     "control.two_gradients",

@@ -44,8 +44,10 @@ class PassKGRPOTrainer(GRPOTrainer):
     Logged in addition to TRL's metrics:
 
     - `passk/pass@{k}` for k = 1, 2, 4 … n and the k trained for: unbiased pass@k (Chen et al. 2021, eq. 1) of the
-      rollouts of each training batch and, with the prefix `eval_`, of each evaluation. With real rewards and no
-      `success_threshold` it is `passk/max@{k}`, the unbiased expected maximum of k rewards.
+      rollouts of each training batch and, with the prefix `eval_`, of each evaluation.
+    - `passk/pass^{k}` for the same k above 1: unbiased pass^k, the probability that all of k rollouts are correct.
+      Pass@k may rise while this reliability falls. With real rewards and no `success_threshold`, both are replaced by
+      `passk/max@{k}`, the unbiased expected maximum of k rewards.
     - `passk/zero_advantage_fraction`: the fraction of the training batch's groups that have no gradient.
 
     In evaluation each row of the dataset counts once. A distributed sampler repeats rows to fill its last batch; TRL's

@@ -12,6 +12,7 @@ import yaml
 import passk_trl.cli
 import tiny
 from passk_trl.cli.evaluate import main
+from passk_trl.evaluation import read_counts
 from ranks import run_ranks
 
 
@@ -71,23 +72,24 @@ def pass_at(k: int, num_correct: list[int]) -> float:
 
 def test_a_program_finds_all_that_was_measured(evaluated, model, other):
     found = content(evaluated)
-    assert found["models"] == [model, other]
+    assert (found["models"], found["ks"]) == ([model, other], [1, 2, 4, 8])
     assert found["overall"]["num_prompts"] == PROMPTS
-    assert [prompt["row"] for prompt in found["prompts"]] == list(range(PROMPTS))
+    assert [prompt["id"] for prompt in found["prompts"]] == list(range(PROMPTS))
+    assert {n for prompt in found["prompts"] for n in prompt["num_samples"]} == {ROLLOUTS}
     by_model = list(zip(*[prompt["num_correct"] for prompt in found["prompts"]], strict=True))
-    for num_correct, estimates in zip(by_model, found["overall"]["policies"], strict=True):
-        assert [estimate["k"] for estimate in estimates] == [1, 2, 4, 8]
-        for estimate in estimates:
-            assert estimate["value"] == pytest.approx(pass_at(estimate["k"], num_correct))
-            assert estimate["low"] <= estimate["value"] <= estimate["high"]
-    for difference in found["overall"]["differences"]:
-        assert difference["value"] == pytest.approx(
-            pass_at(difference["k"], by_model[0]) - pass_at(difference["k"], by_model[1])
-        )
-        assert 0 < difference["p_value"] <= 1
+    curves = found["overall"]["pass_at_k"]
+    for num_correct, band in zip(by_model, curves["policies"], strict=True):
+        assert band["value"] == pytest.approx([pass_at(k, num_correct) for k in range(1, ROLLOUTS + 1)])
+        for low, value, high in zip(band["low"], band["value"], band["high"], strict=True):
+            assert low <= value <= high
+    assert curves["difference"]["value"] == pytest.approx(
+        [pass_at(k, by_model[0]) - pass_at(k, by_model[1]) for k in range(1, ROLLOUTS + 1)]
+    )
+    assert (curves["ranges"][0]["first"], curves["ranges"][-1]["last"]) == (1, ROLLOUTS)
+    assert found["overall"]["pass_hat_k"]["policies"][0]["value"][0] == pytest.approx(pass_at(1, by_model[0]))
     assert by_model[0] != by_model[1]
     assert found["about"]["reward_funcs"] == ["starts_low"]
-    assert found["unscorable_rows"] == []
+    assert found["unscorable"] == []
 
 
 def test_the_counts_are_those_of_the_rollouts_on_disk(evaluated):
@@ -103,17 +105,25 @@ def test_bands_are_measured_on_the_rollouts_that_did_not_choose_them(evaluated):
     assert sum(group["num_prompts"] for group in groups.values()) == PROMPTS
     assert {prompt["difficulty"] for prompt in found["prompts"]} == set(groups)
     for group in groups.values():
-        assert [difference["k"] for difference in group["differences"]] == [1, 2, 4]
+        assert len(group["pass_at_k"]["difference"]["value"]) == ROLLOUTS // 2
 
 
-def test_a_reader_finds_a_table(evaluated, model, other):
+def test_a_reader_finds_the_verdict_a_table_and_a_picture(evaluated, model, other):
     text = (evaluated / "evaluation.md").read_text()
     assert f"`{model}`, against `{other}`" in text
-    first = content(evaluated)["overall"]["differences"][0]
-    [row] = [line for line in text.splitlines() if line.startswith("| 1 ")]
-    assert f"| {first['value']:+.3f} [{first['low']:+.3f}, {first['high']:+.3f}] | {first['p_value']:.2g} " in row
-    widths = {len(line) for line in text.split("## By")[0].splitlines() if line.startswith("|")}
-    assert len(widths) == 1
+    assert "- **pass@k**: undecided at k = 1" in text
+    band = content(evaluated)["overall"]["pass_at_k"]["difference"]
+    row = next(line for line in text.splitlines() if line.startswith("| 1 "))
+    assert f"| {band['value'][0]:+.3f} [{band['low'][0]:+.3f}, {band['high'][0]:+.3f}] |" in row
+    assert (evaluated / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_counts_of_each_checkpoint_can_be_compared_later(evaluated, model, other, tmp_path, capsys):
+    one, against = (next(evaluated.glob(f"{Path(name).name}-*/counts.jsonl")) for name in (model, other))
+    main(["--counts", str(against), str(one), "--output_dir", str(tmp_path)])
+    later, before = content(tmp_path), content(evaluated)
+    for key in ("overall", "contributions", "ks"):
+        assert later[key] == before[key]
 
 
 def test_the_same_command_again_pays_nothing_and_says_the_same(evaluated, model, other, tmp_path, capsys):
@@ -146,26 +156,27 @@ def test_a_copy_of_a_checkpoint_does_not_differ_from_it(model, evaluated, tmp_pa
     main(["--config", recipe(tmp_path, model, against=str(tmp_path / "copy"), ks=[1, 3])])
     found = content(tmp_path / "evaluation")
     assert len(rollouts(tmp_path / "evaluation")) == 2 * PROMPTS // BLOCK
-    assert [difference["k"] for difference in found["overall"]["differences"]] == [1, 3]
-    for difference in found["overall"]["differences"]:
-        assert (difference["value"], difference["p_value"]) == (0, 1)
-    assert found["overall"]["policies"][0][0] == content(evaluated)["overall"]["policies"][0][0]
+    assert found["ks"] == [1, 3]
+    curves = found["overall"]["pass_at_k"]
+    assert curves["difference"]["value"] == [0] * ROLLOUTS
+    assert curves["ranges"] == [{"outcome": "undecided", "first": 1, "last": ROLLOUTS}]
+    assert curves["policies"][0] == content(evaluated)["overall"]["pass_at_k"]["policies"][0]
 
 
 def test_one_checkpoint_by_a_column_of_difficulty(model, tmp_path, capsys):
     columns = {"dataset_name": "tiny.plain_splits", "dataset_test_split": "test", "prompt_column": "question"}
     main(["--config", recipe(tmp_path, model, difficulty_column="gold", ks=[8], num_prompts=12, **columns)])
     found = content(tmp_path / "evaluation")
-    assert found["overall"]["differences"] == []
-    assert [estimate["k"] for estimate in found["overall"]["policies"][0]] == [8]
-    assert len({prompt["row"] for prompt in found["prompts"]}) == 12
+    assert found["overall"]["pass_at_k"]["difference"] is None
+    assert found["ks"] == [8]
+    assert len({prompt["id"] for prompt in found["prompts"]}) == 12
     for prompt in found["prompts"]:
-        assert prompt["difficulty"] == str(prompt["row"] % 10)
+        assert prompt["difficulty"] == str(prompt["id"] % 10)
     for name, group in found["by_difficulty"].items():
         mine = [prompt["num_correct"][0] for prompt in found["prompts"] if prompt["difficulty"] == name]
         assert group["num_prompts"] == len(mine)
-        assert group["policies"][0][0]["value"] == pytest.approx(pass_at(8, mine))
-    assert "## By `gold`" in capsys.readouterr().out
+        assert group["pass_at_k"]["policies"][0]["value"][7] == pytest.approx(pass_at(8, mine))
+    assert "## pass@k by `gold`" in capsys.readouterr().out
 
 
 def test_prompts_that_cannot_be_scored_are_left_out_and_said_so(model, tmp_path, monkeypatch, capsys):
@@ -177,7 +188,9 @@ def test_prompts_that_cannot_be_scored_are_left_out_and_said_so(model, tmp_path,
     monkeypatch.setattr(tiny, "starts_low", starts_low)
     main(["--config", recipe(tmp_path, model)])
     found = content(tmp_path / "evaluation")
-    assert found["unscorable_rows"] == [3, 13]
+    assert found["unscorable"] == [3, 13]
+    [counts] = (tmp_path / "evaluation").glob("*/counts.jsonl")
+    assert [n for _, n in read_counts(counts).values()] == [0 if row in (3, 13) else 8 for row in range(PROMPTS)]
     assert found["overall"]["num_prompts"] == PROMPTS - 2
     assert "Left out, because a rollout could not be scored: 2 prompts" in capsys.readouterr().out
 
@@ -192,7 +205,7 @@ def score_nothing(completions, **kwargs):
         ({"num_rollout": 8}, "num_rollout"),
         ({"model_name_or_path": None}, "model_name_or_path is not set"),
         ({"ks": [4, 16]}, "pass@16 has no unbiased estimate from 8 rollouts of a prompt: set ks between 1 and 8, or "
-                          "num_rollouts to at least 16."),
+                          "sample at least 16 of each (num_rollouts)."),
         ({"num_rollouts": 1}, "num_rollouts=1 is too few; set at least 2"),
         ({"num_prompts": 4}, "num_prompts=4 is too few"),
         ({"num_prompts": 17}, "the split 'probe' has 16 rows, fewer than num_prompts=17; lower num_prompts or set "
@@ -232,8 +245,8 @@ def test_other_settings_in_the_same_place_end_in_one_line(evaluated, model, tmp_
 def test_two_ranks_share_the_prompts(tmp_path, model, other):
     run_ranks(main, ["--config", recipe(tmp_path, model, against=other)])
     found = content(tmp_path / "evaluation")
-    assert [prompt["row"] for prompt in found["prompts"]] == list(range(PROMPTS))
-    assert len(found["overall"]["differences"]) == 4
+    assert [prompt["id"] for prompt in found["prompts"]] == list(range(PROMPTS))
+    assert len(found["overall"]["pass_at_k"]["difference"]["value"]) == ROLLOUTS
     lines = [json.loads(line) for file in rollouts(tmp_path / "evaluation") for line in file.read_text().splitlines()]
     assert sorted(line["prompt"] for line in lines) == sorted([*range(PROMPTS)] * 2)
     assert {len(line["completion_ids"]) for line in lines} == {ROLLOUTS}

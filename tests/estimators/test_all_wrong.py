@@ -12,6 +12,7 @@ from passk_trl.estimators import (
     allowed_k,
     max_at_k,
     pass_at_k,
+    pass_hat_k,
     passk_advantages,
     unbiased_prompt_weight,
 )
@@ -24,6 +25,8 @@ def test_values_and_weights_keep_ten_digits_in_groups_of_tens_of_thousands(n):
         for k in (1, 2, 40, n // 2, n - 1):
             misses = Fraction(comb(n - c, k), comb(n, k))
             assert relative_error(pass_at_k(n, c, k), 1 - misses) < 1e-10
+            if misses == 0 or misses > Fraction(1, 10**300):
+                assert relative_error(pass_hat_k(n, n - c, k), misses) < 1e-10  # with right and wrong exchanged
             omega = Fraction(k * comb(n - 1 - c, k - 1), comb(n - 2, k - 1))
             if omega == 0 or omega > Fraction(1, 10**300):
                 assert relative_error(unbiased_prompt_weight(n, c, k), omega) < 1e-10

@@ -13,6 +13,7 @@ from passk_trl.estimators import (
     allowed_k,
     max_at_k,
     pass_at_k,
+    pass_hat_k,
     passk_advantages,
     prompt_weight,
     unbiased_prompt_weight,
@@ -24,9 +25,11 @@ def test_plain_numbers_give_a_float_and_tensors_broadcast():
     assert pass_at_k(4, 1, 2) == pytest.approx(0.5)
     assert all(isinstance(value, float) for value in (pass_at_k(4, 1, 2), prompt_weight(0.5, 2)))
     assert isinstance(unbiased_prompt_weight(4, 1, 2), float)
+    assert pass_hat_k(4, 3, 2) == pytest.approx(0.5)
+    assert isinstance(pass_hat_k(4, 1, 2), float)
     assert str(pass_at_k(4, 0, 2)) == "0.0"  # not -0.0
     num_correct, ks = torch.arange(5), torch.tensor([[1], [2], [3]], dtype=torch.int32)
-    for function in (pass_at_k, unbiased_prompt_weight):
+    for function in (pass_at_k, pass_hat_k, unbiased_prompt_weight):
         table = function(4, num_correct, ks)
         assert table.dtype == torch.float64
         expected = [[function(4, c, k) for c in range(5)] for k in range(1, 4)]
@@ -35,17 +38,18 @@ def test_plain_numbers_give_a_float_and_tensors_broadcast():
 
 GROUP = torch.tensor(ZOO["real"])
 REFUSED = [
-    (pass_at_k, (0, 0, 1), "`num_samples` must be an integer of at least 1, but got 0."),
-    (pass_at_k, (8.5, 1, 1), "`num_samples` must be an integer of at least 1, but got 8.5."),
+    (pass_at_k, (-1, 0, 1), "`num_samples` must be an integer of at least 0, but got -1."),
+    (pass_at_k, (8.5, 1, 1), "`num_samples` must be an integer of at least 0, but got 8.5."),
     (pass_at_k, (8, 9, 1), "`num_correct` must be an integer from 0 to 8 (num_samples), but got 9."),
     (pass_at_k, (8, -1, 1), "`num_correct` must be an integer from 0 to 8 (num_samples), but got -1."),
     (pass_at_k, (8, NAN, 1), "`num_correct` must be an integer from 0 to 8 (num_samples), but got nan."),
-    (pass_at_k, (8, 2, 9), "`k` must be an integer from 1 to 8 (num_samples), but got 9."),
-    (pass_at_k, (8, 2, 0), "`k` must be an integer from 1 to 8 (num_samples), but got 0."),
-    (pass_at_k, (torch.tensor([9, 4]), 2, torch.tensor([5, 5])), "from 1 to 4 (num_samples), but got 5."),
+    (pass_at_k, (8, 2, 0), "`k` must be an integer of at least 1, but got 0."),
+    (pass_at_k, (8, 2, math.inf), "`k` must be an integer of at least 1, but got inf."),
     (pass_at_k, (torch.ones(2), torch.ones(3), 1), "`num_samples` (2,), `num_correct` (3,), `k` ()."),
     (pass_at_k, ("8", 2, 1), "`num_samples` must be real numbers, but got '8'."),
     (pass_at_k, (8, torch.tensor(1j), 1), "`num_correct` must be real numbers, but got dtype torch.complex64."),
+    (pass_hat_k, (8, 9, 1), "`num_correct` must be an integer from 0 to 8 (num_samples), but got 9."),
+    (pass_hat_k, (8, 2, 1.5), "`k` must be an integer of at least 1, but got 1.5."),
     (prompt_weight, (1.5, 2), "`p` must be a number from 0 to 1, but got 1.5."),
     (prompt_weight, (NAN, 2), "`p` must be a number from 0 to 1, but got nan."),
     (prompt_weight, (0.5, 0.5), "`k` must be a number of at least 1, but got 0.5."),
@@ -100,6 +104,7 @@ def test_out_of_range_is_refused_in_words(function, arguments, message):
 def test_public_names_and_signatures():
     signatures = {
         "pass_at_k": "num_samples, num_correct, k",
+        "pass_hat_k": "num_samples, num_correct, k",
         "max_at_k": "rewards, k",
         "prompt_weight": "p, k",
         "unbiased_prompt_weight": "num_samples, num_correct, k",

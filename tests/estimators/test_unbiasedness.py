@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 from itertools import product
+from operator import mul
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from passk_trl.estimators import (
     allowed_k,
     max_at_k,
     pass_at_k,
+    pass_hat_k,
     passk_advantages,
     unbiased_prompt_weight,
 )
@@ -86,9 +88,11 @@ def test_values_are_unbiased_for_every_success_probability():
             passes = [as_fraction(pass_at_k(n, c, k)) for c in range(n + 1)]
             maxima = [as_fraction(max_at_k(torch.tensor(binary_group(n, c)), k).item()) for c in range(n + 1)]
             assert maxima == passes
+            hats = [as_fraction(pass_hat_k(n, c, k)) for c in range(n + 1)]
             for p in (Fraction(i, n + 2) for i in range(n + 2)):  # degree n: n + 1 points are enough
-                expectation = sum(comb(n, c) * p**c * (1 - p) ** (n - c) * passes[c] for c in range(n + 1))
-                assert expectation == 1 - (1 - p) ** k
+                chances = [comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)]
+                assert sum(map(mul, chances, passes)) == 1 - (1 - p) ** k
+                assert sum(map(mul, chances, hats)) == p**k
 
 
 def test_unbiased_prompt_weight_times_the_pass_at_1_gradient_is_the_loo_gradient():

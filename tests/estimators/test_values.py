@@ -1,5 +1,6 @@
 """pass@k and max@k against their definition over all k-subsets, and their order."""
 
+import math
 from fractions import Fraction
 from itertools import combinations
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passk_trl.estimators import max_at_k, pass_at_k, unbiased_prompt_weight
+from passk_trl.estimators import max_at_k, pass_at_k, pass_hat_k, unbiased_prompt_weight
 from reward_groups import in_zoo, mean, rewards_on_a_grid, subset_maxima
 
 
@@ -43,3 +44,24 @@ def test_pass_at_k_rises_with_c_and_k_and_the_weight_falls_with_c(n, data):
     weights = unbiased_prompt_weight(n, counts, k)
     assert (weights >= 0).all()
     assert (weights.diff() <= 1e-12 * weights[:-1]).all()
+
+
+@given(n=st.integers(1, 60))
+@settings(max_examples=30, deadline=None)
+def test_pass_hat_k_rises_with_c_falls_with_k_and_is_pass_at_1_at_first(n):
+    ks, counts = torch.arange(1, n + 1), torch.arange(n + 1)
+    table = pass_hat_k(n, counts, ks[:, None])
+    assert ((table >= 0) & (table <= 1)).all()
+    assert (table.diff(dim=0) <= 1e-13).all()
+    assert (table.diff(dim=1) >= -1e-13).all()
+    torch.testing.assert_close(table[0], pass_at_k(n, counts, 1), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("function", [pass_at_k, pass_hat_k])
+def test_fewer_than_k_rollouts_have_no_estimate(function):
+    """Both formulas would say 0 or 1 there, whatever the policy."""
+    for n, c in ((0, 0), (1, 0), (4, 0), (4, 2), (4, 4)):
+        for k in range(1, 9):
+            assert math.isnan(function(n, c, k)) == (k > n)
+    by_prompt = function(torch.tensor([8, 3, 0]), torch.tensor([8, 3, 0]), 4)
+    assert by_prompt.isnan().tolist() == [False, True, True]

@@ -18,32 +18,33 @@ def report(**changes):
 
 def test_each_scored_prompt_is_in_one_group():
     found = report()
-    assert found.unscorable_rows == [12]
+    assert found.unscorable == [12]
     assert found.prompts == [
-        {"row": 10, "difficulty": "always solved", "num_correct": [4, 3]},
-        {"row": 11, "difficulty": "never solved", "num_correct": [1, 2]},
-        {"row": 13, "difficulty": "half or more", "num_correct": [3, 0]},
+        {"id": 10, "difficulty": "always solved", "num_correct": (4, 3), "num_samples": (4, 4)},
+        {"id": 11, "difficulty": "never solved", "num_correct": (1, 2), "num_samples": (4, 4)},
+        {"id": 13, "difficulty": "half or more", "num_correct": (3, 0), "num_samples": (4, 4)},
     ]
     assert found.overall.num_prompts == 3
     assert found.about == {"seed": 3, "confidence": 0.9}
-    # the groups are measured on the other half of the rollouts, which has no pass@4
-    assert {name: [of_k.k for of_k in group.differences] for name, group in found.by_difficulty.items()} == {
-        "never solved": [1],
-        "half or more": [1],
-        "always solved": [1],
+    # the groups are measured on the other half of the rollouts, which has pass@2 at most
+    assert {name: group.largest_k for name, group in found.by_difficulty.items()} == {
+        "never solved": 2,
+        "half or more": 2,
+        "always solved": 2,
     }
-    assert found.by_difficulty["never solved"].policies[0][0].value == pytest.approx(0.5)
+    assert found.by_difficulty["never solved"].pass_at_k.policies[0].value[0] == pytest.approx(0.5)
 
 
 def test_labels_take_the_place_of_bands():
     found = report(label_column="level", labels=[2, 1, 1, 2])
     assert found.difficulty == "`level`"
     assert {name: group.num_prompts for name, group in found.by_difficulty.items()} == {"1": 1, "2": 2}
-    assert [of_k.k for of_k in found.by_difficulty["2"].differences] == [1, 4]  # all rollouts measure
+    assert found.by_difficulty["2"].largest_k == 4  # all rollouts measure
 
 
-def test_no_group_can_be_measured_at_a_k_of_more_than_half_the_rollouts():
-    assert report(ks=[4]).by_difficulty == {}
+def test_a_k_of_more_rollouts_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="pass@5 has no unbiased estimate from 4 rollouts"):
+        report(ks=[5])
 
 
 def test_nothing_is_made_of_prompts_that_could_not_be_scored():

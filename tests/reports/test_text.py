@@ -43,6 +43,18 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert f"page: {runs[0] / 'report.html'}" in text
 
 
+def test_pass_hat_k_stands_beside_pass_at_k_in_the_text_and_on_the_page(runs):
+    write_state(runs[0], {0: START, 20: START}, hat={0: {2: 0.31, 4: 0.21, 8: 0.1}, 20: {2: 0.32, 4: 0.22, 8: 0.1}})
+    text = write_report(runs[0])
+    lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    assert lines["held-out prompts"][2:] == ["pass@1", "pass@2", "pass@4", "pass^2", "pass^4"]
+    assert lines["before"][4:] == ["0.310", "0.210"]
+    assert lines["trained for pass@4"][6:] == ["0.320", "0.220"]
+    page = (runs[0] / "report.html").read_text()
+    assert all(cell in page for cell in ("pass^2", "pass^4", "0.310", "0.220"))
+    assert "pass^" not in write_report(runs[0], beside=[runs[1]])  # which did not log it
+
+
 def test_the_page_and_the_figures_are_written_into_the_run(runs):
     write_report(runs[0])
     assert (runs[0] / "report.html").read_text().startswith("<!DOCTYPE html>")

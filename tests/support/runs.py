@@ -39,11 +39,21 @@ def write_probes(directory: Path, records: list[dict]) -> None:
     (directory / "conflict.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def write_state(directory: Path, evaluated: dict[int, dict[int, float]], step: int = 20, max_steps: int = 20) -> None:
-    """Writes the trainer's state: by step, the pass@k of each evaluation."""
+def write_state(
+    directory: Path,
+    evaluated: dict[int, dict[int, float]],
+    step: int = 20,
+    max_steps: int = 20,
+    hat: dict[int, dict[int, float]] | None = None,
+) -> None:
+    """Writes the trainer's state: by step, the pass@k of each evaluation and, where given, its pass^k."""
     directory.mkdir(exist_ok=True, parents=True)
     history = [
-        {"step": at, **{f"eval_passk/pass@{k}": value for k, value in values.items()}}
+        {
+            "step": at,
+            **{f"eval_passk/pass@{k}": value for k, value in values.items()},
+            **{f"eval_passk/pass^{k}": value for k, value in (hat or {}).get(at, {}).items()},
+        }
         for at, values in evaluated.items()
     ]
     state = {"global_step": step, "max_steps": max_steps, "log_history": [{"step": 5, "loss": 1.0}, *history]}

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import scipy.special
 import torch
 
 
@@ -19,10 +18,15 @@ def drawn_rates(rng: np.random.Generator, num_prompts: int = N) -> np.ndarray:
     return rng.beta(0.5, 1.5, size=num_prompts)
 
 
-def true_pass_at(k: int) -> float:
-    """E[1 − (1−p)^k] of such prompts."""
-    return 1 - scipy.special.beta(0.5, 1.5 + k) / scipy.special.beta(0.5, 1.5)
+def counts_of(num_correct: torch.Tensor, num_rollouts: int = n) -> tuple[torch.Tensor, torch.Tensor]:
+    """Counts as `evaluate_counts` takes them."""
+    return num_correct, torch.full_like(num_correct, num_rollouts)
 
 
-def values(num_correct: torch.Tensor, k: int, num_rollouts: int = n) -> np.ndarray:
-    return np.array([1 - math.comb(num_rollouts - c, k) / math.comb(num_rollouts, k) for c in num_correct.tolist()])
+def pass_at_ks(num_correct: torch.Tensor, num_rollouts: int = n) -> torch.Tensor:
+    """Each prompt's pass@k for k = 1 … n, `(N, n)`."""
+    table = [
+        [1 - math.comb(num_rollouts - c, k) / math.comb(num_rollouts, k) for k in range(1, num_rollouts + 1)]
+        for c in num_correct.tolist()
+    ]
+    return torch.tensor(table, dtype=torch.float64)

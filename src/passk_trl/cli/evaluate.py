@@ -1,6 +1,7 @@
 """`passk-trl evaluate`: samples one checkpoint, or two on the same prompts, as a recipe says, and reports pass@k."""
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
 from passk_trl.distributed.ranks import on_first_rank
-from passk_trl.evaluation import check_ks, evaluate_checkpoints, write_evaluation
+from passk_trl.evaluation import check_ks, evaluate_checkpoints, write_counts, write_evaluation
 from passk_trl.rollouts.blocks import RolloutBlocks, digest
 from passk_trl.rollouts.metrics import reported_ks
 
+from . import asks_for_counts, evaluate_counts
 from .checkpoint import leave_server, load_untrained, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, DataArguments, checked_rewards, column_of, draw_prompts
 from .dry_run import dry_run, model_config, print_once
@@ -25,10 +27,11 @@ from .recipe import parse_recipe, readable_errors
 
 _PROG = "passk-trl evaluate"
 
-_DESCRIPTION = f"""Evaluates a checkpoint, or two on the same prompts: unbiased pass@k with intervals over the prompts.
+_DESCRIPTION = f"""Evaluates a checkpoint, or two on the same prompts: pass@k and pass^k, with bands over all k.
 
   passk-trl evaluate --config recipes/quickstart/config_evaluate.yaml --dry-run
   passk-trl evaluate --config recipe.yaml --model_name_or_path outputs/pass8 --against outputs/pass1
+  passk-trl evaluate --counts base.jsonl trained.jsonl     success counts from anywhere; see --counts --help
 
 {IMPORTS_RUN_CODE}"""
 
@@ -47,7 +50,8 @@ class EvaluateArguments(DataArguments):
         num_rollouts (`int`, *optional*, defaults to `32`):
             Rollouts of each prompt, at least 2.
         ks (`list[int]`, *optional*):
-            The k of pass@k, each at most `num_rollouts`. If not given, 1, 2, 4 … up to `num_rollouts`.
+            The k in the tables, each at most `num_rollouts`. If not given, 1, 2, 4 … up to `num_rollouts`. Bands and
+            verdict are of every k.
         difficulty_column (`str`, *optional*):
             Column by which the prompts are grouped. If `None`, they are grouped by how often the checkpoint solves
             them in the first half of the rollouts, and the groups are evaluated on the other half, for k up to its
@@ -62,7 +66,8 @@ class EvaluateArguments(DataArguments):
     ks: list[int] = field(
         default_factory=list,
         metadata={
-            "help": "The k of pass@k, each at most `num_rollouts`. If not given, 1, 2, 4 … up to `num_rollouts`."
+            "help": "The k in the tables, each at most `num_rollouts`. If not given, 1, 2, 4 … up to `num_rollouts`. "
+            "Bands and verdict are of every k."
         },
     )
     difficulty_column: str | None = field(
@@ -144,6 +149,10 @@ def _dry_run(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Evaluates as the recipe says, or continues an evaluation that was interrupted, and writes the report."""
+    given = sys.argv[1:] if args is None else args
+    if asks_for_counts(given):
+        evaluate_counts.main(given)
+        return
     with readable_errors(_PROG, args):
         script_args, training_args, model_args, processes = parse_recipe(
             (EvaluateArguments, PassKGRPOConfig, ModelConfig), _PROG, args, _DESCRIPTION
@@ -163,6 +172,8 @@ def main(args: Sequence[str] | None = None) -> None:
             rollouts = rollouts_of(name, checkpoint, script_args, training_args, dataset)
         rollouts.sample()
         success, settings = on_first_rank(rollouts.success), rollouts.settings
+        if PartialState().is_main_process:
+            write_counts(rollouts.directory / "counts.jsonl", {rows[prompt]: each for prompt, each in success.items()})
         leave_server(rollouts.trainer)
         del rollouts
         successes.append(success)

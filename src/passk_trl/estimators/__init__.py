@@ -24,7 +24,7 @@ between sorted rewards (`sum_over_gaps`). Tied rewards have no gap between them 
 """
 
 from .advantages import ESTIMATORS, UNBIASED_ESTIMATORS, allowed_k, passk_advantages, weighted_advantages
-from .values import max_at_k, pass_at_k
+from .values import max_at_k, pass_at_k, pass_hat_k
 from .weights import prompt_weight, unbiased_prompt_weight
 
 
@@ -34,6 +34,7 @@ __all__ = [
     "allowed_k",
     "max_at_k",
     "pass_at_k",
+    "pass_hat_k",
     "passk_advantages",
     "prompt_weight",
     "unbiased_prompt_weight",

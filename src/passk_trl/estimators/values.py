@@ -1,6 +1,7 @@
-"""Unbiased estimates of pass@k, from counts, and of max@k, from rewards."""
+"""Unbiased estimates of pass@k and pass^k, from counts, and of max@k, from rewards."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,27 +19,58 @@ def pass_at_k(num_samples: int | Tensor, num_correct: int | Tensor, k: int | Ten
 
     Args:
         num_samples (`int` or `torch.Tensor`):
-            Rollouts n per prompt, at least 1.
+            Rollouts n per prompt.
         num_correct (`int` or `torch.Tensor`):
             How many of them are correct, from 0 to n. The three arguments broadcast.
         k (`int` or `torch.Tensor`):
-            Attempts, from 1 to n.
+            Attempts, at least 1.
 
     Returns:
-        `float` if every argument is a plain number, otherwise a float64 `torch.Tensor`.
+        `float` if every argument is a plain number, otherwise a float64 `torch.Tensor`. NaN where k is more than n:
+        fewer than k rollouts have no unbiased estimate.
 
     Raises:
         ValueError: If an argument is not a whole number in its range.
 
     Source: Chen et al. 2021, https://huggingface.co/papers/2107.03374, equation 1.
     """
-    samples, correct, attempts = broadcast(num_samples=num_samples, num_correct=num_correct, k=k)
-    require_between("num_samples", samples, 1, math.inf)
-    require_between("num_correct", correct, 0, samples, high_name="num_samples")
-    require_between("k", attempts, 1, samples, high_name="num_samples")
+    samples, correct, attempts = _checked(num_samples, num_correct, k)
     # expm1 keeps every digit of a small pass@k; abs and not minus, because -expm1(0) is -0.0
     value = torch.expm1(log_all_wrong(samples, correct, attempts)).abs()
-    return number_if_all_numbers(value, num_samples, num_correct, k)
+    return number_if_all_numbers(torch.where(attempts <= samples, value, math.nan), num_samples, num_correct, k)
+
+
+def pass_hat_k(num_samples: int | Tensor, num_correct: int | Tensor, k: int | Tensor) -> float | Tensor:
+    """
+    Unbiased estimate of pass^k, the probability that all of `k` rollouts are correct: how reliable a policy is.
+
+    pass^k = C(c, k) / C(n, k): the share of all k-subsets of the n rollouts that contain no wrong one. It falls with
+    k where pass@k rises, and both are pass@1 at k = 1.
+
+    Args:
+        num_samples, num_correct, k (`int` or `torch.Tensor`):
+            As in [`pass_at_k`].
+
+    Returns:
+        `float` or `torch.Tensor`, as from [`pass_at_k`]. NaN where k is more than n.
+
+    Raises:
+        ValueError: If an argument is not a whole number in its range.
+
+    Source: τ-bench, Yao et al. 2024, https://huggingface.co/papers/2406.12045.
+    """
+    samples, correct, attempts = _checked(num_samples, num_correct, k)
+    # with right and wrong exchanged, all right is all wrong
+    value = torch.exp(log_all_wrong(samples, samples - correct, attempts))
+    return number_if_all_numbers(torch.where(attempts <= samples, value, math.nan), num_samples, num_correct, k)
+
+
+def _checked(num_samples: Any, num_correct: Any, k: Any) -> tuple[Tensor, ...]:
+    samples, correct, attempts = broadcast(num_samples=num_samples, num_correct=num_correct, k=k)
+    require_between("num_samples", samples, 0, math.inf)
+    require_between("num_correct", correct, 0, samples, high_name="num_samples")
+    require_between("k", attempts, 1, math.inf)
+    return samples, correct, attempts
 
 
 def max_at_k(rewards: Tensor, k: int) -> Tensor:

@@ -1,22 +1,37 @@
-"""Pass@k of one checkpoint, or of two on the same prompts, from the success of their rollouts."""
+"""Pass@k and pass^k of one policy, or of two on the same prompts, from success counts or from rollouts."""
 
+from .bands import Band, simultaneous_band
 from .checkpoints import evaluate_checkpoints
+from .contributions import Contributions, PromptDifference, contributions
+from .count_files import evaluate_count_files, read_counts, write_counts
 from .difficulty import group_by_label, split_by_success
-from .evaluation_report import EvaluationReport, write_evaluation
-from .pass_at_k import Evaluation, PassAtKDifference, PassAtKEstimate, check_ks, compare, evaluate, evaluate_counts
+from .evaluation_report import EvaluationReport
+from .pass_at_k import Curves, Evaluation, check_ks, evaluate_counts
+from .verdict import Crossing, KRange, loss_crossing, ranges_of_k, verdict
+from .writing import write_evaluation
 
 
 __all__ = [
+    "Band",
+    "Contributions",
+    "Crossing",
+    "Curves",
     "Evaluation",
     "EvaluationReport",
-    "PassAtKDifference",
-    "PassAtKEstimate",
+    "KRange",
+    "PromptDifference",
     "check_ks",
-    "compare",
-    "evaluate",
+    "contributions",
     "evaluate_checkpoints",
+    "evaluate_count_files",
     "evaluate_counts",
     "group_by_label",
+    "loss_crossing",
+    "ranges_of_k",
+    "read_counts",
+    "simultaneous_band",
     "split_by_success",
+    "verdict",
+    "write_counts",
     "write_evaluation",
 ]

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .difficulty import group_by_label, split_by_success
-from .evaluation_report import EvaluationReport
-from .pass_at_k import NO_PROMPT, evaluate
+from .evaluation_report import EvaluationReport, report_on
+from .pass_at_k import NO_PROMPT, Counts, evaluate_counts
 
 
 __all__ = ["Successes", "evaluate_checkpoints"]
@@ -37,9 +38,9 @@ def evaluate_checkpoints(
         rows (`list[int]`):
             Row of each of the N prompts in its split.
         ks (`Sequence[int]`):
-            The k of pass@k, each at most the number of rollouts.
+            The k in the tables, each at most the number of rollouts.
         confidence (`float`):
-            Level of the intervals.
+            Level of the bands.
         about (`dict[str, Any]`):
             What they were evaluated on and how, for the report.
         label_column (`str`, *optional*):
@@ -52,35 +53,37 @@ def evaluate_checkpoints(
         [`EvaluationReport`]
 
     Raises:
-        `ValueError`: if no prompt's rollouts could all be scored, or from [`evaluate`].
+        `ValueError`: if no prompt's rollouts could all be scored, or from [`evaluate_counts`].
     """
     scored = [i for i in range(len(rows)) if all(success[i] is not None for success in successes)]
     if not scored:
         raise ValueError(NO_PROMPT)
     success_MNG = torch.tensor([[success[i] for i in scored] for success in successes])
-    overall = evaluate(list(success_MNG), ks, confidence)
     if labels is None:
         difficulty = f"how often `{models[0]}` solves them in other rollouts"
         groups, measuring = split_by_success(success_MNG[0])
     else:
         difficulty = f"`{label_column}`"
         groups, measuring = group_by_label([labels[i] for i in scored]), slice(None)
-    measuring_MNG = success_MNG[:, :, measuring]
-    group_ks = [k for k in ks if k <= measuring_MNG.size(2)]
     by_difficulty = {
-        name: evaluate(list(measuring_MNG[:, members]), group_ks, confidence) for name, members in groups.items()
+        name: evaluate_counts(_counts(success_MNG[:, members, measuring]), confidence)
+        for name, members in groups.items()
     }
     group_of = {i: name for name, members in groups.items() for i in members}
-    num_correct_NM = success_MNG.sum(dim=2).T.tolist()
-    return EvaluationReport(
-        models=models,
-        about={**about, "confidence": confidence},
-        overall=overall,
+    return report_on(
+        models,
+        {**about, "confidence": confidence},
+        [rows[i] for i in scored],
+        _counts(success_MNG),
+        ks,
+        confidence,
+        unscorable=[rows[i] for i in sorted({*range(len(rows))} - {*scored})],
         difficulty=difficulty,
-        by_difficulty=by_difficulty if group_ks else {},
-        prompts=[
-            {"row": rows[prompt], "difficulty": group_of[i], "num_correct": num_correct_NM[i]}
-            for i, prompt in enumerate(scored)
-        ],
-        unscorable_rows=[rows[i] for i in sorted({*range(len(rows))} - {*scored})],
+        by_difficulty=by_difficulty,
+        group_of=[group_of[i] for i in range(len(scored))],
     )
+
+
+def _counts(success_MNG: Tensor) -> list[Counts]:
+    num_rollouts_N = torch.full((success_MNG.size(1),), success_MNG.size(2))
+    return [(num_correct_N, num_rollouts_N) for num_correct_N in success_MNG.sum(dim=2)]

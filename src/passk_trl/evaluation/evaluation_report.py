@@ -1,109 +1,109 @@
-"""The report of an evaluation: `evaluation.md` for a reader, `evaluation.json` for a program."""
+"""What was found of one policy, or of two on the same prompts."""
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from .pass_at_k import Evaluation, PassAtKEstimate
+from passk_trl.rollouts.metrics import reported_ks
+
+from .contributions import Contributions, contributions
+from .pass_at_k import Counts, Evaluation, check_ks, evaluate_counts
 
 
-__all__ = ["EvaluationReport", "write_evaluation"]
+__all__ = ["EvaluationReport", "report_on"]
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
     """
-    What was found of one checkpoint, or of two side by side. `evaluation.json` has these fields.
+    What was found of one policy, or of two side by side. `evaluation.json` has these fields.
 
     Args:
-        models (`list[str]`): the checkpoint, and the one it is compared with, if any.
-        about (`dict[str, Any]`): what they were evaluated on and how, JSON-safe: dataset, sampling, verifiers.
+        models (`list[str]`): the checkpoint or the file of counts, and the one it is compared with, if any.
+        about (`dict[str, Any]`): what they were evaluated on and how, JSON-safe: the `confidence` of the
+            bands; dataset, sampling and verifiers, if the rollouts were sampled here.
+        ks (`list[int]`): the k in the tables. The curves have every k.
         overall ([`Evaluation`]): on all prompts.
-        difficulty (`str`): what the prompts are grouped by, in words.
-        by_difficulty (`dict[str, Evaluation]`): on each group.
-        prompts (`list[dict]`): of each prompt, its row in the split, its group and its correct rollouts by model.
-        unscorable_rows (`list[int]`): rows that are left out because a rollout could not be scored.
+        contributions (`list[Contributions]`): the prompts that gain and lose most at k = 1 and at the largest k; empty
+            if there is one policy.
+        prompts (`list[dict]`): of each prompt, its id (for a dataset, its row in the split), its group and, by model,
+            its rollouts and the correct ones.
+        unscorable (`list[int | str]`): the prompts that are left out because a rollout could not be scored.
+        difficulty (`str`, *optional*): what the prompts are grouped by, in words; `None` if they are not.
+        by_difficulty (`dict[str, Evaluation]`): on each group, for every k that its rollouts allow.
     """
 
     models: list[str]
     about: dict[str, Any]
+    ks: list[int]
     overall: Evaluation
-    difficulty: str
-    by_difficulty: dict[str, Evaluation]
+    contributions: list[Contributions]
     prompts: list[dict[str, Any]]
-    unscorable_rows: list[int]
+    unscorable: list[int | str]
+    difficulty: str | None = None
+    by_difficulty: dict[str, Evaluation] = field(default_factory=dict)
 
 
-def write_evaluation(directory: str | Path, report: EvaluationReport) -> str:
+def report_on(
+    models: list[str],
+    about: dict[str, Any],
+    ids: Sequence[int | str],
+    counts: Sequence[Counts],
+    ks: Sequence[int],
+    confidence: float,
+    seed: int = 0,
+    unscorable: Sequence[int | str] = (),
+    difficulty: str | None = None,
+    by_difficulty: dict[str, Evaluation] | None = None,
+    group_of: Sequence[str] | None = None,
+) -> EvaluationReport:
     """
-    Writes `evaluation.json` and `evaluation.md` into a directory.
+    Evaluates counts on all prompts, and finds the prompts that carry the difference.
 
     Args:
-        directory (`str` or `Path`):
-            Where to write.
-        report ([`EvaluationReport`]):
-            What was found.
+        models, about, unscorable, difficulty, by_difficulty:
+            As in [`EvaluationReport`].
+        ids (`Sequence[int | str]`):
+            The N prompts.
+        counts (`Sequence[tuple[torch.Tensor, torch.Tensor]]`):
+            Of each policy, as in [`evaluate_counts`].
+        ks (`Sequence[int]`):
+            The k in the tables. If empty, 1, 2, 4 … up to the fewest rollouts of a prompt.
+        confidence (`float`):
+            Level of the bands.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of their bootstrap.
+        group_of (`Sequence[str]`, *optional*):
+            The group of each prompt.
 
     Returns:
-        `str`: the text of `evaluation.md`, and its path.
+        [`EvaluationReport`]
+
+    Raises:
+        `ValueError`: if a k has no estimate from the fewest rollouts of a prompt, or from [`evaluate_counts`].
     """
-    directory = Path(directory)
-    content = json.dumps(asdict(report), indent=1, allow_nan=False)
-    (directory / "evaluation.json").write_text(content + "\n")
-    text = _as_markdown(report)
-    (directory / "evaluation.md").write_text(text)
-    return f"{text}\nreport: {directory / 'evaluation.md'}"
-
-
-def _as_markdown(report: EvaluationReport) -> str:
-    about = report.about
-    paired = bool(report.overall.differences)
-    against = [f", against `{name}`" for name in report.models[1:]]
-    columns = ["model", "against", "model − against", "p"] if paired else ["pass@k"]
-    lines = [
-        "# Pass@k",
-        "",
-        f"`{report.models[0]}`{''.join(against)}.",
-        "",
-        f"{report.overall.num_prompts} prompts of `{about['dataset']}`, {about['num_rollouts']} rollouts each; "
-        f"unbiased estimates, {100 * about['confidence']:.10g}% bootstrap intervals over prompts.",
-    ]
-    if paired:
-        lines.append(
-            "p: two-sided test, paired on prompts, that flips signs of the differences at random; each k by itself."
+    overall = evaluate_counts(counts, confidence, seed=seed)
+    check_ks(ks, overall.largest_k)
+    prompts = [
+        {"id": prompt, "num_correct": correct, "num_samples": samples}
+        for prompt, correct, samples in zip(
+            ids,
+            zip(*(num_correct_N.tolist() for num_correct_N, _ in counts), strict=True),
+            zip(*(num_samples_N.tolist() for _, num_samples_N in counts), strict=True),
+            strict=True,
         )
-    if report.unscorable_rows:
-        lines.append(f"Left out, because a rollout could not be scored: {len(report.unscorable_rows)} prompts.")
-    lines += ["", *_table(["k", *columns], _rows(report.overall))]
-    if report.by_difficulty:
-        groups = [
-            [name, str(group.num_prompts), *row]
-            for name, group in report.by_difficulty.items()
-            for row in _rows(group)
-        ]
-        lines += ["", f"## By {report.difficulty}", "", *_table(["difficulty", "prompts", "k", *columns], groups)]
-    return "\n".join(lines) + "\n"
-
-
-def _rows(evaluation: Evaluation) -> list[list[str]]:
-    rows = [
-        [str(estimates[0].k), *(_with_interval(estimate) for estimate in estimates)]
-        for estimates in zip(*evaluation.policies, strict=True)
     ]
-    for row, difference in zip(rows, evaluation.differences, strict=False):
-        row += [_with_interval(difference, "+.3f"), f"{difference.p_value:.2g}"]
-    return rows
-
-
-def _with_interval(estimate: PassAtKEstimate, form: str = ".3f") -> str:
-    if estimate.low is None:
-        return f"{estimate.value:{form}}"
-    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table, padded so that it is aligned in a terminal too."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in lines]
+    for prompt, group in zip(prompts, group_of or [], strict=False):
+        prompt["difficulty"] = group
+    ends = sorted({1, overall.largest_k}) if len(counts) == 2 else []
+    return EvaluationReport(
+        models=models,
+        about=about,
+        ks=sorted({*ks}) or reported_ks(overall.largest_k),
+        overall=overall,
+        contributions=[contributions(ids, counts, k) for k in ends],
+        prompts=prompts,
+        unscorable=list(unscorable),
+        difficulty=difficulty,
+        by_difficulty=by_difficulty or {},
+    )

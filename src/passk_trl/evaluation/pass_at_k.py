@@ -1,4 +1,4 @@
-"""Pass@k with its uncertainty, of one policy or of two on the same prompts: pure functions of success counts.
+"""Pass@k and pass^k with their uncertainty, of one policy or of two on the same prompts: pure functions of counts.
 
 The prompts of a benchmark count as drawn at random from the prompts it stands for. A prompt's unbiased estimate of
 pass@k is then one draw, of a prompt and its rollouts together. These draws are independent and identically
@@ -6,182 +6,115 @@ distributed, however many rollouts each rests on. So it is enough to resample pr
 what the rollouts add to the uncertainty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from passk_trl.estimators import pass_at_k
+from passk_trl.estimators import pass_at_k, pass_hat_k
 
-from .resampling import mean_intervals, sign_flip_p_values
+from .bands import Band, simultaneous_band
+from .verdict import Crossing, KRange, loss_crossing, ranges_of_k
 
 
-__all__ = [
-    "Evaluation",
-    "PassAtKDifference",
-    "PassAtKEstimate",
-    "check_ks",
-    "compare",
-    "evaluate",
-    "evaluate_counts",
-]
+__all__ = ["Curves", "Evaluation", "check_ks", "evaluate_counts"]
 
 NO_PROMPT = "there is no prompt to evaluate: give at least one whose rollouts could all be scored."
 
-
-@dataclass(frozen=True)
-class PassAtKEstimate:
-    """
-    Pass@k of one policy over prompts.
-
-    Args:
-        k (`int`): attempts.
-        value (`float`): mean of the unbiased estimates.
-        low, high (`float`, *optional*): ends of its interval; `None` with fewer than eight prompts.
-    """
-
-    k: int
-    value: float
-    low: float | None
-    high: float | None
+Counts = tuple[Tensor, Tensor]
+"""Correct rollouts of each of N prompts, and rollouts of each."""
 
 
 @dataclass(frozen=True)
-class PassAtKDifference(PassAtKEstimate):
+class Curves:
     """
-    Pass@k of one policy minus that of another, on the same prompts.
+    Pass@k or pass^k over k = 1, 2 … K, of one policy or of two and their difference.
 
     Args:
-        k, value, low, high: as in [`PassAtKEstimate`], of the difference.
-        p_value (`float`): of the two-sided test that the two policies are alike.
+        policies (`list[Band]`): the curve of each policy.
+        difference ([`Band`], *optional*): that of the first policy minus that of the second; `None` if there is one.
+        ranges (`list[KRange]`): where the first policy gains and where it loses; empty if there is one.
+        crossing ([`Crossing`], *optional*): where the first policy begins to lose; `None` if there is one.
     """
 
-    p_value: float
+    policies: list[Band]
+    difference: Band | None
+    ranges: list[KRange]
+    crossing: Crossing | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """
-    Pass@k of one policy, or of two and their difference, on one set of prompts.
+    Pass@k and pass^k of one policy, or of two, on one set of prompts, for k from 1 to the fewest rollouts of a prompt.
 
     Args:
         num_prompts (`int`): number of prompts.
-        policies (`list[list[PassAtKEstimate]]`): of each policy, an estimate for each k.
-        differences (`list[PassAtKDifference]`): first minus second policy, for each k; empty if there is one policy.
+        pass_at_k ([`Curves`]): at least one of k rollouts is correct.
+        pass_hat_k ([`Curves`]): all of k rollouts are correct.
     """
 
     num_prompts: int
-    policies: list[list[PassAtKEstimate]]
-    differences: list[PassAtKDifference]
+    pass_at_k: Curves
+    pass_hat_k: Curves
+
+    @property
+    def largest_k(self) -> int:
+        """The fewest rollouts of a prompt."""
+        return len(self.pass_at_k.policies[0].value)
 
 
 def evaluate_counts(
-    num_correct_N: Tensor,
-    num_samples_N: Tensor | int,
-    ks: Sequence[int],
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> list[PassAtKEstimate]:
+    counts: Sequence[Counts], confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
+) -> Evaluation:
     """
-    Unbiased pass@k with bootstrap intervals over prompts.
+    Unbiased pass@k and pass^k with bands that hold for all k at once, of one policy, or of two on the same prompts.
 
-    The intervals are bias-corrected and accelerated (BCa), because pass@k of hard prompts is skewed, which plain
-    percentiles would ignore. Where all prompts have the same estimate, for example because all are solved, the
-    interval has no width. It then says that these prompts do not differ, not that the value is certain.
+    The difference of two policies is paired on prompts, so that what a prompt gives to both cancels. Each curve has a
+    band of its own ([`simultaneous_band`]): the level is that of one curve, not of all of them together.
 
     Args:
-        num_correct_N (`torch.Tensor`):
-            Correct rollouts of each of N prompts.
-        num_samples_N (`torch.Tensor` or `int`):
-            Rollouts of each.
-        ks (`Sequence[int]`):
-            Attempts, each at most the fewest rollouts of a prompt.
+        counts (`Sequence[tuple[torch.Tensor, torch.Tensor]]`):
+            Of each policy, the correct rollouts of each of N prompts and the rollouts of each. The same prompts in the
+            same order. The number of rollouts may differ by prompt and by policy.
         confidence (`float`, *optional*, defaults to `0.95`):
-            Level of the intervals.
+            Level of the bands.
         num_resamples (`int`, *optional*, defaults to `10_000`):
             Bootstrap samples.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the bootstrap.
 
     Returns:
-        `list[PassAtKEstimate]`: one for each k.
-
-    Raises:
-        `ValueError`: if there is no prompt, a k is out of range or `confidence` is not between 0 and 1.
-
-    Sources: Chen et al. 2021 (arXiv 2107.03374), eq. 1; Efron 1987, Better Bootstrap Confidence Intervals.
-    """
-    values_NK = _pass_at_ks(num_correct_N, num_samples_N, ks)
-    means = values_NK.mean(dim=0).tolist()
-    intervals = mean_intervals(values_NK, confidence, num_resamples, seed)
-    return [PassAtKEstimate(k, mean, *interval) for k, mean, interval in zip(ks, means, intervals, strict=True)]
-
-
-def compare(
-    counts: tuple[Tensor, Tensor | int],
-    counts_against: tuple[Tensor, Tensor | int],
-    ks: Sequence[int],
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> list[PassAtKDifference]:
-    """
-    Pass@k of one policy minus that of another, paired on prompts, so that what a prompt gives to both cancels.
-
-    The test flips the sign of each prompt's difference: if the two policies are alike, the rollouts of one might as
-    well be those of the other. It takes all 2^N combinations of signs if these are no more than `num_resamples`, and
-    else as many at random. The test is exact for two policies that are alike on every prompt. For two policies that
-    are only equal in pass@k over all prompts, its error vanishes as prompts are added. Each k has a test of its own:
-    of many tests, some are significant by chance.
-
-    Args:
-        counts, counts_against (`tuple[torch.Tensor, torch.Tensor | int]`):
-            Correct rollouts of each of the N prompts, and rollouts of each; the same prompts in the same order.
-        ks, confidence, num_resamples, seed:
-            As in [`evaluate_counts`].
-
-    Returns:
-        `list[PassAtKDifference]`: one for each k.
-
-    Raises:
-        `ValueError`: as from [`evaluate_counts`], or if the two sides have different numbers of prompts.
-    """
-    if len(counts[0]) != len(counts_against[0]):
-        raise ValueError(
-            f"{len(counts[0])} prompts cannot be paired with {len(counts_against[0])}: give the same prompts twice."
-        )
-    differences_NK = _pass_at_ks(*counts, ks) - _pass_at_ks(*counts_against, ks)
-    intervals = mean_intervals(differences_NK, confidence, num_resamples, seed)
-    p_values = sign_flip_p_values(differences_NK, num_resamples, seed)
-    means = differences_NK.mean(dim=0).tolist()
-    return [
-        PassAtKDifference(k, mean, *interval, p_value)
-        for k, mean, interval, p_value in zip(ks, means, intervals, p_values, strict=True)
-    ]
-
-
-def evaluate(successes: Sequence[Tensor], ks: Sequence[int], confidence: float = 0.95, seed: int = 0) -> Evaluation:
-    """
-    Evaluates the rollouts of one policy, or of two on the same prompts.
-
-    Args:
-        successes (`Sequence[torch.Tensor]`):
-            One or two tensors of shape `[N, n]`: success of each prompt's rollouts, 0 or 1; n may differ.
-        ks, confidence, seed:
-            As in [`evaluate_counts`].
-
-    Returns:
         [`Evaluation`]
 
     Raises:
-        `ValueError`: as from [`evaluate_counts`] and [`compare`].
+        `ValueError`: if there is no prompt, the policies have different numbers of prompts, a prompt has no rollout,
+        or `confidence` is not between 0 and 1.
+
+    Sources: Chen et al. 2021 (arXiv 2107.03374), eq. 1; Yao et al. 2024 (arXiv 2406.12045).
     """
-    counts = [(success_NG.sum(dim=1), success_NG.size(1)) for success_NG in successes]
-    policies = [evaluate_counts(*of_policy, ks, confidence, seed=seed) for of_policy in counts]
-    differences = compare(counts[0], counts[1], ks, confidence, seed=seed) if len(counts) == 2 else []
-    return Evaluation(len(successes[0]), policies, differences)
+    num_prompts = [len(num_correct_N) for num_correct_N, _ in counts]
+    if not num_prompts[0]:
+        raise ValueError(NO_PROMPT)
+    if len({*num_prompts}) > 1:
+        raise ValueError(
+            f"{num_prompts[0]} prompts cannot be paired with {num_prompts[1]}: give the same prompts twice."
+        )
+    fewest = min(int(num_samples_N.min()) for _, num_samples_N in counts)
+    if not fewest:
+        raise ValueError("a prompt has no rollout: leave it out, or sample it.")
+    ks = torch.arange(1, fewest + 1)
+
+    def curves(measure: Callable) -> Curves:
+        values = [torch.as_tensor(measure(n_N[:, None], c_N[:, None], ks)) for c_N, n_N in counts]
+        policies = [simultaneous_band(values_NK, (0, 1), confidence, num_resamples, seed) for values_NK in values]
+        if len(values) == 1:
+            return Curves(policies, None, [], None)
+        difference = simultaneous_band(values[0] - values[1], (-1, 1), confidence, num_resamples, seed)
+        return Curves(policies, difference, ranges_of_k(difference), loss_crossing(difference))
+
+    return Evaluation(num_prompts[0], curves(pass_at_k), curves(pass_hat_k))
 
 
 def check_ks(ks: Sequence[int], num_rollouts: int) -> None:
@@ -190,14 +123,5 @@ def check_ks(ks: Sequence[int], num_rollouts: int) -> None:
         if not 1 <= k <= num_rollouts:
             raise ValueError(
                 f"pass@{k} has no unbiased estimate from {num_rollouts} rollouts of a prompt: set ks between 1 and "
-                f"{num_rollouts}" + (f", or num_rollouts to at least {k}." if k > num_rollouts else ".")
+                f"{num_rollouts}" + (f", or sample at least {k} of each (num_rollouts)." if k > num_rollouts else ".")
             )
-
-
-def _pass_at_ks(num_correct_N: Tensor, num_samples_N: Tensor | int, ks: Sequence[int]) -> Tensor:
-    """Each prompt's unbiased estimate, `(N, K)`."""
-    if not len(num_correct_N):
-        raise ValueError(NO_PROMPT)
-    check_ks(ks, int(torch.as_tensor(num_samples_N).min()))
-    num_samples_N = torch.as_tensor(num_samples_N).expand_as(num_correct_N)
-    return torch.as_tensor(pass_at_k(num_samples_N[:, None], num_correct_N[:, None], torch.tensor(ks)))

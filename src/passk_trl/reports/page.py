@@ -143,8 +143,7 @@ def _as_html(run: Run, others: Sequence[Run], shown: Sequence[Picture]) -> str:
         verdict=_verdict(run),
         progress=_progress(run),
         pictures=shown,
-        passk_head=["", *(f"pass@{k}" for k in run.ks)],
-        passk_rows=_passk_rows(run, others),
+        **_passk_table(run, others),
         probe_head=_PROBE_HEAD,
         probe_rows=_probe_rows(run),
         curve_head=_CURVE_HEAD,
@@ -181,14 +180,18 @@ def _progress(run: Run) -> str:
     return probed + (f" The trainer state is of step {run.steps[0]} of {run.steps[1]}." if run.steps else "")
 
 
-def _passk_rows(run: Run, others: Sequence[Run]) -> list[list[str]]:
+def _passk_table(run: Run, others: Sequence[Run]) -> dict[str, list]:
     if not run.evaluated:
-        return []
-    rows = [("before", run.evaluated[min(run.evaluated)])]
+        return {"passk_head": [], "passk_rows": []}
+    rows = [("before", run.values(min(run.evaluated), run.ks))]
     rows += [
-        (f"{r.name}, step {max(r.evaluated)}", r.evaluated[max(r.evaluated)]) for r in (run, *others) if r.evaluated
+        (f"{r.name}, step {max(r.evaluated)}", r.values(max(r.evaluated), run.ks))
+        for r in (run, *others)
+        if r.evaluated
     ]
-    return [[name, *(f"{values[k]:.3f}" if k in values else "–" for k in run.ks)] for name, values in rows]
+    names = list(rows[0][1])
+    cells = [[title, *(f"{values[name]:.3f}" if name in values else "–" for name in names)] for title, values in rows]
+    return {"passk_head": ["", *names], "passk_rows": cells}
 
 
 def _probe_rows(run: Run) -> list[list[str]]:

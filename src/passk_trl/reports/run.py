@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from passk_trl.records import ProbeRecord, alarms_of, read_lines, weighed_k
 __all__ = ["ForecastOutcome", "MeasuredChange", "Run", "read_run"]
 
 _EVALUATED = re.compile(r"eval_passk/pass@(\d+)")
+_EVALUATED_HAT = re.compile(r"eval_passk/pass\^(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Run:
         probes (`dict[int, ProbeRecord]`): the monitor's records by step.
         steps (`tuple[int, int]`, *optional*): steps done and planned, if there is a trainer state.
         notes (`tuple[str, ...]`): sentences for the reader about what could not be read.
+        evaluated_hat (`dict[int, dict[int, float]]`): pass^k likewise, where it was logged.
     """
 
     name: str
@@ -37,12 +39,18 @@ class Run:
     probes: dict[int, ProbeRecord]
     steps: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    evaluated_hat: dict[int, dict[int, float]] = field(default_factory=dict)
 
     @property
     def ks(self) -> list[int]:
         """The evaluated k up to the k of training, or all if pass@1 was trained."""
         evaluated = sorted(next(iter(self.evaluated.values()), {}))
         return [k for k in evaluated if k <= self.training_k] if self.training_k > 1 else evaluated
+
+    def values(self, step: int, ks: list[int]) -> dict[str, float]:
+        """What the evaluation at a step measured at some k, by name: pass@k, and pass^k where it was logged."""
+        at, hat = self.evaluated[step], self.evaluated_hat.get(step, {})
+        return {f"pass@{k}": at[k] for k in ks if k in at} | {f"pass^{k}": hat[k] for k in ks if k in hat}
 
     @property
     def shown_k(self) -> int:
@@ -168,10 +176,11 @@ def read_run(directory: str | Path) -> Run:
     return Run(
         name=config.get("objective") or f"pass@{training_k}",
         training_k=training_k,
-        evaluated=_evaluated(state.get("log_history", [])),
+        evaluated=_evaluated(state.get("log_history", []), _EVALUATED),
         probes=probes,
         steps=(state["global_step"], state["max_steps"]) if {"global_step", "max_steps"} <= state.keys() else None,
         notes=tuple(notes),
+        evaluated_hat=_evaluated(state.get("log_history", []), _EVALUATED_HAT),
     )
 
 
@@ -200,11 +209,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _evaluated(log_history: list[dict[str, Any]]) -> dict[int, dict[int, float]]:
-    """pass@k by step, then by k, from the log of a trainer."""
+def _evaluated(log_history: list[dict[str, Any]], name: re.Pattern) -> dict[int, dict[int, float]]:
+    """A metric by step, then by k, from the log of a trainer."""
     evaluated: dict[int, dict[int, float]] = {}
     for entry in log_history:
-        values = {int(match[1]): value for key, value in entry.items() if (match := _EVALUATED.fullmatch(key))}
+        values = {int(match[1]): value for key, value in entry.items() if (match := name.fullmatch(key))}
         if values:
             evaluated[entry["step"]] = values
     return evaluated

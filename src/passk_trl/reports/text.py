@@ -58,11 +58,11 @@ def _passk_table(run: Run, others: list[Run]) -> str:
     steps = sorted(run.evaluated)
     if not steps:
         return "no evaluation was recorded; set eval_strategy and eval_on_start to see pass@k before and after."
-    rows = [("before", run.evaluated[steps[0]])]
-    rows += [(f"trained for {r.name}", r.evaluated[max(r.evaluated)]) for r in (run, *others)]
-    ks = [k for k in run.ks if all(k in values for _, values in rows)]
-    lines = ["held-out prompts    " + "".join(f"{f'pass@{k}':>9}" for k in ks)]
-    lines += [f"{name:<20}" + "".join(f"{values[k]:>9.3f}" for k in ks) for name, values in rows]
+    rows = [("before", run.values(steps[0], run.ks))]
+    rows += [(f"trained for {r.name}", r.values(max(r.evaluated), run.ks)) for r in (run, *others)]
+    names = [name for name in rows[0][1] if all(name in values for _, values in rows)]
+    lines = ["held-out prompts    " + "".join(f"{name:>9}" for name in names)]
+    lines += [f"{title:<20}" + "".join(f"{values[name]:>9.3f}" for name in names) for title, values in rows]
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
-"""Which k are logged, and the pass@k of the groups of a batch."""
+"""Which k are logged, and pass@k and pass^k of the groups of a batch."""
 
+import torch
 from torch import Tensor
 
-from passk_trl.estimators import max_at_k
+from passk_trl.estimators import max_at_k, pass_at_k, pass_hat_k
 
 
 def reported_ks(num_rollouts: int, *always: int) -> list[int]:
@@ -13,7 +14,8 @@ def reported_ks(num_rollouts: int, *always: int) -> list[int]:
 
 def passk_metrics(rewards_PG: Tensor, training_k: int, binary: bool) -> dict[str, float]:
     """
-    Unbiased pass@k of groups of rollouts, averaged over prompts. With real rewards, the expected maximum of k instead.
+    Unbiased pass@k and pass^k of groups of rollouts, averaged over prompts. With real rewards, the expected maximum of
+    k instead.
 
     A prompt with fewer than k scored rollouts is left out of the average for that k.
 
@@ -26,15 +28,19 @@ def passk_metrics(rewards_PG: Tensor, training_k: int, binary: bool) -> dict[str
             Whether all rewards of the run are 0 or 1. One batch alone may not show it.
 
     Returns:
-        `dict[str, float]`: `passk/pass@{k}` in [0, 1], or `passk/max@{k}` if not `binary`, for each k for which at
-        least one prompt has enough scored rollouts.
+        `dict[str, float]`: `passk/pass@{k}` and, for k above 1, where they differ, `passk/pass^{k}`, both in [0, 1];
+        or `passk/max@{k}` if not `binary`. For each k for which at least one prompt has enough scored rollouts.
 
-    Source: Chen et al. 2021 (arXiv 2107.03374), eq. 1.
+    Sources: Chen et al. 2021 (arXiv 2107.03374), eq. 1; Yao et al. 2024 (arXiv 2406.12045).
     """
-    kind = "pass" if binary else "max"  # on 0/1 rewards, max@k is pass@k
-    most_scored = int((~rewards_PG.isnan()).sum(dim=1).max())
-    return {
-        f"passk/{kind}@{k}": max_at_k(rewards_PG, k).nanmean().item()
-        for k in reported_ks(rewards_PG.size(1), training_k)
-        if k <= most_scored
-    }
+    num_scored_P = (~rewards_PG.isnan()).sum(dim=1)
+    ks = [k for k in reported_ks(rewards_PG.size(1), training_k) if k <= num_scored_P.max()]
+    if not binary:
+        return {f"passk/max@{k}": max_at_k(rewards_PG, k).nanmean().item() for k in ks}
+    num_correct_P = rewards_PG.nansum(dim=1)
+    metrics = {f"passk/pass@{k}": _mean(pass_at_k(num_scored_P, num_correct_P, k)) for k in ks}
+    return metrics | {f"passk/pass^{k}": _mean(pass_hat_k(num_scored_P, num_correct_P, k)) for k in ks if k > 1}
+
+
+def _mean(values_P: float | Tensor) -> float:
+    return torch.as_tensor(values_P).nanmean().item()

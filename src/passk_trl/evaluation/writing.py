@@ -1,0 +1,38 @@
+"""Writes the report of an evaluation: `evaluation.json` for a program, `evaluation.md` and a picture for a reader."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from .evaluation_report import EvaluationReport
+from .report_markdown import as_markdown
+
+
+__all__ = ["write_evaluation"]
+
+_FIGURE = "evaluation.png"
+
+
+def write_evaluation(directory: str | Path, report: EvaluationReport) -> str:
+    """
+    Writes `evaluation.json`, `evaluation.md` and `evaluation.png` into a directory.
+
+    Args:
+        directory (`str` or `Path`):
+            Where to write. It is made if it does not exist.
+        report ([`EvaluationReport`]):
+            What was found.
+
+    Returns:
+        `str`: the text of `evaluation.md`, and its path.
+    """
+    from .report_figure import draw_evaluation  # matplotlib takes a second to import
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(asdict(report), indent=1, allow_nan=False)
+    (directory / "evaluation.json").write_text(content + "\n")
+    text = as_markdown(report, _FIGURE)
+    (directory / "evaluation.md").write_text(text, encoding="utf-8")
+    draw_evaluation(report).savefig(directory / _FIGURE, dpi=200)
+    return f"{text}\nreport: {directory / 'evaluation.md'}"
