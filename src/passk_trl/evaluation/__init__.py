@@ -6,9 +6,9 @@ from .contributions import Contributions, PromptDifference, find_contributions
 from .count_files import evaluate_count_files, read_counts, write_counts
 from .decisions import Crossing, KRange, loss_crossing, ranges_of_k, verdict
 from .difficulty import group_by_label, split_by_success
+from .evaluation_files import write_evaluation
 from .evaluation_report import EvaluationReport
 from .pass_at_k import Curves, Evaluation, check_ks, evaluate_counts
-from .writing import write_evaluation
 
 
 __all__ = [
