@@ -21,7 +21,8 @@ from packaging.requirements import Requirement
 from trl.scripts.vllm_serve import make_parser
 
 import tiny
-from passk_trl.cli import report, train
+from passk_trl.cli import evaluate_counts, report, train
+from passk_trl.evaluation import write_counts
 from runs import record, write_probes
 from test_docs import PAGES, ROOT
 
@@ -102,6 +103,10 @@ def check_passk_trl(arguments: list[str]) -> None:
     if command == "report":
         write_probes(Path(rest[0]), [record(0, False), record(10, True)])
         report.main(rest)
+    elif "--counts" in rest:
+        for name in ("base.jsonl", "trained.jsonl"):
+            write_counts(name, {row: [row % 2, 1] for row in range(8)})
+        evaluate_counts.main(rest)
     else:
         dry_run(f"passk_trl.cli.{command}", rest, processes=1)
 

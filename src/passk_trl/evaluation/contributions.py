@@ -10,7 +10,7 @@ from passk_trl.estimators import pass_at_k
 from .pass_at_k import Counts
 
 
-__all__ = ["Contributions", "PromptDifference", "contributions"]
+__all__ = ["Contributions", "PromptDifference", "find_contributions"]
 
 PROMPTS_SHOWN = 5
 """How many of the prompts that gain most, and of those that lose most, are shown."""
@@ -56,7 +56,7 @@ class Contributions:
     most_losing: list[PromptDifference]
 
 
-def contributions(ids: Sequence[int | str], counts: Sequence[Counts], k: int) -> Contributions:
+def find_contributions(ids: Sequence[int | str], counts: Sequence[Counts], k: int) -> Contributions:
     """
     Finds the prompts that gain and lose most between two policies.
 

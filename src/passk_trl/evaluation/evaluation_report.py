@@ -6,7 +6,7 @@ from typing import Any
 
 from passk_trl.rollouts.metrics import reported_ks
 
-from .contributions import Contributions, contributions
+from .contributions import Contributions, find_contributions
 from .pass_at_k import Counts, Evaluation, check_ks, evaluate_counts
 
 
@@ -101,7 +101,7 @@ def report_on(
         about=about,
         ks=sorted({*ks}) or reported_ks(overall.largest_k),
         overall=overall,
-        contributions=[contributions(ids, counts, k) for k in ends],
+        contributions=[find_contributions(ids, counts, k) for k in ends],
         prompts=prompts,
         unscorable=list(unscorable),
         difficulty=difficulty,

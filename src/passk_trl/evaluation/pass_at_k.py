@@ -15,7 +15,7 @@ from torch import Tensor
 from passk_trl.estimators import pass_at_k, pass_hat_k
 
 from .bands import Band, simultaneous_band
-from .verdict import Crossing, KRange, loss_crossing, ranges_of_k
+from .decisions import Crossing, KRange, loss_crossing, ranges_of_k
 
 
 __all__ = ["Curves", "Evaluation", "check_ks", "evaluate_counts"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from evaluations import report
-from passk_trl.evaluation.report_figure import draw_evaluation
+from passk_trl.evaluation.evaluation_figure import draw_evaluation
 
 
 def test_both_curves_and_their_difference_are_drawn():

@@ -4,9 +4,9 @@ from passk_trl.interference.intervals import FEWEST_PROMPTS
 
 from .bands import Band
 from .contributions import PromptDifference
+from .decisions import verdict
 from .evaluation_report import EvaluationReport
 from .pass_at_k import Curves, Evaluation
-from .verdict import verdict
 
 
 MEASURES = {"pass@k": "at least one of k rollouts is correct", "pass^k": "all of k rollouts are correct"}

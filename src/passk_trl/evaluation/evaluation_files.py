@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from .evaluation_markdown import as_markdown
 from .evaluation_report import EvaluationReport
-from .report_markdown import as_markdown
 
 
 __all__ = ["write_evaluation"]
@@ -26,7 +26,7 @@ def write_evaluation(directory: str | Path, report: EvaluationReport) -> str:
     Returns:
         `str`: the text of `evaluation.md`, and its path.
     """
-    from .report_figure import draw_evaluation  # matplotlib takes a second to import
+    from .evaluation_figure import draw_evaluation  # matplotlib takes a second to import
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

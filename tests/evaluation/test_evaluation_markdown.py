@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from evaluations import report
-from passk_trl.evaluation.report_markdown import as_markdown
+from passk_trl.evaluation.evaluation_markdown import as_markdown
 
 
 def rows(text: str, heading: str) -> list[list[str]]:

@@ -12,9 +12,9 @@ from passk_trl.reports.style import BLUE, GREY, ORANGE, STYLE
 from passk_trl.rollouts.metrics import reported_ks
 
 from .bands import Band
+from .evaluation_markdown import MEASURES, curves_of
 from .evaluation_report import EvaluationReport
 from .pass_at_k import Curves
-from .report_markdown import MEASURES, curves_of
 
 
 # The model, and the one it is compared with.
