@@ -38,7 +38,7 @@ def coverage(num_prompts: int, draws: int, sketched: bool) -> list[str]:
             ((report.inner_product - inner_K).abs() <= report.band_factor * report.inner_product_se).all()
         )
     shares = [(each / draws * 100).tolist() for each in (inner_held, cosine_held, cosine_told)]
-    return [*(" ".join(f"{share:5.1f}" for share in each) for each in shares), f"{100 * all_held / draws:.1f}"]
+    return [*(", ".join(f"{share:.1f}" for share in each) for each in shares), f"{100 * all_held / draws:.1f}"]
 
 
 def main() -> None:
