@@ -3,15 +3,26 @@
     python benchmarks/alarms.py
 
 Simulates runs of 100 probes. A probe is a z-score: its distance from 0 in standard errors. Compares the alarm of
-`passk_trl.interference.alarm` with that of each probe's own 95% interval.
+`passk_trl.interference.alarm` with that of each probe's own 95% interval. The z-scores are standard normal, or those
+of probes of 64 prompts in a world whose gradients are known, at the k where the true inner product is 0.
 """
 
 import argparse
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
+import torch
+from scipy.optimize import brentq
 
+from passk_trl.interference import measure_interference
 from passk_trl.interference.alarm import alarms
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from bandit_world import WORLD
 
 
 PROBES, CALM = 100, 30  # probes of a run, and how many of them come before the conflict
@@ -30,26 +41,42 @@ def by_each_interval(z_T: np.ndarray) -> float:
     return int(below.argmax()) + 1 if below.any() else math.inf
 
 
+RULES = {"evidence": by_evidence, "each interval": by_each_interval}
+
+
+def measured_z_scores(probes: int) -> np.ndarray:
+    """Of probes of 64 prompts × 16 rollouts, at the k at which ⟨∇J_k, ∇J_1⟩ = 0."""
+    border = brentq(lambda k: WORLD.inner_product([k]).item(), 2, 8)
+    generator = torch.Generator().manual_seed(0)
+    reports = (measure_interference(*WORLD.probe(64, 16, generator), 16, [1, border]) for _ in range(probes))
+    return np.array([report.z_score[1].item() for report in reports])
+
+
+def share_alarmed(z_RT: np.ndarray) -> str:
+    return ", ".join(
+        f"{name} {100 * np.mean([rule(z_T) < math.inf for z_T in z_RT]):.1f}%" for name, rule in RULES.items()
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2_000, help="Runs without a conflict.")
+    parser.add_argument("--probes", type=int, default=4_000, help="Probes in the world.")
     parser.add_argument("--delayed_runs", type=int, default=400, help="Runs with a conflict, of each strength.")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    rules = {"evidence": by_evidence, "each interval": by_each_interval}
-
     print(f"{args.runs} runs of {PROBES} probes, whose inner product is 0 throughout: share that raise an alarm")
-    z_RT = rng.standard_normal((args.runs, PROBES))
-    for name, rule in rules.items():
-        print(f"  {name:>14}: {100 * np.mean([rule(z_T) < math.inf for z_T in z_RT]):.1f}%")
+    print(f"  standard normal z-scores: {share_alarmed(rng.standard_normal((args.runs, PROBES)))}")
+    z_scores = measured_z_scores(args.probes)
+    print(f"  drawn from {args.probes} probes: {share_alarmed(rng.choice(z_scores, (args.runs, PROBES)))}")
 
     print(f"\nA conflict that begins after {CALM} probes two standard errors above 0: probes until the alarm, median")
-    print(f"{'standard errors below 0':>26}" + "".join(f"{name:>16}" for name in rules))
+    print(f"{'standard errors below 0':>26}" + "".join(f"{name:>16}" for name in RULES))
     for strength in STRENGTHS:
         z_RT = rng.standard_normal((args.delayed_runs, PROBES)) + 2.0
         z_RT[:, CALM:] -= 2.0 + strength
         delays = []
-        for rule in rules.values():
+        for rule in RULES.values():
             first_R = np.array([rule(z_T) for z_T in z_RT])
             delays.append(np.median(first_R[first_R > CALM]) - CALM)
         print(f"{strength:>26}" + "".join(f"{delay:>16.0f}" for delay in delays))
