@@ -142,7 +142,7 @@ def _draw_cosines(axes: Axes, reports: Sequence[ObjectiveReport]) -> None:
     for unbiased, colour, marker, label in ((True, UNBIASED, "o", "unbiased"), (False, PLUGGED_IN, "s", "plugged in")):
         rows = [row for row, report in enumerate(reports) if is_unbiased(report.name) == unbiased]
         axes.errorbar(
-            [reports[row].cosine for row in rows],
+            [min(1.0, max(-1.0, reports[row].cosine)) for row in rows],
             rows,
             xerr=[
                 [max(0.0, reports[row].cosine - reports[row].cosine_low) for row in rows],

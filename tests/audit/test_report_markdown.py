@@ -16,7 +16,7 @@ def test_each_section_is_there():
     assert "- left out, because their gradient could not be taken: model.experts.weight" in text
     assert "- left out, because a rollout could not be scored: rows 10" in text
     assert "- left out, because their gradient is not finite: rows 30" in text
-    assert f"pass@1 gradient: {report.unbiased.onset:.1f}, interval" in text
+    assert f"pass@1 gradient: k = {report.unbiased.onset:.1f} (" in text
     assert text.count("| conflict |") == len(report.unbiased.conflict_ks) > 0
     assert text.count("**Row ") == 2
     quoted = [line for line in text.splitlines() if line.startswith("> ")]

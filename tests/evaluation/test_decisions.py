@@ -59,16 +59,16 @@ def test_the_set_has_exactly_the_crossings_of_the_curves_within_the_band(band):
     [
         (GAIN_THEN_LOSS,
          "gain at k = 1, undecided at 2 to 4, loss at 5 to 6 (95%, all k at once). "
-         "Measured, the loss begins at k = 3; truly, it begins at 2 to 5 (95%)."),
+         "Measured, the loss begins at k = 3; the data allow that it begins at 2 to 5 (95%)."),
         (Band([0.2, -0.1], [0.1, -0.3], [0.3, 0.1]),
          "gain at k = 1, undecided at 2 (95%, all k at once). "
-         "Measured, the loss begins at k = 2; truly, it begins at 2, or at none up to 2 (95%)."),
+         "Measured, the loss begins at k = 2; the data allow that it begins at 2, or at no k up to 2 (95%)."),
         (Band([0.2, 0.1], [0.1, -0.3], [0.3, 0.3]),
          "gain at k = 1, undecided at 2 (95%, all k at once). "
-         "Measured, there is no loss up to k = 2; truly, it begins at 2, or at none up to 2 (95%)."),
+         "Measured, there is no loss up to k = 2; the data allow that it begins at 2, or at no k up to 2 (95%)."),
         (Band([0.1, 0.2, 0.1, -0.2], [-0.1, 0.1, -0.1, -0.3], [0.2, 0.3, 0.2, -0.1]),
          "undecided at k = 1, gain at 2, undecided at 3, loss at 4 (95%, all k at once). "
-         "Measured, the loss begins at k = 4; truly, it begins at 1 or 3 to 4 (95%)."),
+         "Measured, the loss begins at k = 4; the data allow that it begins at 1 or 3 to 4 (95%)."),
         (Band([-0.2, 0.1, 0.1, 0.1], [-0.4, -0.1, -0.1, -0.1], [-0.1, 0.2, 0.2, 0.2]),
          "loss at k = 1, undecided at 2 to 4 (95%, all k at once)."),
         (Band([-0.2, 0.2], [-0.3, 0.1], [-0.1, 0.3]), "loss at k = 1, gain at 2 (95%, all k at once)."),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import isnan
 
 import pytest
 import torch
@@ -85,16 +86,22 @@ def test_the_most_negative_prompts_are_those_of_the_weights_at_that_k():
 
 
 def test_a_prompt_without_a_gradient_is_neither_negative_nor_not():
-    """Agreement (2, 2, −6)/3 of the three prompts with correct and incorrect rollouts; three others have none."""
-    gradients = torch.tensor([1.0, 1.0, -2.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    gram = gradients[:, None] * gradients
-    report = measure_interference(gram, [3, 3, 1, 0, 4, 4], 4, [1])
-    assert report.negative_fraction == pytest.approx(1 / 3 if report.agreement[0] > 0 else 1)
-    weighted = measure_interference(gram, [3, 3, 1, 0, 4, 4], 4, [1], sampling_weights=[1, 1, 2, 9, 9, 9])
-    negative = (weighted.agreement[:3] < 0).double()
-    assert weighted.negative_fraction == pytest.approx(float(negative @ torch.tensor([1.0, 1.0, 2.0]).double() / 4))
-    none = measure_interference(torch.zeros(3, 3), [0, 4, 4], 4, [1])
-    assert none.negative_fraction != none.negative_fraction  # not a number
+    """Of three prompts with correct and incorrect rollouts, one disagrees with the mean of the others."""
+    gradients = torch.tensor([2.0, 2.0, -1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    gram, counts = gradients[:, None] * gradients, [3, 3, 1, 0, 4, 4]
+    assert measure_interference(gram, counts, 4, [1]).negative_fraction == pytest.approx(1 / 3)
+    weighted = measure_interference(gram, counts, 4, [1], sampling_weights=[1, 1, 0.5, 9, 9, 9])
+    assert weighted.negative_fraction == pytest.approx(0.5 / 2.5)
+    assert isnan(measure_interference(torch.zeros(3, 3), [0, 4, 4], 4, [1]).negative_fraction)
+
+
+@every_probe
+def test_contributions_of_weighted_prompts_add_up_too(gram, counts, estimator):
+    weights = torch.linspace(0.2, 1.8, len(gram), dtype=torch.float64)
+    report = measure_interference(gram, counts, ROLLOUTS, [1, 2.5, 7], estimator=estimator, sampling_weights=weights)
+    for k in (1, 2.5, 7):
+        expected, scale = report.inner_product[report.at(k)], gram.abs().max()
+        torch.testing.assert_close(report.contribution(k).mean(), expected, rtol=1e-9, atol=1e-12 * scale.item())
 
 
 def test_a_record_of_an_earlier_version_is_read():
@@ -109,4 +116,5 @@ def test_a_record_of_an_earlier_version_is_read():
     assert old.band_factor >= report.band_factor
     assert old.cosine_low.isnan().all()
     assert (old.onset, old.onset_interval) == (None, (1.0, None))
+    assert (old.k_star_bound, old.k_star_bound_paper) == (None, None)
     assert InterferenceReport.from_dict(json.loads(json.dumps(old.to_dict()))).to_dict() == old.to_dict()

@@ -3,41 +3,54 @@
 import pytest
 import torch
 
+from bandit_world import WORLD
 from passk_trl.interference import measure_interference
 from passk_trl.interference.intervals import student_t
 from probes import random_probe
+
+
+def without_each_prompt(gram, num_correct, n, ks, **options):
+    """The reports of all probes with one prompt less."""
+    reports = []
+    for j in range(len(gram)):
+        rest = torch.arange(len(gram)) != j
+        of_rest = {name: value[rest] if name == "sampling_weights" else value for name, value in options.items()}
+        reports.append(measure_interference(gram[rest][:, rest], num_correct[rest], n, ks, **of_rest))
+    return reports
+
+
+def jackknife_covariance(x, y):
+    return (len(x) - 1) / len(x) * ((x - x.mean(0)) * (y - y.mean(0))).sum(0)
 
 
 @pytest.mark.parametrize("estimator", ["unbiased", "plugin"])
 @pytest.mark.parametrize("seed", range(5))
 def test_standard_errors_are_those_of_measuring_without_each_prompt(estimator, seed):
     gram, num_correct, n, s = random_probe(seed)
-    ks, num_prompts = [1, 1.5, 2, 4, 5], len(gram)
-    report = measure_interference(gram, num_correct, n, ks, estimator=estimator, sampling_weights=s)
-    without = []
-    for j in range(num_prompts):
-        rest = torch.arange(num_prompts) != j
-        left = gram[rest][:, rest]
-        without.append(
-            measure_interference(left, num_correct[rest], n, ks, estimator=estimator, sampling_weights=s[rest])
-        )
+    ks, options = [1, 1.5, 2, 4, 5], {"estimator": estimator, "sampling_weights": s}
+    report = measure_interference(gram, num_correct, n, ks, **options)
+    inner = torch.stack([each.inner_product for each in without_each_prompt(gram, num_correct, n, ks, **options)])
+    expected = jackknife_covariance(inner, inner).sqrt()
+    torch.testing.assert_close(report.inner_product_se, expected, rtol=1e-8, atol=1e-12)
 
-    def values(name):
-        return torch.stack([torch.as_tensor(getattr(one, name)) for one in without])
 
-    def covariance(x, y):
-        return (num_prompts - 1) / num_prompts * ((x - x.mean(0)) * (y - y.mean(0))).sum(0)
-
-    inner = values("inner_product")
-    torch.testing.assert_close(report.inner_product_se, covariance(inner, inner).sqrt(), rtol=1e-8, atol=1e-12)
-    # An end of the cosine's interval is a ρ for which I − ρ sqrt(S_1 S_k) is t standard errors from 0.
-    length = (values("pass1_norm_squared").clamp(min=0)[:, None] * values("norm_squared").clamp(min=0)).sqrt()
+@pytest.mark.parametrize("seed", range(3))
+def test_an_end_of_the_cosines_interval_is_t_standard_errors_away(seed):
+    """It is a ρ for which I − ρ sqrt(S_1 S_k) is t of its own standard errors from 0, all by leaving prompts out."""
+    gram, num_correct = WORLD.probe(48, 16, torch.Generator().manual_seed(seed))
+    report = measure_interference(gram, num_correct, 16, [2, 4, 8])
+    without = without_each_prompt(gram, num_correct, 16, [2, 4, 8])
+    inner = torch.stack([each.inner_product for each in without])
+    length = torch.stack([(each.pass1_norm_squared * each.norm_squared).clamp(min=0).sqrt() for each in without])
+    ends_seen = 0
     for end in (report.cosine_low, report.cosine_high):
-        variance = covariance(inner, inner) - 2 * end * covariance(inner, length) + end**2 * covariance(length, length)
+        residual = inner - end * length
         distance = report.inner_product - end * (report.pass1_norm_squared * report.norm_squared).clamp(min=0).sqrt()
-        at_an_end = end.abs() < 1  # within the limits of a cosine, and not NaN
-        expected = student_t(0.95, num_prompts - 1) * variance.sqrt()
-        torch.testing.assert_close(distance.abs()[at_an_end], expected[at_an_end], rtol=1e-6, atol=1e-12)
+        uncut = end.abs() < 1  # and not NaN
+        expected = student_t(0.95, 47) * jackknife_covariance(residual, residual).sqrt()
+        torch.testing.assert_close(distance.abs()[uncut], expected[uncut], rtol=1e-6, atol=1e-12)
+        ends_seen += int(uncut.sum())
+    assert ends_seen >= 2
 
 
 def test_an_interval_without_an_end_is_no_interval():

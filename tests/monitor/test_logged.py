@@ -36,8 +36,8 @@ def test_each_crossing_is_announced_once(caplog):
             monitor._announce()
     said = [record.getMessage() for record in caplog.records]
     assert [message.split(":")[0] for message in said] == ["step 1", "step 4", "step 5"]
-    assert "training for pass@4 works against pass@1, by the evidence of all probes so far" in said[0]
-    assert "The conflict begins at k = " in said[0]
+    assert "training for pass@4 works against pass@1, by the evidence of the probes so far" in said[0]
+    assert "Measured, the conflict begins at k = " in said[0]
     assert "training for pass@4 no longer works against pass@1, by the probes since then" in said[1]
 
 

@@ -14,6 +14,7 @@ from passk_trl.reports.figures import (
     draw_training,
 )
 from passk_trl.reports.run import read_run
+from passk_trl.reports.wording import known_cosines
 from runs import record, write_arguments, write_probes, write_state
 
 
@@ -44,7 +45,7 @@ def test_the_heat_map_has_each_cosine_in_its_cell_and_the_onset_and_the_training
     cells = axes.collections[0]
     drawn = cells.get_array()
     for at, each in enumerate(run.probes.values()):
-        told = ~each.report.cosine_low.isnan().numpy()
+        told = ~known_cosines(each.report)[0].isnan().numpy()
         assert np.ma.getmaskarray(drawn)[:, at].tolist() == (~told).tolist()
         np.testing.assert_array_equal(drawn[told, at], each.report.cosine.clamp(-1, 1).numpy()[told])
     assert 0 < np.ma.getmaskarray(drawn).sum() < drawn.size
@@ -71,7 +72,7 @@ def test_the_heat_map_takes_one_probe_and_probes_of_other_ks(run, tmp_path):
     }
     write_probes(tmp_path / "mixed", [record(0, True), fewer])
     cells = draw_heat_map(read_run(tmp_path / "mixed")).axes[0].collections[0]
-    told = [~read_run(tmp_path / "mixed").probes[step].report.cosine_low.isnan() for step in (0, 10)]
+    told = [~known_cosines(probe.report)[0].isnan() for probe in read_run(tmp_path / "mixed").probes.values()]
     expected = [[not told[0][k], k >= 3 or not told[1][k]] for k in range(7)]
     assert np.ma.getmaskarray(cells.get_array()).tolist() == expected
     write_probes(tmp_path / "one", [record(0, True)])

@@ -7,6 +7,7 @@ import pytest
 
 from passk_trl.reports.run import read_run
 from passk_trl.reports.text import write_report
+from passk_trl.reports.wording import onset_or_why_not
 from runs import record, write_arguments, write_probes, write_state
 
 
@@ -39,7 +40,7 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
     assert at_4.endswith("conflict")
     assert "step    0: none" in text
-    assert f"step   10: {report.onset:.1f}, pass@4 in conflict" in text
+    assert f"step   10: {onset_or_why_not(report)}, pass@4 in conflict" in text
     assert f"page: {runs[0] / 'report.html'}" in text
 
 

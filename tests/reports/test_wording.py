@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from passk_trl.interference import known_cosine
 from passk_trl.reports.wording import (
     curve_points,
     known_cosines,
@@ -19,22 +20,25 @@ from runs import interference
 
 def test_the_sentence_about_the_onset_is_of_the_measured_curve():
     opposed, agreeing = interference(opposed=True), interference(opposed=False)
-    assert (
-        onset_sentence(opposed)
-        == f"The measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on."
-    )
+    low, high = opposed.onset_interval
+    told = f"The measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on"
+    assert onset_sentence(opposed) == f"{told} (95% interval {low:.1f} to {high:.1f})."
+    unsure = replace(opposed, onset_interval=(low, None))
+    assert onset_sentence(unsure) == f"{told}, but this probe alone does not show it."
+    assert onset_or_why_not(unsure) == f"k = {opposed.onset:.1f} ({low:.1f} to ?)"
     assert onset_sentence(agreeing) == "The measured pass@k gradient agrees with pass@1's up to k = 7."
     lost = replace(opposed, agreement=-opposed.agreement, onset=None)
     assert onset_sentence(lost) == "Pass@1's gradient is lost in the noise of the probe; raise num_prompts to see it."
     assert [onset_or_why_not(each) for each in (opposed, agreeing, lost)] == [
-        *(f"{opposed.onset:.1f}", "none", "lost in noise")
+        *(f"k = {opposed.onset:.1f} ({low:.1f} to {high:.1f})", "none", "lost in noise")
     ]
 
 
 def test_nothing_is_drawn_where_the_probe_cannot_tell_the_cosine():
     report = interference(opposed=True)
     cosine_K, below_K, above_K = known_cosines(report)
-    assert torch.equal(cosine_K.isnan(), report.cosine_low.isnan())
+    columns = torch.stack((report.cosine, report.cosine_low, report.cosine_high), dim=1).tolist()
+    assert cosine_K.isnan().tolist() == [known_cosine(*row) is None for row in columns]
     told = ~cosine_K.isnan()
     assert 0 < told.sum() < len(told)
     assert (cosine_K[told].abs() <= 1).all()
@@ -47,7 +51,7 @@ def test_points_of_the_curve_are_those_of_the_report():
     points = curve_points(report)
     assert [point.k for point in points] == report.ks.tolist()
     assert points[3].low == float(report.inner_product_low[3])
-    assert points[3].cosine == "≤ −1 (-1.00 to -1.00)" if report.cosine_high[3] == -1 else points[3].cosine != "–"
+    assert points[3].cosine == f"{report.cosine[3]:.2f} (-1.00 to {report.cosine_high[3]:.2f})"
     assert points[0].cosine == "–"  # ‖∇J_1‖² is within its error of 0
     assert tuple(point.k for point in points if point.conflict) == report.conflict_ks
 

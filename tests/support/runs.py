@@ -12,8 +12,9 @@ from passk_trl.interference.forecasting import forecast
 def interference(opposed: bool, seed: int = 0) -> InterferenceReport:
     """A report of 12 easy and 4 hard prompts. If `opposed`, the hard prompts' gradients oppose the easy ones'."""
     noise = 0.1 * torch.randn(16, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    sign = torch.tensor([1.0] * 12 + [-1.0 if opposed else 1.0] * 4, dtype=torch.float64)
-    return measure_interference(sign[:, None] * sign + (noise + noise.T) / 2, [7] * 12 + [1] * 4, 8)
+    easy = [1.0, 0.5]
+    gradients = torch.tensor([easy] * 12 + [[-1.0, 0.3] if opposed else easy] * 4, dtype=torch.float64)
+    return measure_interference(gradients @ gradients.T + (noise + noise.T) / 2, [7] * 12 + [1] * 4, 8)
 
 
 def record(step: int, opposed: bool, training_k: int = 4, text: str = "What is 2 + 2?") -> dict:

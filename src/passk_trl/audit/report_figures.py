@@ -68,7 +68,7 @@ def draw_curve(report: AuditReport) -> Figure:
     for axes in (left, right):
         axes.axhline(0, color=GREY, linewidth=0.8)
         _k_axis(axes)
-        if low is not None:
+        if low is not None and not unbiased.pass1_is_lost:
             axes.axvspan(low, high if high is not None else unbiased.ks[-1].item(), color=ORANGE, alpha=0.15)
         if unbiased.onset is not None:
             axes.plot(unbiased.onset, 0, marker="D", color=ORANGE, markersize=6)

@@ -86,7 +86,6 @@ def _measurement(report: AuditReport) -> str:
 
 def _curve(report: AuditReport) -> str:
     unbiased, n = report.unbiased, report.measurement.num_rollouts
-    low, high = unbiased.onset_interval
     rows = []
     for point in curve_points(unbiased):
         shift = agreement_shift(unbiased, point.k)
@@ -95,8 +94,7 @@ def _curve(report: AuditReport) -> str:
             f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} | {'conflict' * point.conflict} |"
         )
     onset = [
-        f"- {ONSET}: {onset_or_why_not(unbiased)}, interval {number_or_dash(low, '.2f')} to "
-        f"{number_or_dash(high, '.2f')} (a dash: not up to k = {n - 1})",
+        f"- {ONSET}: {onset_or_why_not(unbiased)} (a question mark: beyond k = {n - 1}, or nowhere)",
         f"- k*, the paper's sufficient bound (Prop. 4.5), on the measured agreement: "
         f"{number_or_dash(unbiased.k_star_bound, '.2f')}; with the largest entry of the Gram matrix for its G²: "
         f"{number_or_dash(unbiased.k_star_bound_paper, '.2f')} (a dash: its premise does not hold here, because the "

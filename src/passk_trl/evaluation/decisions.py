@@ -73,8 +73,8 @@ def verdict(ranges: list[KRange], crossing: Crossing, confidence: float) -> str:
     largest = ranges[-1].last
     measured = f"the loss begins at k = {crossing.k}" if crossing.k else f"there is no loss up to k = {largest}"
     possible = " or ".join(_span(*each) for each in crossing.possible)
-    never = f", or at none up to {largest}" if crossing.possibly_never else ""
-    return f"{sentence} Measured, {measured}; truly, it begins at {possible}{never} ({level})."
+    never = f", or at no k up to {largest}" if crossing.possibly_never else ""
+    return f"{sentence} Measured, {measured}; the data allow that it begins at {possible}{never} ({level})."
 
 
 def _ends(band: Band) -> list[tuple[float, float]]:

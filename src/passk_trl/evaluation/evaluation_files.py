@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from passk_trl import files
+
 from .evaluation_markdown import as_markdown
 from .evaluation_report import EvaluationReport
 
@@ -31,8 +33,8 @@ def write_evaluation(directory: str | Path, report: EvaluationReport) -> str:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     content = json.dumps(asdict(report), indent=1, allow_nan=False)
-    (directory / "evaluation.json").write_text(content + "\n")
+    files.write(directory / "evaluation.json", content + "\n")
     text = as_markdown(report, _FIGURE)
-    (directory / "evaluation.md").write_text(text, encoding="utf-8")
+    files.write(directory / "evaluation.md", text)
     draw_evaluation(report).savefig(directory / _FIGURE, dpi=200)
     return f"{text}\nreport: {directory / 'evaluation.md'}"

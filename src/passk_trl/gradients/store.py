@@ -23,7 +23,7 @@ class Segment(NamedTuple):
     end: int
 
 
-NUM_SKETCHES, SKETCH_RANK = 16, 4
+NUM_SKETCHES, SKETCH_RANK = 12, 4
 """M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
 
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
@@ -212,7 +212,7 @@ class SketchStore(_RowsOfPrompts):
             Shape of every parameter.
         seed (`int`):
             Seed of the projections, the same on all ranks.
-        num_sketches (`int`, *optional*, defaults to `16`):
+        num_sketches (`int`, *optional*, defaults to `12`):
             M.
         rank (`int`, *optional*, defaults to `4`):
             r. A layer takes M·r² numbers for each prompt.

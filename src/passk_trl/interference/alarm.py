@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_ndtr, logsumexp
 
+from .refusals import check_confidence
+
 
 class Alarm(NamedTuple):
     """
@@ -19,7 +21,7 @@ class Alarm(NamedTuple):
 
     Attributes:
         in_conflict (`bool`): whether the run is in conflict.
-        evidence (`float`): the e-process against `in_conflict` as it was before the probe. From 1 / (1 − confidence)
+        evidence (`float`): the evidence that the state before this probe no longer holds. From 1 / (1 − confidence)
             on, 20 at 95%, `in_conflict` changes.
     """
 
@@ -44,8 +46,9 @@ def alarms(z_scores: Sequence[float], confidence: float = 0.95) -> list[Alarm]:
 
     The guarantee: given what came before, the prompts and rollouts of a probe are drawn anew, so E_t is a
     supermartingale in a run without a conflict, and at most 1 − confidence of such runs ever raise an alarm (Ville
-    1939). It holds as far as the z-scores are standard normal. Of the prompts that a probe dataset repeats, it speaks
-    of those in the dataset.
+    1939). It holds as far as the z-scores are standard normal, or larger in expectation; `benchmarks/alarms.py` shows
+    it for those of probes. All probes draw from one dataset, so it is about the prompts in it. Probes of the training
+    batch are of prompts that the weights have just been trained on, and it is not promised for them.
 
     Sources: Robbins 1970, Statistical methods related to the law of the iterated logarithm (the mixture over λ); Shin,
     Ramdas and Rinaldo 2024, E-detectors (the mixture over s); Ramdas et al. 2023, Game-theoretic statistics and safe
@@ -59,7 +62,11 @@ def alarms(z_scores: Sequence[float], confidence: float = 0.95) -> list[Alarm]:
 
     Returns:
         `list[Alarm]`: one for each probe.
+
+    Raises:
+        `ValueError`: if `confidence` is not between 0 and 1.
     """
+    check_confidence(confidence)
     in_conflict, start, found = False, 0, []
     for probe in range(len(z_scores)):
         signs = 1.0 if in_conflict else -1.0

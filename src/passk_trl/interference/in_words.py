@@ -47,15 +47,21 @@ def _known_of_lost(report: InterferenceReport) -> str:
 
 
 def known_cosine(cosine: float, low: float, high: float) -> float | None:
-    """A cosine for a chart, between −1 and 1; `None` if the probe cannot tell it: it or its interval is not finite."""
-    return min(1.0, max(-1.0, cosine)) if all(map(math.isfinite, (cosine, low, high))) else None
+    """
+    A cosine for a chart, between −1 and 1. `None` if the probe cannot tell it: it or its interval is not finite, or
+    the interval excludes no cosine, or all of them.
+    """
+    finite = all(map(math.isfinite, (cosine, low, high)))
+    says_nothing = (low <= -1 and high >= 1) or low > 1 or high < -1
+    return min(1.0, max(-1.0, cosine)) if finite and not says_nothing else None
 
 
 def cosine_in_words(cosine: float, low: float, high: float) -> str:
     """A cosine with its interval for people, such as `0.91 (0.84 to 0.96)`; a dash if the probe cannot tell it."""
     if known_cosine(cosine, low, high) is None:
         return "–"
-    value = "≥ 1" if cosine >= 1 else "≤ −1" if cosine <= -1 else f"{cosine:.2f}"
+    beyond = 1 + 1e-9  # not by rounding alone, as at k = 1
+    value = "≥ 1" if cosine > beyond else "≤ −1" if cosine < -beyond else f"{cosine:.2f}"
     return f"{value} ({low:.2f} to {high:.2f})"
 
 

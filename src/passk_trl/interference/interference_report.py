@@ -27,12 +27,12 @@ class InterferenceReport:
         inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife; the error of sketches
             is included.
         degrees (`Tensor[K]`): degrees of freedom of the standard error: N − 1 without sketches, fewer with them.
-        band_factor (`float`): standard errors on each side within which the whole curve lies, with the level
-            `confidence`, at all measured k at once (sup-t).
+        band_factor (`float`): standard errors on each side within which the whole curve lies with the level
+            `confidence`, from k = 1 to the largest k measured, all k at once (sup-t).
         norm_squared (`Tensor[K]`): S_k, the estimate of ‖∇J_k‖²; the unbiased one may be negative.
-        cosine_low, cosine_high (`Tensor[K]`): ends of the interval of `cosine`, cut at ±1 (Fieller's for a ratio, with
-            the errors of numerator and denominator over prompts and sketches). NaN where it has no end: the probe
-            cannot tell the cosine there.
+        cosine_low, cosine_high (`Tensor[K]`): ends of the interval of `cosine` (Fieller's for a ratio, with the errors
+            of numerator and denominator over prompts and sketches), cut at ±1 unless it is wholly beyond. NaN where it
+            has no end. [`known_cosine`] says where the probe can tell the cosine.
         agreement (`Tensor[N]`): a_i, the estimate of ⟨∇p(x_i), ∇J_1⟩; 0 if all rollouts of the prompt are correct, or
             none, because its ĝ_i is then 0.
         num_correct (`Tensor[N]`, int64): correct rollouts c_i of each prompt.
@@ -41,8 +41,8 @@ class InterferenceReport:
         estimator (`str`): `"unbiased"` or `"plugin"`.
         confidence (`float`): level of the two-sided intervals.
         onset (`float` or `None`): the smallest real k above 1 at which the measured curve I_k turns negative, up to
-            the largest k measured; `None` if it does not, and where `pass1_is_lost`. Read it with `conflict_ks`, the
-            k significantly in conflict. If there is one and pass@1's gradient is not lost, `onset` is not above it.
+            the largest k measured; `None` if it does not, and where `pass1_is_lost`. Read it with its interval. If
+            `conflict_ks` is not empty and pass@1's gradient is not lost, `onset` is at most its smallest k.
         onset_interval (`tuple` of `float` or `None`): where the true curve may turn negative first, with the level
             `confidence`: the k at which the lower and the upper end of the band turn negative. It holds `onset`.
             (None, None): a conflict is excluded up to the largest k. (low, None): the probe cannot tell.
@@ -144,8 +144,8 @@ class InterferenceReport:
 
     @property
     def conflict_ks(self) -> tuple[float, ...]:
-        """The measured k in conflict, all k at once: where the whole band is below 0. With the level `confidence` all
-        of them are. They may have gaps, because the curve need not be monotone."""
+        """The measured k in conflict, all k at once: where the whole band is below 0. With probability `confidence`,
+        the true curve is below 0 at all of them. They may have gaps, because the curve need not be monotone."""
         below_K = self.inner_product + self.band_factor * self.inner_product_se < 0
         return tuple(self.ks[below_K & (self.ks > 1)].tolist())
 
@@ -166,8 +166,8 @@ class InterferenceReport:
         return measured.index(k)
 
     def contribution(self, k: float) -> Tensor:
-        """`Tensor[N]`: ω_k(n_i, c_i) a_i, what each prompt adds to N ⟨∇J_k, ∇J_1⟩ if all sampling weights are 1."""
-        return self.weights[self.at(k)] * self.agreement
+        """`Tensor[N]`: s_i ω_k(n_i, c_i) a_i, what each prompt adds to N ⟨∇J_k, ∇J_1⟩; s_i is its sampling weight."""
+        return self.sampling_weights * self.weights[self.at(k)] * self.agreement
 
     def most_negative(self, k: float, count: int) -> list[int]:
         """Indices of the prompts that lower ⟨∇J_k, ∇J_1⟩ most: at most `count`, the most negative first."""
@@ -199,11 +199,11 @@ def _of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     num_ks, degrees = len(content["ks"]), len(content["agreement"]) - 1
     of_each_k = 1 - (1 - content["confidence"]) / num_ks  # Bonferroni's, no narrower than the band
     unknown = {"cosine_low": [None] * num_ks, "cosine_high": [None] * num_ks}
-    onset = None if content["onset"] == 1 else content["onset"]  # 1 said that the pass@1 gradient is lost
+    if content["onset"] == 1:  # which said that the pass@1 gradient is lost
+        restored |= {"onset": None, "k_star_bound": None, "k_star_bound_paper": None}
     return {
         **restored,
         **unknown,
-        "onset": onset,
         "degrees": [degrees] * num_ks,
         "band_factor": student_t(of_each_k, degrees),
     }

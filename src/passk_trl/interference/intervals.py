@@ -24,7 +24,7 @@ def student_t(confidence: float, degrees: float) -> float:
 
 def student_ts(confidence: float, degrees_K: Tensor) -> Tensor:
     """[`student_t`] for each of K degrees of freedom, `[K]`."""
-    return torch.tensor([student_t(confidence, degrees) for degrees in degrees_K.tolist()], dtype=torch.float64)
+    return torch.as_tensor(student.ppf((1 + confidence) / 2, degrees_K.numpy()))
 
 
 def pooled_degrees(

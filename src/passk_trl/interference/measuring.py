@@ -119,7 +119,9 @@ def measure_interference(
     pass1 = pair_mean(sample, ones_1N, ones_1N, self_pairs)
     cosine_low_K, cosine_high_K = cosine_interval(at_ks, pass1, norm, confidence)
     degrees_K = degrees_G[at_K]
-    factor = band_factor(at_ks.covariance(), float(degrees_K.min()), confidence)
+    along = torch.cat([torch.arange(0, len(grid_G), 8), at_K]).unique()  # neighbours on the grid hardly differ
+    curve_along = Jackknife(*(part[along] for part in inner))
+    factor = band_factor(curve_along.covariance(), float(degrees_G[along].min()), confidence)
     onset = first_negative(curve, grid_G)
     lost = float(sampling_N @ agreement_N) <= 0
     values_G, margin_G = curve(grid_G), factor * se_G

@@ -116,7 +116,8 @@ def cosine_of(inner_product: Tensor, pass1_norm_squared: Tensor, norm_squared: T
 def cosine_interval(inner: Jackknife, pass1: Jackknife, norm: Jackknife, confidence: float) -> tuple[Tensor, Tensor]:
     """
     The ends of the cosine's interval, `[K]`: Fieller's for I_k / sqrt(S_1 S_k), with the errors over prompts and
-    sketches of both, cut at ±1. NaN where it has no end, because the length of a gradient is lost in the noise.
+    sketches of both, cut at ±1 unless it is wholly beyond. NaN where it has no end, because the length of a gradient
+    is lost in the noise.
     """
     length = combined(_length, pass1, norm)
     cosine_K = cosine_of(inner.value, pass1.value, norm.value)
@@ -130,8 +131,8 @@ def cosine_interval(inner: Jackknife, pass1: Jackknife, norm: Jackknife, confide
     variance_K, covariance_K, length_variance_K = (sum(each) / length.value.square() for each in variances)
     t_K = student_ts(confidence, degrees_K)
     low_K, high_K = ratio_interval(cosine_K, variance_K, covariance_K, length_variance_K, t_K)
-    # No cosine is beyond ±1. An interval wholly beyond stays, so that its width shows how little is known.
-    beyond_K = (low_K > 1) | (high_K < -1)
+    # No cosine is beyond ±1. An interval wholly beyond excludes them all, and stays as it is.
+    beyond_K = (low_K > 1 + 1e-9) | (high_K < -1 - 1e-9)
     return torch.where(beyond_K, low_K, low_K.clamp(min=-1)), torch.where(beyond_K, high_K, high_K.clamp(max=1))
 
 

@@ -20,7 +20,8 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
 
     is enough. If most of the error comes from the noise of the ĝ_i and not from the variety of the prompts, s falls
     like 1/N, and fewer prompts are enough. An N below N_0 may be too small. S_1, S_k and s_0 are estimates, so N is
-    only as reliable as they are.
+    only as reliable as they are. The error of sketches does not fall with N, so take the first probe with whole
+    gradients.
 
     Args:
         report ([`InterferenceReport`]):

@@ -47,16 +47,17 @@ class ConflictMonitor(TrainerCallback):
 
     - `conflict/inner_product@{k}`, `conflict/cosine@{k}`: if negative, a step along the pass@k gradient lowers pass@1.
     - `conflict/onset_k`: the k from which on it is negative, if there is one. What a probe cannot tell is not logged:
-      no onset where pass@1's gradient is lost in the noise, no cosine whose interval has no end.
+      no onset without an upper end of its interval, no cosine whose interval has no end or excludes nothing.
     - `conflict/inner_product@{name}`, `conflict/cosine@{name}`: the same for each of the `objectives`.
     - `conflict/forecast_pass@{k}`: by how much the optimizer's step just taken raises pass@k, to first order:
       ⟨∇J_k, Δθ⟩, with Δθ the actual change of the measured parameters, so with momentum, clipping and weight decay. If
       it is below 0 at k = 1, the step costs pass@1. It is not logged without a `probe_dataset`: Δθ has then been
       trained on the probe's own rollouts.
     - `conflict/in_conflict`: 1 once the probes so far show, at the k or the objective trained for, that it is below 0;
-      0 again once later probes show the opposite. Of runs without a conflict, at most 5% ever raise this alarm,
-      however many probes they have ([`~passk_trl.interference.alarm.alarms`]).
-    - `conflict/evidence`: the evidence for the next change of `in_conflict`, which comes at 20.
+      0 again once later probes show the opposite. Of runs without a conflict, at most 1 − `confidence` ever raise this
+      alarm, however many probes of a `probe_dataset` they have ([`~passk_trl.interference.alarms`] has the theorem and
+      its conditions).
+    - `conflict/evidence`: the evidence for the next change of `in_conflict`, which comes at 1/(1 − `confidence`), 20.
     - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes the pass@1 gradient, among those
       with correct and incorrect rollouts.
     - `conflict/pass@{k}`: pass@k on the probe prompts.
@@ -92,7 +93,7 @@ class ConflictMonitor(TrainerCallback):
             parameters numbers. `"sketch"`: as random projections of a fixed size, drawn anew for each probe, whose own
             error is part of the error bars. `"auto"`: `"exact"` if it fits into 1 GiB per process, else `"sketch"`.
         confidence (`float`, *optional*, defaults to `0.95`):
-            Level of the confidence intervals.
+            Level of the confidence intervals and of the alarm.
         probe_batch_size (`int`, *optional*):
             Prompts in a forward pass. If `None`, as many as make 8,192 tokens. 1 where autograd is asked, as for the
             router of a mixture of experts. Halved when memory runs out.

@@ -8,6 +8,7 @@ import torch
 from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, known_cosine
 from passk_trl.interference.alarm import Alarm
 from passk_trl.records import ProbeRecord, alarms_of
+from passk_trl.reports.wording import onset_or_why_not
 from passk_trl.rollouts.metrics import reported_ks
 
 
@@ -33,7 +34,7 @@ def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
         "conflict/in_conflict": float(alarm.in_conflict),
         "conflict/evidence": alarm.evidence,
         "conflict/negative_fraction": report.negative_fraction,
-        "conflict/onset_k": report.onset,
+        "conflict/onset_k": report.onset if report.onset_interval[1] is not None else None,
     }
     if record.coverage is not None:
         metrics["conflict/coverage"] = record.coverage
@@ -83,8 +84,8 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
         value, low, high = (curve[report.at(k)].item() for curve in curves)
     level = f"{100 * report.confidence:g}%"
     return (
-        f"step {record.step}: training for {name} works against pass@1, by the evidence of all probes so far ({level} "
-        f"of runs without a conflict never raise this alarm). At this probe, <grad J_{index}, grad J_1> is "
+        f"step {record.step}: training for {name} works against pass@1, by the evidence of the probes so far "
+        f"({level} of runs without a conflict never raise this alarm). At this probe, <grad J_{index}, grad J_1> is "
         f"{value:.3g}, {level} interval {low:.3g} to {high:.3g}.{onset}"
     )
 
@@ -92,7 +93,7 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
 def _onset_in_words(report: InterferenceReport) -> str:
     if report.pass1_is_lost:
         return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise num_prompts."
-    return "" if report.onset is None else f" The conflict begins at k = {report.onset:.1f}."
+    return "" if report.onset is None else f" Measured, the conflict begins at {onset_or_why_not(report)}."
 
 
 def coverage_in_words(record: ProbeRecord) -> str:

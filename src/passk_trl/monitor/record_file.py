@@ -7,6 +7,7 @@ from pathlib import Path
 
 from passk_trl import files
 from passk_trl.distributed.ranks import gather_list
+from passk_trl.interference.json_safe import json_safe
 from passk_trl.records import ProbeRecord, read_records
 
 
@@ -17,7 +18,7 @@ def append_record(path: Path, record: ProbeRecord) -> None:
     """Adds a record's line, which is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(json.dumps(record.to_dict()) + "\n")
+        file.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -45,5 +46,5 @@ def take_up_records(path: Path, step: int, is_main_process: bool) -> list[ProbeR
             path.replace(earlier)
             logger.warning("%s is of an earlier run; kept as %s.", path, earlier.name)
         else:
-            files.write(path, "".join(json.dumps(line) + "\n" for line in kept))
+            files.write(path, "".join(json.dumps(json_safe(line), allow_nan=False) + "\n" for line in kept))
     return [ProbeRecord.from_dict(line) for line in kept]

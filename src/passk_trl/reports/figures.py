@@ -63,7 +63,8 @@ def draw_heat_map(run: Run) -> Figure:
     if at_conflict:
         dots: dict[str, Any] = {"s": 12, "color": "black", "edgecolors": "white", "linewidths": 0.7}
         axes.scatter(*zip(*at_conflict, strict=True), **dots, label="conflict, significant")
-    onsets = [math.nan if record.report.onset is None else record.report.onset for record in records]
+    told = [record.report.onset if record.report.onset_interval[1] is not None else None for record in records]
+    onsets = [math.nan if onset is None else onset for onset in told]
     outline = [withStroke(linewidth=4, foreground="white")]
     axes.plot(steps, onsets, color="black", marker="D", markersize=4, path_effects=outline, label="onset")
     axes.axhline(
@@ -161,7 +162,8 @@ def _draw_cosine(axes: Axes, run: Run) -> None:
         cosine_K, below_K, above_K = known_cosines(report)
         axes.errorbar(report.ks, cosine_K, yerr=torch.stack([below_K, above_K]), label=f"step {record.step}", **style)
         if report.onset is not None:
-            axes.plot(report.onset, 0, marker="D", color=colour, markersize=6)
+            is_told = report.onset_interval[1] is not None
+            axes.plot(report.onset, 0, marker="D", color=colour, markersize=6, fillstyle="full" if is_told else "none")
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.axvline(run.training_k, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="k", ylabel="cosine of pass@k and pass@1 gradients", ylim=(-1.1, 1.1))

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from passk_trl.rollouts.prompt_text import cut
 from .figures import draw_agreement, draw_curve, draw_forecast, draw_heat_map, draw_training
 from .run import ForecastOutcome, MeasuredChange, Run
 from .wording import (
+    CURVE_NOTE,
     NO_NEGATIVE_PROMPT,
     PROMPT_CHARACTERS,
     contribution_note,
@@ -37,8 +39,9 @@ _CAPTIONS = {
         "Heat map over step and k: the cosine of the pass@k and pass@1 gradients, the onset, the k of training. The "
         "table of the probes has the onsets.",
         "Purple: the gradients agree. Orange: a step along the pass@k gradient lowers pass@1; a dot marks where this "
-        "is significant in that probe, at all its k at once. The line with diamonds is the onset: above it, the "
-        "measured inner product is negative. Dashed: the k of training. Hatched: the probe cannot tell the cosine.",
+        "is significant in that probe, at all its k at once. The line with diamonds is the onset, where a probe can "
+        "tell it: above it, the measured inner product is negative. Dashed: the k of training. Hatched: the probe "
+        "cannot tell the cosine.",
     ),
     "curve": (
         "The curve over k",
@@ -147,6 +150,7 @@ def _as_html(run: Run, others: Sequence[Run], shown: Sequence[Picture]) -> str:
         probe_head=_PROBE_HEAD,
         probe_rows=_probe_rows(run),
         curve_head=_CURVE_HEAD,
+        curve_note=CURVE_NOTE,
         probes=[_probe(run, record) for record in run.chosen_probes] if run.probes else [],
     )
 
@@ -155,11 +159,12 @@ def _verdict(run: Run) -> str:
     if not run.probes:
         return "No probe was recorded, so nothing is known about the conflict; train with a ConflictMonitor."
     latest = run.latest_probe
-    flagged = [step for step, record in run.probes.items() if run.in_conflict(record)]
+    stretches = [list(probes) for in_conflict, probes in groupby(run.probes.values(), run.in_conflict) if in_conflict]
     if run.in_conflict(latest):
-        state = f"works against pass@1, as the probes show since step {flagged[0]}"
-    elif flagged:
-        state = f"no longer works against pass@1, as it did from step {flagged[0]} to {flagged[-1]}"
+        state = f"works against pass@1, as the probes show since step {stretches[-1][0].step}"
+    elif stretches:
+        first, last = stretches[-1][0].step, stretches[-1][-1].step
+        state = f"no longer works against pass@1, as the probes showed from step {first} to {last}"
     else:
         state = "is not shown to work against pass@1 by the probes so far"
     conflict = f"At step {latest.step}, training for {run.name} {state}."

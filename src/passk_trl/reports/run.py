@@ -77,7 +77,8 @@ class Run:
     @cached_property
     def _alarms(self) -> dict[int, Alarm]:
         """Where the run stood after each probe, by step."""
-        return dict(zip(self.probes, alarms_of(list(self.probes.values()), self.name), strict=True))
+        objective = None if self.name == f"pass@{self.training_k}" else self.name
+        return dict(zip(self.probes, alarms_of(list(self.probes.values()), objective), strict=True))
 
     def in_conflict(self, record: ProbeRecord) -> bool:
         """Whether the probes up to this one show that the objective of training works against pass@1."""

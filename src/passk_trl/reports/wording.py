@@ -12,7 +12,10 @@ from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, cosine_in_
 ONSET = "onset, the k from which on the measured pass@k gradient works against the pass@1 gradient"
 """What the onset is, as the title of its values."""
 
-CURVE_NOTE = "conflict: below 0 at all these k at once. A dash: the probe cannot tell the cosine."
+CURVE_NOTE = (
+    "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: the probe cannot "
+    "tell the cosine."
+)
 """How to read a table over k."""
 
 NO_NEGATIVE_PROMPT = "No prompt lowers the inner product."
@@ -61,14 +64,26 @@ def onset_sentence(report: InterferenceReport) -> str:
         return f"{PASS1_IS_LOST[0].upper()}{PASS1_IS_LOST[1:]}; raise num_prompts to see it."
     if report.onset is None:
         return f"The measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
-    return f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on."
+    low, high = report.onset_interval
+    if high is None:
+        return (
+            f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on, but this probe "
+            "alone does not show it."
+        )
+    return (
+        f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on "
+        f"({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
+    )
 
 
 def onset_or_why_not(report: InterferenceReport) -> str:
-    """The onset for a table: a number, `none`, or `lost in noise`."""
+    """The onset for a table, such as `k = 3.2 (2.6 to 4.1)`; `none`, or `lost in noise`."""
     if report.pass1_is_lost:
         return "lost in noise"
-    return "none" if report.onset is None else f"{report.onset:.1f}"
+    if report.onset is None:
+        return "none"
+    low, high = report.onset_interval
+    return f"k = {report.onset:.1f} ({low:.1f} to {'?' if high is None else f'{high:.1f}'})"
 
 
 def sample_size(report: InterferenceReport) -> str:

@@ -127,8 +127,9 @@ def draw_stratified(strata: Sequence[Hashable], num_prompts: int, generator: tor
 
     First the stratum of each row is drawn, independently, then the rows of each stratum, without repeating one as long
     as others are left. So two rows are two different prompts, as in a draw without strata. With the weights,
-    [`~passk_trl.interference.measure_interference`] is unbiased for the prompts that the dataset was drawn from. Where
-    a stratum has too few rows, some are drawn again, each time with rollouts of its own.
+    [`~passk_trl.interference.measure_interference`] is unbiased for the prompts that the dataset was drawn from, up to
+    one part in the rows of the dataset. Where a stratum has too few rows, some are drawn again, each time with
+    rollouts of its own; the pair then adds the squared length of that prompt's gradient.
 
     Args:
         strata (`Sequence`):
