@@ -183,7 +183,7 @@ def test_the_objective_trained_for_is_measured_and_a_resumed_run_knows_it(tmp_pa
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, sign):
     """At k = 1, which the config then has, there is none."""
-    measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 5 * sign, 1.0, sign, sign, sign)
+    measured = ObjectiveReport("maxrl", sign, sign - 0.4, sign + 0.4, 1.0, sign, sign, sign)
     monkeypatch.setattr("passk_trl.monitor.prober.measure_objectives", lambda **arguments: [measured])
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     trainer = trainer_of(tmp_path, monitor, objective="maxrl")
@@ -198,13 +198,13 @@ def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
     trainer_of(tmp_path, monitor, objective="maxrl")
     report = measure_interference(torch.ones(12, 12), [4] * 12, 8)
     for step, sign in enumerate([1, -1, -1, 1]):
-        measured = ObjectiveReport("maxrl", sign, sign - 0.5, sign + 0.5, 9.0 * sign, 1.0, float(sign), -1.0, 1.0)
+        measured = ObjectiveReport("maxrl", sign, sign - 0.25, sign + 0.25, 1.0, float(sign), -1.0, 1.0)
         record = ProbeRecord(step, 1, report, [], {}, {"maxrl": measured}, None)
         monitor.records.append(record)
         monitor._announce()
     assert [record.getMessage() for record in caplog.records if "pass@1" in record.getMessage()] == [
         "step 1: training for maxrl works against pass@1, by the evidence of the probes so far (95% of runs without a "
-        "conflict never raise this alarm). At this probe, <grad J_f, grad J_1> is -1, 95% interval -1.5 to -0.5.",
+        "conflict never raise this alarm). At this probe, <grad J_f, grad J_1> is -1, 95% interval -1.25 to -0.75.",
         "step 3: training for maxrl no longer works against pass@1, by the probes since then.",
     ]
 

@@ -65,7 +65,7 @@ def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
         "gram": "exact",
         "rows": [0, 1],
         "report": record(10, opposed=True)["report"],
-        "objectives": [ObjectiveReport("maxrl", -1.0, -2.0, -0.5, -2.6, 1.0, nan, nan, nan).to_dict()],
+        "objectives": [ObjectiveReport("maxrl", -1.0, -2.0, -0.5, 1.0, nan, nan, nan).to_dict()],
         "forecast": record(10, opposed=True)["forecast"],
         "texts": [[1, "1?"]],
     }
@@ -77,11 +77,12 @@ def test_a_record_is_written_as_it_was_read_and_without_what_it_does_not_have():
     assert ProbeRecord.from_dict(of_an_earlier_version).coverage is None
 
 
-def test_the_z_score_is_that_of_the_objective_where_it_was_measured():
+def test_the_inner_product_is_that_of_the_objective_where_it_was_measured():
     probe = ProbeRecord.from_dict(record(10, opposed=True))
-    measured = replace(probe, objectives={"maxrl": ObjectiveReport("maxrl", 1.0, 0.5, 1.5, 3.9, 1.0, 1.0, 0.5, 1.0)})
-    assert probe.z_score() == probe.z_score("maxrl") == measured.z_score() == float(probe.report.z_score[3]) < -4
-    assert measured.z_score("maxrl") == 3.9
+    measured = replace(probe, objectives={"maxrl": ObjectiveReport("maxrl", 1.0, 0.5, 1.5, 1.0, 1.0, 0.5, 1.0)})
+    inner, high = float(probe.report.inner_product[3]), float(probe.report.inner_product_high[3])
+    assert probe.against_pass1() == probe.against_pass1("maxrl") == measured.against_pass1() == (inner, high - inner)
+    assert measured.against_pass1("maxrl") == (1.0, 0.5)
     assert [alarms_of([each], "maxrl")[0].in_conflict for each in (probe, measured)] == [True, False]
 
 
@@ -89,7 +90,7 @@ def test_a_k_that_was_not_measured_and_pass_at_1_say_nothing():
     probe = ProbeRecord.from_dict(record(10, opposed=True))
     for k in (1, 64):
         silent = replace(probe, training_k=k)
-        assert isnan(silent.z_score())
+        assert all(map(isnan, silent.against_pass1()))
         assert not any(each.in_conflict for each in alarms_of([silent] * 20))
     assert alarms_of([]) == []
 

@@ -110,16 +110,20 @@ class ProbeRecord:
             return None
         return self.covered_parameters / self.trainable_parameters
 
-    def z_score(self, objective: str | None = None) -> float:
+    def against_pass1(self, objective: str | None = None) -> tuple[float, float]:
         """
-        How far the inner product with pass@1's gradient is from 0, as a standard normal number: of the objective, if
-        one is named and was measured, or else of pass@k at the k trained for. NaN where nothing was measured: a record
-        of an earlier version, or k = 1, which cannot be in conflict with itself.
+        The inner product with pass@1's gradient, and half the width of its interval: of the objective, if one is named
+        and was measured, or else of pass@k at the k trained for. NaN where that k was not measured, and at k = 1,
+        which cannot be in conflict with itself.
         """
         if objective is not None and objective in self.objectives:
-            return self.objectives[objective].z_score
-        k, ks = self.training_k, self.report.ks.tolist()
-        return float(self.report.z_score[ks.index(k)]) if k > 1 and k in ks else math.nan
+            measured = self.objectives[objective]
+            return measured.inner_product, measured.inner_product_high - measured.inner_product
+        k, report = self.training_k, self.report
+        if k == 1 or k not in report.ks.tolist():
+            return math.nan, math.nan
+        value, high = (float(curve[report.at(k)]) for curve in (report.inner_product, report.inner_product_high))
+        return value, high - value
 
     def pass_at(self, k: int) -> tuple[float, float]:
         """
@@ -166,9 +170,11 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
-    """Where a run stands after each of its probes, by [`~passk_trl.interference.alarm.alarms`]."""
-    confidence = records[-1].report.confidence if records else 0.95
-    return alarms([record.z_score(objective) for record in records], confidence)
+    """Where a run stands after each of its probes, by [`~passk_trl.interference.alarms`]."""
+    if not records:
+        return []
+    inner_products, margins = zip(*(record.against_pass1(objective) for record in records), strict=True)
+    return alarms(inner_products, margins, records[-1].report.confidence)
 
 
 def weighed_k(report: InterferenceReport, training_k: int) -> float:

@@ -4,67 +4,115 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
+from scipy.optimize import brentq
 from scipy.stats import norm
 
+from bandit_world import WORLD
+from passk_trl.interference import measure_interference
 from passk_trl.interference.alarm import alarms, e_process
 
 
+MARGIN = norm.ppf(0.975)  # of an estimate whose error is 1
+
+
+def states(inner_products, margins=None):
+    margins = [MARGIN] * len(inner_products) if margins is None else margins
+    return [each.in_conflict for each in alarms(inner_products, margins)]
+
+
 def test_at_most_five_per_cent_of_runs_without_a_conflict_raise_an_alarm():
-    """500 runs of 100 probes, at the border of a conflict. One in two would, if each probe alarmed by its own
+    """500 runs of 100 probes, at the border of a conflict. Nine in ten would, if each probe alarmed by its own
     interval. `benchmarks/alarms.py` takes 2,000 runs."""
-    z_RT = np.random.default_rng(0).standard_normal((500, 100))
-    alarmed = [any(each.in_conflict for each in alarms(z_T)) for z_T in z_RT]
-    assert np.mean(alarmed) <= 0.05
-    assert (z_RT < -1.96).any(axis=1).mean() > 0.85
+    estimates_RT = np.random.default_rng(0).standard_normal((500, 100))
+    assert np.mean([any(states(estimates_T)) for estimates_T in estimates_RT]) <= 0.05
+    assert (estimates_RT < -MARGIN).any(axis=1).mean() > 0.85
+
+
+def test_estimates_whose_error_falls_with_them_raise_no_more_alarms():
+    """Those of probes. Divided by their own errors they have a mean below 0, and would alarm in one run of six."""
+    border = brentq(lambda k: WORLD.inner_product([k]).item(), 2, 8)
+    generator = torch.Generator().manual_seed(0)
+    reports = [measure_interference(*WORLD.probe(64, 16, generator), 16, [1, border]) for _ in range(600)]
+    ends = torch.stack([torch.stack([each.inner_product[1], each.inner_product_high[1]]) for each in reports])
+    values, margins = ends[:, 0].numpy(), (ends[:, 1] - ends[:, 0]).numpy()
+    assert (values / margins).mean() < -0.03
+    values = values - values.mean()  # of 600 probes it is not 0 itself
+    drawn_RT = np.random.default_rng(0).integers(0, 600, (300, 100))
+    assert np.mean([any(states(values[drawn_T], margins[drawn_T])) for drawn_T in drawn_RT]) <= 0.05
 
 
 def test_a_faint_conflict_that_lasts_is_seen_and_its_end_too():
     """One standard error at each probe: no single probe shows it."""
     rng = np.random.default_rng(1)
-    z_T = rng.standard_normal(160) + np.repeat([1.0, -1.0, 1.5], [20, 80, 60])
-    states = [each.in_conflict for each in alarms(z_T)]
-    entered = states.index(True)
-    left = entered + states[entered:].index(False)
+    found = states(rng.standard_normal(160) + np.repeat([1.0, -1.0, 1.5], [20, 80, 60]))
+    entered = found.index(True)
+    left = entered + found[entered:].index(False)
     assert 20 <= entered < 60
     assert 100 <= left < 140
-    assert not any(states[left:])
+    assert not any(found[left:])
 
 
-@pytest.mark.parametrize("z_T", [[0.3], [-1.0, 2.0], [1.0, 1.5, -0.2, 3.0]])
-def test_the_evidence_is_that_of_its_formula(z_T):
-    against_T = np.asarray(z_T)
+@pytest.mark.parametrize("estimates", [[0.3], [-1.0, 2.0], [1.0, 1.5, -0.2, 3.0]])
+def test_the_evidence_is_that_of_its_formula(estimates):
+    against_T, variances_T = np.asarray(estimates), np.linspace(0.5, 2.0, len(estimates))
 
-    def mixture(numbers):
-        total, count = numbers.sum(), len(numbers)
-        return quad(lambda x: 2 * norm.pdf(x) * math.exp(x * total - x**2 * count / 2), 0, 40)[0]
+    def mixture(numbers, variances):
+        total, variance = numbers.sum(), variances.sum()
+        return quad(lambda x: 2 * norm.pdf(x) * math.exp(x * total - x**2 * variance / 2), 0, 40)[0]
 
-    starts = range(1, len(z_T) + 1)
-    expected = sum(mixture(against_T[s - 1 :]) / (s * (s + 1)) for s in starts) + 1 / (len(z_T) + 1)
-    assert e_process(against_T) == pytest.approx(expected, rel=1e-6)
+    starts = range(1, len(estimates) + 1)
+    mixtures = [mixture(against_T[s - 1 :], variances_T[s - 1 :]) / (s * (s + 1)) for s in starts]
+    expected = sum(mixtures) + 1 / (len(estimates) + 1)
+    assert e_process(against_T, variances_T) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("before", [[], [0.4], [-2.0, 1.0, 0.3]])
-def test_the_evidence_is_not_expected_to_grow_without_a_conflict(before):
-    """The integral over the next z-score: a martingale where the inner product is 0, less where it is above."""
+@pytest.mark.parametrize("error", [0.5, 1.0, 3.0])
+def test_the_evidence_is_not_expected_to_grow_without_a_conflict(before, error):
+    """The integral over the next estimate: a martingale where the inner product is 0, less where it is above."""
+    variances = np.asarray([*np.ones(len(before)), error**2])
 
     def expected(mean):
-        return quad(lambda x: norm.pdf(x, -mean) * e_process(np.asarray([*before, x])), -12, 12, limit=200)[0]
+        def weighted(x):
+            return norm.pdf(x, -mean, error) * e_process(np.asarray([*before, x]), variances)
 
-    now = e_process(np.asarray(before)) if before else 1.0
-    assert expected(0.0) == pytest.approx(now, rel=1e-6)
-    assert expected(0.5) < now
+        return quad(weighted, -40 * error, 40 * error, limit=500, points=[0.0, 5 * error, -5 * error])[0]
+
+    now = e_process(np.asarray(before), np.ones(len(before))) if before else 1.0
+    assert expected(0.0) == pytest.approx(now, rel=1e-5)
+    assert expected(0.5 * error) < now
+
+
+def test_the_scale_of_the_gradients_does_not_matter_and_may_change():
+    estimates, margins = np.array([0.3, -2.0, -3.0, 0.5, -4.0]), np.array([1.0, 2.0, 1.5, 1.2, 2.0])
+    found = alarms(estimates, margins)
+    assert [each.evidence for each in alarms(1e-9 * estimates, 1e-9 * margins)] == pytest.approx(
+        [each.evidence for each in found]
+    )
+    shrinking = 0.1 ** np.arange(40)
+    assert any(states(-1.5 * shrinking, MARGIN * shrinking))
+    assert not any(states(1.5 * shrinking, MARGIN * shrinking))
 
 
 def test_the_evidence_is_about_the_state_before_the_probe():
-    [first, second, third] = alarms([-10.0, 0.0, 10.0])
+    [first, second, third] = alarms([-10.0, 0.0, 10.0], [MARGIN] * 3)
     assert (first.in_conflict, second.in_conflict, third.in_conflict) == (True, True, False)
     assert first.evidence >= 20 > second.evidence
     assert third.evidence >= 20
 
 
 def test_what_says_nothing_raises_no_alarm_and_nothing_overflows():
-    assert not any(each.in_conflict for each in alarms([math.nan] * 50))
-    assert alarms([]) == []
-    assert math.isfinite(alarms([-37.0] * 200)[0].evidence)
-    assert alarms([-37.0])[0].evidence > 1e100
+    assert not any(states([math.nan] * 50, [math.nan] * 50))
+    assert states([0.0] * 5, [0.0] * 5) == [False] * 5
+    assert alarms([], []) == []
+    assert all(math.isfinite(each.evidence) for each in alarms([-1.0] * 200, [0.0] * 200))
+    assert states([math.nan, -1.0], [math.nan, 0.0]) == [False, True]
+    assert states([1.0, math.nan, -10.0], [1.0, math.nan, 1.0])[2]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_a_level_out_of_range_is_refused(confidence):
+    with pytest.raises(ValueError, match="`confidence` must be between 0 and 1"):
+        alarms([1.0], [1.0], confidence)

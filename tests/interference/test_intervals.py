@@ -1,12 +1,10 @@
 """Quantiles, degrees of freedom, and the intervals of a ratio and of a whole curve."""
 
-import math
-
 import pytest
 import scipy.stats
 import torch
 
-from passk_trl.interference.intervals import band_factor, normal_score, pooled_degrees, ratio_interval, student_t
+from passk_trl.interference.intervals import band_factor, pooled_degrees, ratio_interval, student_t
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
@@ -71,12 +69,3 @@ def test_a_band_of_independent_points_is_that_of_their_largest_error(points):
     expected = scipy.stats.norm.ppf((1 + 0.95 ** (1 / points)) / 2)
     assert band_factor(torch.eye(points).double(), 1e6, 0.95) == pytest.approx(expected, rel=0.02)
     assert band_factor(torch.eye(points).double(), 10, 0.95) > 1.05 * expected
-
-
-def test_a_normal_score_is_as_improbable_as_the_ratio_to_its_error():
-    degrees = tensor(5.0, 63.0, 7.0, 7.0, 5.0)
-    scores = normal_score(tensor(2.0, -1.0, 0.0, 0.0, 1e9), tensor(1.0, 0.5, 1.0, 0.0, 1.0), degrees)
-    assert scipy.stats.norm.sf(scores[0].item()) == pytest.approx(scipy.stats.t.sf(2.0, 5))
-    assert scipy.stats.norm.cdf(scores[1].item()) == pytest.approx(scipy.stats.t.cdf(-2.0, 63))
-    assert scores[2:4].tolist() == [0.0, 0.0]
-    assert 7 < scores[4] < math.inf

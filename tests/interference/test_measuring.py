@@ -270,7 +270,7 @@ def test_public_signatures():
     ]  # fmt: skip
     report = measure_interference(GRAMS["random"], COUNTS["spread"], ROLLOUTS)
     for name in [
-        "ks", "inner_product", "inner_product_se", "inner_product_low", "inner_product_high", "degrees", "z_score",
+        "ks", "inner_product", "inner_product_se", "inner_product_low", "inner_product_high", "degrees",
         "norm_squared", "cosine", "cosine_low", "cosine_high", "weights", "agreement", "mean_weight", "covariance",
         "conflict", "success_rate", "num_correct", "num_samples", "sampling_weights",
     ]:  # fmt: skip

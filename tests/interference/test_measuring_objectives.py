@@ -32,7 +32,6 @@ def test_pass_at_k_as_an_objective_has_the_numbers_of_its_k(sketches):
         "cosine": report.cosine,
         "cosine_low": report.cosine_low,
         "cosine_high": report.cosine_high,
-        "z_score": report.z_score,
     }
     for column, expected in columns.items():
         actual = torch.tensor([getattr(each, column) for each in measured], dtype=torch.float64)

@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 
@@ -11,7 +12,7 @@ from passk_trl import ConflictMonitor
 from passk_trl.interference import measure_interference
 from passk_trl.interference.alarm import Alarm
 from passk_trl.monitor.logged import coverage_in_words, crossing, left_out_in_words, metrics_of
-from passk_trl.records import ProbeRecord
+from passk_trl.records import ProbeRecord, alarms_of
 from runs import record
 from watched import PROBE
 
@@ -31,11 +32,14 @@ def test_each_crossing_is_announced_once(caplog):
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
     monitor._trainer = Trainer()
     with caplog.at_level(logging.WARNING):
-        for step, sign in enumerate([1, -1, 1, 1, 1, -1, -1]):
+        for step, sign in enumerate([1, -1, -1, *[1] * 9, -1, -1, -1]):
             monitor.records.append(ProbeRecord(step, 4, report(sign), [], {}, {}, None))
             monitor._announce()
     said = [record.getMessage() for record in caplog.records]
-    assert [message.split(":")[0] for message in said] == ["step 1", "step 4", "step 5"]
+    in_conflict = [False, *(alarm.in_conflict for alarm in alarms_of(monitor.records))]
+    crossed = [step for step, (before, now) in enumerate(pairwise(in_conflict)) if before != now]
+    assert [message.split(":")[0] for message in said] == [f"step {step}" for step in crossed]
+    assert len(said) >= 2
     assert "training for pass@4 works against pass@1, by the evidence of the probes so far" in said[0]
     assert "Measured, the conflict begins at k = " in said[0]
     assert "training for pass@4 no longer works against pass@1, by the probes since then" in said[1]

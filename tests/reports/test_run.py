@@ -93,8 +93,8 @@ def test_a_forecast_is_set_beside_the_change_until_the_next_probe(going):
 
 def test_a_run_for_another_objective_is_in_conflict_where_that_objective_is(going):
     records = [record(0, True), record(10, True)]
-    against = {"inner_product": -1.0, "inner_product_low": -1.5, "inner_product_high": -0.5, "z_score": -5.0}
-    along = {"inner_product": 1.0, "inner_product_low": -0.5, "inner_product_high": 2.0, "z_score": 1.3}
+    against = {"inner_product": -5.0, "inner_product_low": -6.0, "inner_product_high": -4.0}
+    along = {"inner_product": 1.0, "inner_product_low": -0.5, "inner_product_high": 2.0}
     rest = {"name": "majority@7", "norm_squared": 1.0, "cosine": None, "cosine_low": None, "cosine_high": None}
     for each, measured in zip(records, (along, against), strict=True):
         each["objectives"] = [{**rest, **measured}]

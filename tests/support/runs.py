@@ -12,8 +12,9 @@ from passk_trl.interference.forecasting import forecast
 def interference(opposed: bool, seed: int = 0) -> InterferenceReport:
     """A report of 12 easy and 4 hard prompts. If `opposed`, the hard prompts' gradients oppose the easy ones'."""
     noise = 0.1 * torch.randn(16, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    easy = [1.0, 0.5]
-    gradients = torch.tensor([easy] * 12 + [[-1.0, 0.3] if opposed else easy] * 4, dtype=torch.float64)
+    # Of lengths with which both reports have about the same error.
+    easy, hard = ([1.0, 0.5], [-1.0, 0.3]) if opposed else ([0.4, 0.2], [0.4, 0.2])
+    gradients = torch.tensor([easy] * 12 + [hard] * 4, dtype=torch.float64)
     return measure_interference(gradients @ gradients.T + (noise + noise.T) / 2, [7] * 12 + [1] * 4, 8)
 
 

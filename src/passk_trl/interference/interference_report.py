@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .intervals import normal_score, student_t, student_ts
+from .intervals import student_t, student_ts
 from .json_safe import json_safe, tensor_from
 from .pairs import Estimator, cosine_of, weights_at
 
@@ -110,12 +110,6 @@ class InterferenceReport:
     def inner_product_high(self) -> Tensor:
         """`Tensor[K]`: upper end of the interval."""
         return self.inner_product + student_ts(self.confidence, self.degrees) * self.inner_product_se
-
-    @property
-    def z_score(self) -> Tensor:
-        """`Tensor[K]`: the standard normal numbers that are as improbable as I_k, in standard errors, is for Student's
-        t; below 0 where pass@k works against pass@1."""
-        return normal_score(self.inner_product, self.inner_product_se, self.degrees)
 
     @property
     def mean_weight(self) -> Tensor:

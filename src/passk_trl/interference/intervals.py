@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 import torch
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -13,7 +13,6 @@ FEWEST_PROMPTS = 8
 """With fewer prompts than this an error bar is too wide to mean anything."""
 
 _BAND_DRAWS = 10_000
-_FARTHEST_SCORE = 37.0  # beyond it the normal distribution has no float64 left
 
 
 @lru_cache(maxsize=4096)
@@ -106,14 +105,3 @@ def _spread_of_errors(degrees: float) -> Tensor:
     """Measured over true standard error: 10,000 evenly spaced quantiles, which meet the normal draws in any order."""
     levels_D = (torch.arange(_BAND_DRAWS, dtype=torch.float64) + 0.5) / _BAND_DRAWS
     return torch.as_tensor(chi2.ppf(levels_D.numpy(), degrees) / degrees).sqrt()
-
-
-def normal_score(value_K: Tensor, standard_error_K: Tensor, degrees_K: Tensor) -> Tensor:
-    """
-    The standard normal numbers, `[K]`, that are as improbable as value / standard error is for Student's t. 0 where
-    both are 0.
-    """
-    t_K = torch.where(value_K == 0, 0.0, value_K / standard_error_K)
-    tail_K = student.sf(t_K.abs().numpy(), degrees_K.numpy())
-    scores_K = torch.as_tensor(norm.isf(tail_K)).clamp(max=_FARTHEST_SCORE)
-    return scores_K.copysign(t_K)

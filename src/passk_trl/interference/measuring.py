@@ -9,7 +9,7 @@ from passk_trl.objectives import Objective
 
 from .bounds import k_star_bound
 from .interference_report import InterferenceReport
-from .intervals import band_factor, normal_score, student_ts
+from .intervals import band_factor, student_ts
 from .objective_report import ObjectiveReport
 from .onset import first_negative, grid_with, interval_of_onset
 from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, pair_mean, paired, weights_at
@@ -204,7 +204,6 @@ def measure_objectives(
         inner.value,
         inner.value - margin_O,
         inner.value + margin_O,
-        normal_score(inner.value, se_O, degrees_O),
         norm.value,
         cosine_of(inner.value, pass1.value, norm.value),
         *cosine_interval(inner, pass1, norm, confidence),

@@ -16,8 +16,6 @@ class ObjectiveReport:
         name (`str`): of the objective.
         inner_product (`float`): the estimate of ⟨∇J_f, ∇J_1⟩; its scale is that of f.
         inner_product_low, inner_product_high (`float`): ends of its interval (Student's t).
-        z_score (`float`): the standard normal number that is as improbable as the inner product, in standard errors,
-            is for Student's t; below 0 where J_f works against pass@1. NaN in a record of an earlier version.
         norm_squared (`float`): the estimate of ‖∇J_f‖²; it may be negative.
         cosine (`float`): of ∇J_f and ∇J_1; NaN where a squared norm is estimated ≤ 0. As in [`InterferenceReport`].
         cosine_low, cosine_high (`float`): ends of its interval; NaN where the probe cannot tell the cosine.
@@ -27,7 +25,6 @@ class ObjectiveReport:
     inner_product: float
     inner_product_low: float
     inner_product_high: float
-    z_score: float
     norm_squared: float
     cosine: float
     cosine_low: float
