@@ -70,8 +70,8 @@ def test_the_page_says_what_became_of_the_conflict(in_conflict):
     page = in_conflict.read_text()
     run = read_run(in_conflict.parent)
     assert (
-        "At step 400, training for pass@4 works against pass@1, as the probes show since step 40. The measured pass@k "
-        "gradient works against pass@1&#39;s from k = "
+        "At step 400, training for pass@4 works against pass@1, as the probes show since step 40. In this probe, the "
+        "measured pass@k gradient works against pass@1&#39;s from k = "
     ) in page
     assert "In the evaluations, pass@1 fell from 0.600 to 0.400." in page
     assert "The trainer state is of step 400 of 500." in page

@@ -21,12 +21,12 @@ from runs import interference
 def test_the_sentence_about_the_onset_is_of_the_measured_curve():
     opposed, agreeing = interference(opposed=True), interference(opposed=False)
     low, high = opposed.onset_interval
-    told = f"The measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on"
+    told = f"In this probe, the measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on"
     assert onset_sentence(opposed) == f"{told} (95% interval {low:.1f} to {high:.1f})."
     unsure = replace(opposed, onset_interval=(low, None))
-    assert onset_sentence(unsure) == f"{told}, but this probe alone does not show it."
+    assert onset_sentence(unsure) == f"{told}, but it does not show it by itself."
     assert onset_or_why_not(unsure) == f"k = {opposed.onset:.1f} ({low:.1f} to ?)"
-    assert onset_sentence(agreeing) == "The measured pass@k gradient agrees with pass@1's up to k = 7."
+    assert onset_sentence(agreeing) == "In this probe, the measured pass@k gradient agrees with pass@1's up to k = 7."
     lost = replace(opposed, agreement=-opposed.agreement, onset=None)
     assert onset_sentence(lost) == "Pass@1's gradient is lost in the noise of the probe; raise num_prompts to see it."
     assert [onset_or_why_not(each) for each in (opposed, agreeing, lost)] == [

@@ -63,15 +63,15 @@ def onset_sentence(report: InterferenceReport) -> str:
     if report.pass1_is_lost:
         return f"{PASS1_IS_LOST[0].upper()}{PASS1_IS_LOST[1:]}; raise num_prompts to see it."
     if report.onset is None:
-        return f"The measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
+        return f"In this probe, the measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
     low, high = report.onset_interval
     if high is None:
         return (
-            f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on, but this probe "
-            "alone does not show it."
+            f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on, but it "
+            "does not show it by itself."
         )
     return (
-        f"The measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on "
+        f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on "
         f"({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
     )
 
