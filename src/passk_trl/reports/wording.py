@@ -65,15 +65,10 @@ def onset_sentence(report: InterferenceReport) -> str:
     if report.onset is None:
         return f"In this probe, the measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
     low, high = report.onset_interval
+    told = f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
     if high is None:
-        return (
-            f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on, but it "
-            "does not show it by itself."
-        )
-    return (
-        f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on "
-        f"({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
-    )
+        return f"{told}, but it does not show it by itself."
+    return f"{told} ({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
 
 
 def onset_or_why_not(report: InterferenceReport) -> str:
