@@ -35,8 +35,8 @@ quickstart: install  ## train a small policy for pass@1 and for pass@8, and watc
 	$(BIN)/passk-trl train --config recipes/quickstart/config_pass1.yaml
 	$(BIN)/passk-trl train --config recipes/quickstart/config_pass8.yaml
 
-test: install  ## run the tests
-	$(BIN)/python -m pytest
+test: install  ## run the tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install  ## run the tests that take a minute or more
 	$(BIN)/python -m pytest -m slow

@@ -73,8 +73,8 @@ def test_two_prompts_in_one_pass_have_the_gradients_that_autograd_gives_each(fam
 def test_no_whole_gradient_is_formed_for_a_sketch():
     config = MixtralConfig(
         vocab_size=8,
-        hidden_size=128,
-        intermediate_size=256,
+        hidden_size=256,
+        intermediate_size=512,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,

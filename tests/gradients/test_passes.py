@@ -61,5 +61,5 @@ def test_one_prompt_that_memory_has_no_room_for_is_halved_by_its_rollouts(store)
 
     model.model.layers[0].mlp.register_forward_hook(limited)
     divided = gram_matrix(model, data, 0, store=store, batch_size=1).gram_MNN
-    assert torch.allclose(divided, whole, rtol=1e-4, atol=1e-7)
+    assert (divided - whole).norm() <= 1e-6 * whole.norm()  # sketches have products that all but cancel
     assert sizes == [5, 3] + 6 * [2, 1, 1, 1]
