@@ -17,8 +17,8 @@ class Guard(Mixing):
     2020, arXiv 2007.03964). It needs no probe. It reacts to a fall of pass@1 and does not foresee one.
 
     The share of pass@1 is λ = `start` + `gain` · shortfall + `rate` · Σ shortfall, clipped to 0 … 1. The shortfall is
-    the `floor` minus pass@1, where pass@1 is a mean over about the last `horizon` batches. A batch counts for the
-    batches after it, not for its own λ: its expected gradient would else not be the mixture with that share.
+    the `floor` minus pass@1, where pass@1 is a mean over about the last `horizon` batches. A batch
+    changes λ for later batches only. If it changed its own, its expected gradient would not be the mixture.
 
     It is blind in its first `horizon` batches, where λ is `start`, and in a batch in which no rollout could be scored.
 
