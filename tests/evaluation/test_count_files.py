@@ -69,10 +69,13 @@ def test_one_file_alone(tmp_path):
         ('{"id": "x", "c": 1}', "line 2 has no 'n'"),
         ('{"id": "x", "n": 8}', "line 2 has no 'c'"),
         ('{"id": "x", "n": 8, "c": 9}', "line 2: c=9 is more than n=8"),
-        ('{"id": "x", "n": 8, "c": -1}', "line 2: c is -1; give a whole number, 0 or more."),
+        ('{"id": "x", "n": 8, "c": -1}', "line 2: c is -1; give a whole number from 0 to 100000."),
         ('{"id": "x", "n": 8.0, "c": 1}', "line 2: n is 8.0; give a whole number"),
         ('{"id": "x", "n": 8, "c": true}', "line 2: c is True; give a whole number"),
         ('{"id": "x", "n": 8, "c": NaN}', "line 2: c is nan; give a whole number"),
+        ('{"id": "x", "n": 10000000000000000000, "c": 1}', "line 2: n is 10000000000000000000; give a whole number"),
+        ('{"id": "x", "n": ' + "9" * 5000 + ', "c": 1}', "line 2 is not JSON"),
+        ("[" * 100_000, "line 2 is not JSON"),
         ('{"id": null, "n": 8, "c": 1}', "line 2: id is None; give a whole number or a text."),
         ('{"id": true, "n": 8, "c": 1}', "line 2: id is True; give"),
         ('{"id": "p0", "n": 8, "c": 1}', "line 2: id 'p0' is on line 1 too; give each prompt one line."),
@@ -101,6 +104,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path, base, trained, ks, message)
     with pytest.raises(ValueError) as refusal:
         evaluate_count_files(paths[1], paths[0], ks)
     assert message in str(refusal.value)
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path):
+    (tmp_path / "counts.jsonl").write_bytes(b'\xef\xbb\xbf{"id": 1, "n": 8, "c": 3}\r\n')
+    assert read_counts(tmp_path / "counts.jsonl") == {1: (3, 8)}
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):

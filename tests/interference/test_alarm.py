@@ -112,6 +112,12 @@ def test_what_says_nothing_raises_no_alarm_and_nothing_overflows():
     assert states([1.0, math.nan, -10.0], [1.0, math.nan, 1.0])[2]
 
 
+@pytest.mark.parametrize(("estimates", "margins"), [([-1.0, -1.0], [-1.0, 1.0]), ([1.0, 2.0], [1.0])])
+def test_margins_that_are_none_are_refused(estimates, margins):
+    with pytest.raises(ValueError, match="`margins` must be half the width of the interval of each of 2"):
+        alarms(estimates, margins)
+
+
 @pytest.mark.parametrize("confidence", [0.0, 1.0])
 def test_a_level_out_of_range_is_refused(confidence):
     with pytest.raises(ValueError, match="`confidence` must be between 0 and 1"):

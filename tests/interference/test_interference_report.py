@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from passk_trl.interference import InterferenceReport, measure_interference
+from bandit_world import WORLD
+from passk_trl.interference import InterferenceReport, measure_interference, verdict
 from probes import COUNTS, GRAMS, ROLLOUTS, every_probe
 
 
@@ -117,4 +118,15 @@ def test_a_record_of_an_earlier_version_is_read():
     assert old.cosine_low.isnan().all()
     assert (old.onset, old.onset_interval) == (None, (1.0, None))
     assert (old.k_star_bound, old.k_star_bound_paper) == (None, None)
+
+
+def test_a_clear_conflict_of_an_earlier_version_is_still_one():
+    gram, counts = WORLD.probe(400, 16, torch.Generator().manual_seed(0))
+    content = measure_interference(gram, counts, 16).to_dict()
+    for name in ("degrees", "band_factor", "cosine_low", "cosine_high", "onset_interval"):
+        del content[name]
+    old = InterferenceReport.from_dict(content | {"cosine_se": [0.1] * 15})
+    assert old.conflict_ks
+    assert old.onset_interval[1] == old.conflict_ks[0] >= old.onset
+    assert verdict(old).startswith(f"From k = {old.onset:.1f} on")
     assert InterferenceReport.from_dict(json.loads(json.dumps(old.to_dict()))).to_dict() == old.to_dict()

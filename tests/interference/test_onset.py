@@ -69,6 +69,15 @@ def test_the_interval_of_the_onset_is_where_the_ends_turn_negative():
     assert interval([0.5, 0.1]) == (1.0, None)
 
 
+def test_where_no_prompt_has_weight_nothing_is_excluded():
+    """c = 8 and 14 of 16: at k ≥ 9 no prompt with a gradient counts."""
+    assert measure_interference(torch.zeros(8, 8), [8] * 8, 8).onset_interval == (1.0, None)
+    gram = torch.ones(64, 64) + 0.1 * torch.eye(64)
+    low, high = measure_interference(gram, [8] * 32 + [14] * 32, 16).onset_interval
+    assert 8 < low <= 9
+    assert high is None
+
+
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("ks", [[1, 15], [1, 2, 4, 8], [2, 11]])
 def test_the_interval_holds_its_onset_however_few_k_are_measured(seed, ks):

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--counts",
+        action="extend",
         nargs="*",  # none is told below; with "+", `--counts --help` would be a mistake
         required=True,
         metavar="FILE",

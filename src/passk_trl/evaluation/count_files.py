@@ -19,6 +19,8 @@ from .pass_at_k import NO_PROMPT
 
 __all__ = ["evaluate_count_files", "read_counts", "write_counts"]
 
+_MOST_ROLLOUTS = 100_000  # a curve over more k takes minutes to resample
+
 CountOf = dict[int | str, tuple[int, int]]
 """By the id of a prompt, its correct rollouts and its rollouts."""
 
@@ -56,7 +58,7 @@ def read_counts(path: str | Path) -> CountOf:
     counts: CountOf = {}
     line_of: dict[int | str, int] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # Windows puts a mark before the text
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8: {error}.") from error
     for number, line in enumerate(lines, start=1):
@@ -135,7 +137,7 @@ def evaluate_count_files(
 def _parsed(line: str, where: str) -> tuple[int | str, int, int]:
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ValueError(f"{where} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f'{where} is {content!r}; give an object such as {{"id": 7, "n": 32, "c": 5}}.')
@@ -151,6 +153,6 @@ def _parsed(line: str, where: str) -> tuple[int | str, int, int]:
 
 
 def _whole(name: str, value: Any, where: str) -> int:
-    if type(value) is not int or value < 0:  # not true, which is a whole number too
-        raise ValueError(f"{where}: {name} is {value!r}; give a whole number, 0 or more.")
+    if type(value) is not int or not 0 <= value <= _MOST_ROLLOUTS:  # not true, which is a whole number too
+        raise ValueError(f"{where}: {name} is {value!r}; give a whole number from 0 to {_MOST_ROLLOUTS}.")
     return value

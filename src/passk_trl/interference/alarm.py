@@ -72,9 +72,14 @@ def alarms(inner_products: Sequence[float], margins: Sequence[float], confidence
         `list[Alarm]`: one for each probe.
 
     Raises:
-        `ValueError`: if `confidence` is not between 0 and 1.
+        `ValueError`: if `confidence` is not between 0 and 1, or a margin is negative or missing.
     """
     check_confidence(confidence)
+    if len(inner_products) != len(margins) or any(margin < 0 for margin in margins):
+        raise ValueError(
+            f"`margins` must be half the width of the interval of each of {len(inner_products)} inner products, 0 or "
+            f"more, but got {list(margins)}."
+        )
     values_T, variances_T = _in_units_of_the_probe_before(inner_products, margins, confidence)
     in_conflict, start, found = False, 0, []
     for probe in range(len(values_T)):

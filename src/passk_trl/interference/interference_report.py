@@ -177,21 +177,22 @@ class InterferenceReport:
     def from_dict(cls, content: dict[str, Any]) -> "InterferenceReport":
         """The report that [`to_dict`] wrote, restored exactly. One of an earlier version has no interval of the cosine
         and of the onset."""
-        restored = dict(content) if "band_factor" in content else _of_earlier_version(content)
-        for name, value in restored.items():
+        stored = content if "band_factor" in content else _of_earlier_version(content)
+        restored: dict[str, Any] = dict(stored)
+        for name, value in stored.items():
             if isinstance(value, list):
                 restored[name] = tensor_from(value, torch.int64 if name in _COUNTS else torch.float64)
-        return cls(**{**restored, "onset_interval": tuple(content.get("onset_interval", _NOT_TOLD))})
-
-
-_NOT_TOLD = (1.0, None)  # an interval of the onset that excludes nothing
+        return cls(**{**restored, "onset_interval": tuple(stored["onset_interval"])})
 
 
 def _of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     """A report of a version that had one number of degrees of freedom and other errors of the cosine."""
     restored = {name: value for name, value in content.items() if name != "cosine_se"}
     num_ks, degrees = len(content["ks"]), len(content["agreement"]) - 1
-    of_each_k = 1 - (1 - content["confidence"]) / num_ks  # Bonferroni's, no narrower than the band
+    # Bonferroni's in the place of the band, which is of the whole curve: of two k at least.
+    factor = student_t(1 - (1 - content["confidence"]) / max(2, num_ks), degrees)
+    rows = zip(content["ks"], content["inner_product"], content["inner_product_se"], strict=True)
+    shown = next((k for k, value, error in rows if k > 1 and value + factor * error < 0), None)
     unknown = {"cosine_low": [None] * num_ks, "cosine_high": [None] * num_ks}
     if content["onset"] == 1:  # which said that the pass@1 gradient is lost
         restored |= {"onset": None, "k_star_bound": None, "k_star_bound_paper": None}
@@ -199,5 +200,6 @@ def _of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
         **restored,
         **unknown,
         "degrees": [degrees] * num_ks,
-        "band_factor": student_t(of_each_k, degrees),
+        "band_factor": factor,
+        "onset_interval": [1.0, shown],  # no lower end is known
     }

@@ -52,21 +52,21 @@ def interval_of_onset(
     which the upper end does. Between points of the grid both ends are straight lines.
 
     If the whole true curve is in the band, its onset is in between. An end that does not turn negative gives `None`:
-    (None, None) means that a conflict is excluded up to the largest k, (low, None) that the probe cannot tell.
+    (None, None) means that a conflict is excluded up to the largest k, (low, None) that the probe cannot tell. A lower
+    end of 0 excludes nothing: no prompt has weight there.
     """
-    low, high = _crossing(grid_G, low_G), _crossing(grid_G, high_G)
+    low, high = _crossing(grid_G, low_G, low_G <= 0), _crossing(grid_G, high_G, high_G < 0)
     if onset is None:
         return low, high
     # The onset is more exact than a straight line.
     return min(onset, onset if low is None else low), None if high is None else max(onset, high)
 
 
-def _crossing(grid_G: Tensor, values_G: Tensor) -> float | None:
-    """The first k at which the line through the values is below 0."""
-    negative_G = values_G < 0
-    if not negative_G.any():
+def _crossing(grid_G: Tensor, values_G: Tensor, crossed_G: Tensor) -> float | None:
+    """Where the line through the values crosses 0, before the first point at which it has."""
+    if not crossed_G.any():
         return None
-    first = int(torch.argmax(negative_G.int()))
+    first = int(torch.argmax(crossed_G.int()))
     if first == 0:
         return float(grid_G[0])
     above, below = float(values_G[first - 1]), float(values_G[first])

@@ -63,7 +63,8 @@ def onset_sentence(report: InterferenceReport) -> str:
     if report.pass1_is_lost:
         return f"{PASS1_IS_LOST[0].upper()}{PASS1_IS_LOST[1:]}; raise num_prompts to see it."
     if report.onset is None:
-        return f"In this probe, the measured pass@k gradient agrees with pass@1's up to k = {report.ks[-1]:g}."
+        largest = report.ks[report.inner_product > 0][-1]  # beyond it, no prompt has weight
+        return f"In this probe, the measured pass@k gradient agrees with pass@1's up to k = {largest:g}."
     low, high = report.onset_interval
     told = f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
     if high is None:
