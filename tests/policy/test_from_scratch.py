@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from passk_trl import policy
 from passk_trl.policy import build_policy, build_tokenizer, cached_policy, demonstration
+from passk_trl.policy import from_scratch as policy
 from passk_trl.tasks import ambiguous_arithmetic
 
 
@@ -171,7 +171,7 @@ def test_a_build_that_finishes_second_keeps_the_first(tmp_path, monkeypatch):
 def test_a_killed_build_leaves_no_policy(tmp_path):
     code = f"""
 import os
-from passk_trl import policy
+from passk_trl.policy import from_scratch as policy
 policy.QUESTIONS = 64
 policy.PreTrainedTokenizerFast.save_pretrained = lambda *_: os.kill(os.getpid(), 9)  # the model is saved by then
 policy.build_policy({str(tmp_path / "policy")!r}, progress=False)

@@ -6,7 +6,6 @@ and adds better than it subtracts: an imperfect start, from which pass@1 and pas
 Everything is made here, the tokenizer included; nothing is downloaded.
 """
 
-import argparse
 import hashlib
 import os
 import random
@@ -25,8 +24,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, get_wsd_schedule
 
-from passk_trl import tasks
 from passk_trl.files import whole_folder
+from passk_trl.tasks import arithmetic as tasks
 
 
 END_OF_TURN, PAD, START_OF_TURN = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
@@ -84,8 +83,11 @@ class Demonstrations:
 
 
 AMBIGUOUS = Demonstrations("ambiguous-arithmetic", tasks.ambiguous_arithmetic, SLIPS)
+"""Of the quickstart."""
+
 PLAIN = Demonstrations("plain-arithmetic", tasks.plain_arithmetic, SLIPS)
-# Most errors are of form, and training soon corrects them.
+"""The wording says which rule applies."""
+
 UNBOXED = Demonstrations(
     "ambiguous-unboxed",
     tasks.ambiguous_arithmetic,
@@ -93,12 +95,14 @@ UNBOXED = Demonstrations(
     unboxed={"sum": 0.1, "difference": 0.6},
     epochs=30,
 )
-# The policy knows one strategy well and has seen the others.
+"""Most errors are of form, and training soon corrects them."""
+
 ONE_STRATEGY = Demonstrations(
     "many-strategies",
     partial(tasks.many_strategies, shares={"sum": 0.7, "difference": 0.1, "first": 0.1, "second": 0.1}),
     {"sum": 0.3, "difference": 0.5, "first": 0.2, "second": 0.2},
 )
+"""The policy knows one strategy well and has seen the others."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -289,18 +293,3 @@ def _train(model: Qwen2ForCausalLM, corpus: list[tuple[list[int], list[int]]], p
         for step in (*optimizers, *schedules):
             step.step()
     model.eval()
-
-
-def main() -> None:
-    """`python -m passk_trl.policy PATH`: makes PATH a link to the cached policy, which recipes can then name."""
-    parser = argparse.ArgumentParser(prog="python -m passk_trl.policy", description=main.__doc__)
-    parser.add_argument("path", type=Path, help="where to put the link")
-    path = parser.parse_args().path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # of an earlier version
-    path.symlink_to(cached_policy(), target_is_directory=True)
-    print(f"start policy: {path}")
-
-
-if __name__ == "__main__":
-    main()

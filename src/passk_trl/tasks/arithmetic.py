@@ -1,4 +1,4 @@
-"""Verifiable tasks that need no download: seeded generators of questions whose answers a verifier can check.
+"""Questions about two numbers, whose answers a verifier can check.
 
 In `ambiguous_arithmetic` the wording does not say which of two rules applies. Most questions ask for the sum (easy
 majority) and some for the difference (hard minority), in the same words. A policy that moves towards one rule moves
@@ -8,9 +8,6 @@ k(1 - p)^(k - 1), and so loses pass@1 (arXiv 2602.21189, section 3).
 In `plain_arithmetic` the wording says which rule applies, so prompts differ in difficulty alone. In `many_strategies`
 one of four rules applies, each about equally often and in the same words: a policy that knows one rule needs the
 others for pass@k.
-
-A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` with the columns `prompt`
-(conversational), `solution` (what the verifier parses) and others that describe the question.
 """
 
 import random
@@ -23,12 +20,13 @@ from datasets import Dataset, DatasetDict
 NUMBERS = range(10, 80)  # the larger number comes first, so that the difference is never negative
 
 RULES = {"sum": lambda a, b: a + b, "difference": lambda a, b: a - b}
+"""The rules of `ambiguous_arithmetic`: name → the answer for two numbers."""
 STRATEGIES = {**RULES, "first": lambda a, b: a, "second": lambda a, b: b}
+"""The rules of `many_strategies`."""
 
 # How often each rule applies in `many_strategies`.
 STRATEGY_SHARES = {"sum": 0.31, "difference": 0.23, "first": 0.23, "second": 0.23}
 
-# Each wording and its lean: -1 towards the sum, +1 towards the difference. The lean only shifts the odds.
 WORDINGS = {
     "Combine {a} and {b}.": -1,
     "Put {a} with {b}.": -1,
@@ -37,9 +35,10 @@ WORDINGS = {
     "Compare {a} and {b}.": 1,
     "Set {a} against {b}.": 1,
 }
+"""Each wording and its lean: -1 towards the sum, +1 towards the difference. The lean only shifts the odds."""
 
-# Where each split starts and ends in the shuffled pairs of numbers.
 SPLITS = {"train": (0.0, 0.7), "probe": (0.7, 0.85), "test": (0.85, 1.0)}
+"""Where each split starts and ends in the shuffled pairs of numbers."""
 
 
 def split_pairs(split: str) -> list[tuple[int, int]]:
