@@ -9,7 +9,7 @@ from trl import ModelConfig
 
 from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
-from .gradients.store import NUM_SKETCHES, SKETCH_RANK, fit_exactly
+from .gradients.store import NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK, fit_exactly
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
@@ -99,7 +99,8 @@ def estimate_memory(
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         numbers = sum(parameter.numel() for parameter in trained)
         is_exact = probe.gram == "exact" or (probe.gram == "auto" and fit_exactly(prompts, numbers))
-        needed["probe's gradients"] = 4 * prompts * numbers if is_exact else prompts * len(trained) * _SKETCH_BYTES
+        sketched = prompts * len(trained) * _SKETCH_BYTES + PROJECTION_BYTES
+        needed["probe's gradients"] = 4 * prompts * numbers if is_exact else sketched
     return needed
 
 

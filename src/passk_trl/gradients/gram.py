@@ -117,7 +117,7 @@ def gram_matrix(
             process, DDP and ZeRO.
         store (`str`, *optional*, defaults to `"exact"`):
             `"exact"` keeps whole gradients, prompts × parameters numbers. `"sketch"` keeps random projections of a
-            fixed size, whose inner products are unbiased; 12 independent ones show their error. `"auto"` is
+            fixed size, whose inner products are unbiased; 14 independent ones show their error. `"auto"` is
             `"exact"` where that needs at most 1 GiB on each rank, else `"sketch"`.
         parameters (`str`, *optional*, defaults to `"all"`):
             `"all"` for all trainable parameters, or a regular expression that is searched in the names of modules and

@@ -6,6 +6,8 @@ embeddings) gets the sum of both. `prompts` are the B rows to add to; each promp
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import torch
@@ -23,8 +25,11 @@ class Segment(NamedTuple):
     end: int
 
 
-NUM_SKETCHES, SKETCH_RANK = 12, 4
+NUM_SKETCHES, SKETCH_RANK = 14, 4
 """M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
+
+PROJECTION_BYTES = 2**26
+"""The most that projections take which are kept for the next pass. A large model's are drawn again at each use."""
 
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
 _EXACT_BYTES = 2**30
@@ -93,6 +98,13 @@ def rows_by_prompt(segments: list[Segment], device: torch.device) -> dict[int, T
     for segment in segments:
         rows.setdefault(segment.prompt, []).append(torch.arange(segment.start, segment.end, device=device))
     return {prompt: torch.cat(parts) for prompt, parts in rows.items()}
+
+
+def _rows_by_block(segments: list[Segment]) -> Iterator[tuple[int, int, int]]:
+    """Each block with the start and the end of its rows. A block's segments follow one another."""
+    for block, group in groupby(segments, key=lambda segment: segment.block):
+        runs = list(group)
+        yield block, runs[0].start, runs[-1].end
 
 
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
@@ -212,7 +224,7 @@ class SketchStore(_RowsOfPrompts):
             Shape of every parameter.
         seed (`int`):
             Seed of the projections, the same on all ranks.
-        num_sketches (`int`, *optional*, defaults to `12`):
+        num_sketches (`int`, *optional*, defaults to `14`):
             M.
         rank (`int`, *optional*, defaults to `4`):
             r. A layer takes M·r² numbers for each prompt.
@@ -230,12 +242,14 @@ class SketchStore(_RowsOfPrompts):
         self.seed = seed
         self.num_sketches = num_sketches
         self.rank = rank
+        self._projections: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._projection_bytes = 0
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        self._add_products(name, prompts, left @ self._of_rows(name, left), right)
+        self._add_products(name, prompts, left @ self._of_rows(name, left), right @ self._of_cols(name, right))
 
     def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        self._add_products(name, prompts, self._of_rows(name, right)[rows], right)
+        self._add_products(name, prompts, self._of_rows(name, right)[rows], right @ self._of_cols(name, right))
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         vector = vector.float()
@@ -245,9 +259,10 @@ class SketchStore(_RowsOfPrompts):
         if not segments:
             return
         each_block = self._of_rows(name, left).unflatten(0, (-1, left.size(1)))
-        projected = torch.cat([left[s.start : s.end] @ each_block[s.block] for s in segments])
+        left = torch.cat([left[start:end] @ each_block[block] for block, start, end in _rows_by_block(segments)])
+        right = right @ self._of_cols(name, right)
         for prompt, mine in rows_by_prompt(segments, left.device).items():
-            self._add_products(name, [prompt], projected[mine][None], right[mine][None])
+            self._add_products(name, [prompt], left[mine][None], right[mine][None])
 
     def gram(self) -> Tensor:
         gram_MNN = torch.zeros((), dtype=torch.float64)
@@ -266,8 +281,11 @@ class SketchStore(_RowsOfPrompts):
         """The projection of a matrix's rows, `(rows, M·r)`."""
         return self._projection(f"{name}/rows", self.shapes[name][0], self.rank, like)
 
+    def _of_cols(self, name: str, like: Tensor) -> Tensor:
+        """The projection of a matrix's columns, `(cols, M·r)`."""
+        return self._projection(f"{name}/cols", self.shapes[name][1], self.rank, like)
+
     def _add_products(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        right = right @ self._projection(f"{name}/cols", self.shapes[name][1], self.rank, right)
         sketched = (tensor.float().unflatten(-1, (self.num_sketches, self.rank)) for tensor in (left, right))
         self._add(name, prompts, torch.einsum("btmr,btms->bmrs", *sketched))
 
@@ -277,10 +295,18 @@ class SketchStore(_RowsOfPrompts):
         kept.index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
 
     def _projection(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
-        """
-        `(size, M·rank)` numbers ±1/√rank in the dtype and on the device of `like`. They are too large to keep, so they
-        are drawn again at each use.
-        """
+        """`(size, M·rank)` numbers ±1/√rank in the dtype and on the device of `like`. The first drawn are kept."""
+        key = (name, like.dtype)
+        if key in self._projections:
+            return self._projections[key]
+        drawn = self._drawn(name, size, rank, like)
+        if self._projection_bytes + drawn.nbytes <= PROJECTION_BYTES:
+            self._projections[key] = drawn
+            self._projection_bytes += drawn.nbytes
+        return drawn
+
+    def _drawn(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
+        """The numbers of a projection. They depend on the seed and the name alone, so all ranks draw the same."""
         generator = torch.Generator(like.device).manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
         columns = self.num_sketches * rank
         # The bits of 32-bit words: PyTorch draws a number of one bit no faster than a whole word.
