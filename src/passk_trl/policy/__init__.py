@@ -11,6 +11,7 @@ from .from_scratch import (
     cached_policy,
     demonstration,
 )
+from .smollm2 import cached_smollm2
 
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "build_policy",
     "build_tokenizer",
     "cached_policy",
+    "cached_smollm2",
     "demonstration",
 ]

@@ -26,6 +26,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from passk_trl.files import whole_folder
 from passk_trl.tasks import arithmetic as tasks
+from passk_trl.tasks import questions
+
+from .cache import cache_folder
 
 
 END_OF_TURN, PAD, START_OF_TURN = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
@@ -227,9 +230,7 @@ def cached_policy(
     Returns:
         `Path`: Folder to pass to `from_pretrained` or as a trainer's `model`.
     """
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "passk-trl"
-    path = Path(cache_dir) / f"{shown.name}-{_fingerprint(seed)}"
+    path = cache_folder(cache_dir) / f"{shown.name}-{_fingerprint(seed)}"
     return path if path.is_dir() else build_policy(path, seed, progress, shown)
 
 
@@ -246,7 +247,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _fingerprint(seed: int) -> str:
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__))
+    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__, questions.__file__))
     versions = f"{seed} {torch.__version__} {transformers.__version__}"
     return hashlib.sha256(sources + versions.encode()).hexdigest()[:12]
 

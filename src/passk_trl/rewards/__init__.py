@@ -1,8 +1,9 @@
 """Verifiers: from completions and gold answers to rewards, one for each completion, as TRL calls them."""
 
 from .exact_match import exact_match_reward
+from .first_line import first_line_reward
 from .loading import load_reward, load_rewards
 from .mathematical import accuracy_reward
 
 
-__all__ = ["accuracy_reward", "exact_match_reward", "load_reward", "load_rewards"]
+__all__ = ["accuracy_reward", "exact_match_reward", "first_line_reward", "load_reward", "load_rewards"]

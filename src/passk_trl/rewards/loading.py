@@ -6,12 +6,14 @@ import sys
 
 from .completions import RewardFunction
 from .exact_match import exact_match_reward
+from .first_line import first_line_reward
 from .mathematical import accuracy_reward
 
 
 _OWN: dict[str, RewardFunction] = {
     "accuracy_reward": accuracy_reward,
     "exact_match_reward": exact_match_reward,
+    "first_line_reward": first_line_reward,
 }
 _TRL = ("reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 
@@ -22,7 +24,7 @@ def load_reward(name: str) -> RewardFunction:
 
     Args:
         name (`str`):
-            `"accuracy_reward"` or `"exact_match_reward"` of this package; a name that `trl grpo` knows
+            A reward of this package, such as `"accuracy_reward"`; a name that `trl grpo` knows
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
             the working directory can be imported too. Importing one runs its code. If this package and TRL both have

@@ -6,7 +6,6 @@ A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` w
 
 from .arithmetic import (
     RULES,
-    SPLITS,
     STRATEGIES,
     WORDINGS,
     ambiguous_arithmetic,
@@ -16,6 +15,9 @@ from .arithmetic import (
     quickstart,
     split_pairs,
 )
+from .in_context import WORDS, competing_formats, formats_splits, mixed_sums, sums_splits
+from .questions import SPLITS
+from .yes_or_no import divisibility, divisibility_splits
 
 
 __all__ = [
@@ -23,10 +25,17 @@ __all__ = [
     "SPLITS",
     "STRATEGIES",
     "WORDINGS",
+    "WORDS",
     "ambiguous_arithmetic",
+    "competing_formats",
+    "divisibility",
+    "divisibility_splits",
+    "formats_splits",
     "many_strategies",
+    "mixed_sums",
     "odds_of_difference",
     "plain_arithmetic",
     "quickstart",
     "split_pairs",
+    "sums_splits",
 ]

@@ -16,6 +16,8 @@ from itertools import product
 
 from datasets import Dataset, DatasetDict
 
+from .questions import of_split
+
 
 NUMBERS = range(10, 80)  # the larger number comes first, so that the difference is never negative
 
@@ -37,9 +39,6 @@ WORDINGS = {
 }
 """Each wording and its lean: -1 towards the sum, +1 towards the difference. The lean only shifts the odds."""
 
-SPLITS = {"train": (0.0, 0.7), "probe": (0.7, 0.85), "test": (0.85, 1.0)}
-"""Where each split starts and ends in the shuffled pairs of numbers."""
-
 
 def split_pairs(split: str) -> list[tuple[int, int]]:
     """
@@ -56,12 +55,7 @@ def split_pairs(split: str) -> list[tuple[int, int]]:
     Raises:
         ValueError: If `split` is not one of the three.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}: set it to one of {', '.join(map(repr, SPLITS))}.")
-    pairs = [(a, b) for a in NUMBERS for b in NUMBERS if a > b]
-    random.Random(0).shuffle(pairs)
-    start, stop = (round(share * len(pairs)) for share in SPLITS[split])
-    return pairs[start:stop]
+    return of_split([(a, b) for a in NUMBERS for b in NUMBERS if a > b], split)
 
 
 def ambiguous_arithmetic(
