@@ -12,7 +12,9 @@ from .plain_math import plain_math
 
 
 _NAMES_IN_BRACES = re.compile(r"\\(?:text\w*|math\w+|operatorname|begin|end)\s*\{[^{}]*\}")
-_NOT_BARE_MATH = re.compile(r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])[A-Za-z]{3,}")
+_NOT_BARE_MATH = re.compile(
+    r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:[Ii]s|[Ii]t|[Ss]o|[Ww]e)(?![A-Za-z]))"
+)
 
 
 def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs: Any) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""Multiple choice: an answer is right if it is the letter of the right choice, wherever the letter stands, or its text."""
+"""Multiple choice: an answer is right if it gives the letter of the right choice, wherever it stands, or its text."""
 
 import re
 import string
@@ -12,14 +12,14 @@ from .short_answer import normalized
 
 
 MOST_CHOICES = 10
-"""Choices that have a letter: A to J. Where `choices` are given, only as many letters as there are choices are read."""
+"""Choices that have a letter where `choices` are not given: A to J."""
 
 _LONE = re.compile(r"(?:(?:option|choice|letter)\s{1,3})?[(\[]?([a-z])[)\].:]{0,2}", re.IGNORECASE)
 _LEADING = re.compile(r"[(\[]?([A-Za-z])(?:[)\]][.:]?|[.:](?=\s|$)|\s{0,3}(?:-{1,2}|\u2192)\s)\s{0,3}(.*)", re.DOTALL)
 _WITHIN = re.compile(r"(?<![\w'&/.-])([A-Z])(?![\w'&+#]|[./-]\w)|(?<=[(\[])([a-z])(?=[)\]])")
 # After "A" or "I" and one of these, it is a letter and no word of the sentence.
 _GOES_ON = re.compile(r"\s*(?:$|[^\w\s]|(?:because|since|as|is|are|for|and|or|but|not)\b)")
-_NAMED_LETTER = re.compile(r"(?:option|choice|letter|[(\[])\s*$", re.IGNORECASE)
+_CALLED_LETTER = re.compile(r"(?:option|choice|letter|[(\[])\s*$", re.IGNORECASE)
 _DECORATION = str.maketrans("", "", "*`_$\"'")
 
 
@@ -73,11 +73,11 @@ def chosen_letter(text: str, texts: Sequence[str] = ()) -> str | None:
     letters = string.ascii_uppercase[: len(texts) or MOST_CHOICES]
     if (alone := _LONE.fullmatch(text)) and alone[1].upper() in letters:
         return alone[1].upper()
-    if (named := _letter_of(text, texts)) is not None:
-        return named
     given = _letters_within(text)
     if (leading := _LEADING.fullmatch(text)) and leading[1].upper() in letters:
         given |= {leading[1].upper(), *filter(None, [_letter_of(leading[2], texts)])}
+    elif same := _letter_of(text, texts):
+        return same
     given &= set(letters)
     return given.pop() if len(given) == 1 else None
 
@@ -86,11 +86,8 @@ def _letters_within(text: str) -> set[str]:
     found = set()
     for match in _WITHIN.finditer(text):
         letter = (match[1] or match[2]).upper()
-        if (
-            letter not in "AI"
-            or _GOES_ON.match(text, match.end())
-            or _NAMED_LETTER.search(text[: match.start()][-12:])
-        ):
+        before = text[max(0, match.start() - 12) : match.start()]
+        if letter not in "AI" or _GOES_ON.match(text, match.end()) or _CALLED_LETTER.search(before):
             found.add(letter)
     return found
 
@@ -114,8 +111,8 @@ def _right_letter(gold: Any, texts: list[str]) -> str | None:
         return chosen_letter(final_answer(gold).text, texts)
     if not isinstance(gold, int) or isinstance(gold, bool):
         raise ValueError(
-            f"solution is {str(gold)[:80]!r} of type {type(gold).__name__}: set it to the letter, the text or the index "
-            "of a choice."
+            f"solution is {str(gold)[:80]!r} of type {type(gold).__name__}: set it to the letter, the text or the "
+            "index of a choice."
         )
     if not texts:
         raise ValueError(

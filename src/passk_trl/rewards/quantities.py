@@ -22,7 +22,9 @@ _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _MOST = 12  # numbers that are read in a text: looking up units takes time
 # What stands between two quantities that are given as one answer, or as two.
 _AND = re.compile(r"\s*,?\s*(?:and\s)?\s*")
-_BETWEEN = re.compile(r"[\s,;()~≈/–-]*(?:(?:or|to|and|not|i\.e\.|equals)\b)?[\s,;()~≈]*")
+_OR = r"[\s()~≈/-]*(?:(?:or|to|and|not)\b)?[\s(~≈]*"
+_OR_IN_ANSWER = re.compile(rf"\s?[,;]?{_OR}")
+_OR_IN_TEXT = re.compile(_OR)  # where a comma may divide two clauses
 
 _LATEX = (
     (re.compile(r"\\[dt]?frac\s?\{(\d+)\}\s?\{(\d+)\}|\\[dt]?frac(\d)(\d)"), r" \1\3/\2\4"),
@@ -65,21 +67,22 @@ def quantities(text: str, last: bool = False) -> list[list[Quantity]]:
     6 km`. Parts of one quantity, such as `2 h 30 min`, are added. Only the first numbers of a text are read, or the
     `last` ones.
     """
+    alternative = _OR_IN_TEXT if last else _OR_IN_ANSWER
     groups: list[list[Quantity]] = []
-    end_of_last = 0
+    end = 0
     matches = list(_NUMBER.finditer(text))
     for match in matches[-_MOST:] if last else matches[:_MOST]:
-        if match.start() < end_of_last:
+        if match.start() < end:  # within the unit of the last one
             continue
-        quantity = _quantity(match, text)
-        between = text[end_of_last : match.start()]
-        if groups and _AND.fullmatch(between) and (whole := _sum(groups[-1][-1], quantity)):
+        quantity, between = _quantity(match, text), text[end : match.start()]
+        beside = bool(groups) and len(between) < 40
+        if beside and _AND.fullmatch(between) and (whole := _sum(groups[-1][-1], quantity)):
             groups[-1][-1] = whole
-        elif groups and len(between) < 40 and _BETWEEN.fullmatch(between):
+        elif beside and alternative.fullmatch(between):
             groups[-1].append(quantity)
         else:
             groups.append([quantity])
-        end_of_last = quantity.end
+        end = quantity.end
     return groups
 
 

@@ -11,7 +11,7 @@ from .quantities import Quantity, plain_latex, quantities
 
 
 RELATIVE_TOLERANCE = 1e-4
-"""How far an answer may be from the gold number, as a share of it. It passes 8.0467 km for 5 miles, and not 8.05 km."""
+"""How far an answer may be from the gold number, as a share of it. For 5 miles, 8.0467 km passes; 8.05 km does not."""
 
 _EQUALS = re.compile(r"[=≈]")
 _REASON = re.compile(r"[,;]?\s(?:because|since|as|so|which)\b|;|\.\s(?=[A-Z])")
@@ -27,8 +27,9 @@ def quantity_reward(
     1 for a completion whose answer is the gold quantity, 0 for any other: `3500 m` for `3.5 km`.
 
     The answer is the first quantity in the last `\boxed{}`; without a box, in the rest of the line after the last
-    "answer is" or "Answer:"; without either, the last quantity of the text. Of a box or a line, only the first sentence
-    up to a word such as "because" is read, from its last `=` on. If several quantities are given together ("5 km or 6 km", "3 to 5 km"), all must be right.
+    "answer is" or "Answer:"; without either, the last quantity of the text. Of a box or a line, only the first
+    sentence up to a word such as "because" is read, from its last `=` on. If several quantities are given together
+    ("5 km or 6 km", "3 to 5 km"), all must be right.
 
     Numbers may be `1,200`, `-0.5`, `1.5e3`, `1.5 × 10^3`, `3/4`, `2 1/2`, `2½`, `\frac{3}{4}` or `2 million`. A comma
     separates thousands and nothing else. Units are those of pint, by name or symbol, and `$`, `€`, `£`, `¥` and `₹`.
@@ -80,8 +81,8 @@ def gold_quantity(gold: str) -> Quantity | None:
 def _match(completion: Completion, gold: Any, tolerance: float) -> float | None:
     if isinstance(gold, bool) or not isinstance(gold, str | int | float | None):
         raise ValueError(
-            f"solution is {str(gold)[:80]!r} of type {type(gold).__name__}: set it to a string such as '3.5 km', or to a "
-            "number."
+            f"solution is {str(gold)[:80]!r} of type {type(gold).__name__}: set it to a string such as '3.5 km', or "
+            "to a number."
         )
     right = None if gold is None else gold_quantity(str(gold))
     if right is None:

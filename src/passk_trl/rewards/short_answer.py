@@ -23,10 +23,10 @@ def short_answer_reward(completions: list[Completion], solution: list[Any], **kw
     The answer is the content of the last `\boxed{}`; without a box, the rest of the line after the last "answer is" or
     "Answer:"; without either, the whole text. Text around such a whole text makes it wrong.
 
-    Answers are compared in lower case, without punctuation, without "a", "an" and "the", and with single spaces. SQuAD
-    leaves punctuation out ("Jay-Z" is "jayz") and TriviaQA puts a space in its place ("jay z"): what is equal in either
-    way is right. Full-width letters, curly quotes and no-break spaces are read as plain ones. Accents count. Where
-    nothing would be left ("A", "+"), articles or punctuation stay.
+    Answers are compared in lower case, without punctuation, without "a", "an" and "the", and with single spaces.
+    SQuAD leaves punctuation out ("Jay-Z" is "jayz") and TriviaQA puts a space in its place ("jay z"): what is equal in
+    either way is right. Full-width letters, curly quotes and no-break spaces are read as plain ones. Accents count.
+    Where nothing would be left ("A", "+"), articles or punctuation stay.
 
     Numbers lose their sign and point like any punctuation: use [`accuracy_reward`] or [`quantity_reward`] for them.
 
@@ -50,7 +50,7 @@ def short_answer_reward(completions: list[Completion], solution: list[Any], **kw
 
     Example:
         ```python
-        >>> short_answer_reward(["The answer is the Eiffel Tower.", "Rome"], [["Eiffel tower", "La tour Eiffel"], "Paris"])
+        >>> short_answer_reward(["The answer is the U.S.A.", "Rome"], [["USA", "United States"], "Paris"])
         [1.0, 0.0]
         ```
     """

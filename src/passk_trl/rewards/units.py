@@ -1,6 +1,7 @@
 """Units of measurement, as pint knows them, from the names and signs that answers use."""
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -51,6 +52,7 @@ _NO_UNITS = {
     *("pins", "points", "units", "us"),
 }
 
+_NAMES = re.compile(r"[A-Za-z]{4,}")  # no symbols: their case may be capital
 _THE_WORD_IN = re.compile(r"(?<!square)(?<!cubic)(?<!per)\sin\b")  # and no inch: "20 minutes in all"
 
 
@@ -69,10 +71,12 @@ def longest_unit(text: str) -> tuple[pint.Unit, int] | None:
 def unit_of(text: str) -> pint.Unit | None:
     """The unit with this name or sign, or `None`. Its letters' case counts where it must: `mW` is not `MW`."""
     spelt = _spelt(text)
-    try:
-        return None if spelt is None else registry().parse_units(spelt)
-    except Exception:  # pint raises errors of many kinds on what is no unit
+    if spelt is None:
         return None
+    for name in (spelt, _NAMES.sub(lambda match: match[0].lower(), spelt)):
+        with suppress(Exception):  # pint raises errors of many kinds on what is no unit
+            return registry().parse_units(name)
+    return None
 
 
 @lru_cache(maxsize=1)
