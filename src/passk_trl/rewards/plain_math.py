@@ -22,8 +22,8 @@ _SCIENTIFIC = re.compile(
 def plain_math(text: str) -> str:
     r"""
     A text with mixed numbers (`2 1/2`) as fractions, scientific notation (`1.5e3`, `1.5\times10^3`) as decimals, and
-    ASCII in the place of Unicode signs. Bold type, `\$`, degree signs, thin spaces within numbers and a point at the end are
-    left out.
+    ASCII in the place of Unicode signs. Bold type, `\$`, degree signs, thin spaces within numbers and a point at the
+    end are left out.
     """
     text = _BOLD.sub(r"\1", plain_signs(text).strip())
     text = _EMPTY_SET.sub(r"\\emptyset", _DOLLAR.sub("", text).replace("∞", r"\infty"))

@@ -6,7 +6,6 @@ A task is a function from `(num_prompts, seed, split)` to a `datasets.Dataset` w
 
 from .arithmetic import (
     RULES,
-    SPLITS,
     STRATEGIES,
     WORDINGS,
     ambiguous_arithmetic,
@@ -16,17 +15,25 @@ from .arithmetic import (
     quickstart,
     split_pairs,
 )
+from .dates import DATE_WORDINGS, ambiguous_date_splits, ambiguous_dates
+from .short_answers import short_question_splits, short_questions
+from .splits import SPLITS
 
 
 __all__ = [
+    "DATE_WORDINGS",
     "RULES",
     "SPLITS",
     "STRATEGIES",
     "WORDINGS",
     "ambiguous_arithmetic",
+    "ambiguous_date_splits",
+    "ambiguous_dates",
     "many_strategies",
     "odds_of_difference",
     "plain_arithmetic",
     "quickstart",
+    "short_question_splits",
+    "short_questions",
     "split_pairs",
 ]
