@@ -18,7 +18,7 @@ def test_no_question_repeats_and_no_split_shares_a_date():
     splits = ambiguous_date_splits()
     dates = {name: {*split["date"]} for name, split in splits.items()}
     assert all(dates[one].isdisjoint(dates[other]) for one, other in combinations(SPLITS, 2))
-    questions = [row["prompt"][0]["content"] for row in splits["train"]]
+    questions = [row["prompt"][-1]["content"] for row in splits["train"]]
     assert len({*questions}) == len(questions)
 
 
@@ -28,7 +28,7 @@ def test_the_reading_says_which_number_is_the_month():
         month, other = (second, first) if row["rule"] == "day first" else (first, second)
         names = [calendar.month_name[month], calendar.month_abbr[month], calendar.month_name[other], str(month)]
         assert short_answer_reward(names, [row["solution"]] * 4) == [1, 1, 0, 0]
-        assert row["prompt"][0]["content"].startswith(row["wording"].format(date=row["date"]))
+        assert row["prompt"][-1]["content"].startswith(row["wording"].format(date=row["date"]))
 
 
 def test_every_wording_has_both_readings_and_leans_as_documented():

@@ -18,7 +18,7 @@ def test_no_question_repeats_and_no_split_shares_what_it_is_about():
     splits = short_question_splits()
     assert set(splits) == set(SPLITS)
     for split in splits.values():
-        wordings = [row["prompt"][0]["content"] for row in split]
+        wordings = [row["prompt"][-1]["content"] for row in split]
         assert len({*wordings}) == len(wordings)
     about = {name: {*split["about"]} for name, split in splits.items()}
     assert all(about[one].isdisjoint(about[other]) for one, other in combinations(SPLITS, 2))
@@ -60,7 +60,7 @@ def test_a_choice_lists_its_answer_under_its_letter():
     choices = [row for row in short_questions(600) if row["kind"] == "choice"]
     assert {row["solution"][0] for row in choices} == {"A", "B", "C"}
     for row in choices:
-        assert row["solution"][1] in row["prompt"][0]["content"]
+        assert row["solution"][1] in row["prompt"][-1]["content"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from itertools import product
 
 from datasets import Dataset, DatasetDict
 
+from .conversation import after_examples
 from .minority import check_minority, minority_odds
 from .splits import drawn, part_of
 
@@ -26,6 +27,13 @@ DATE_WORDINGS = {
     "A letter from Dublin is dated {date}.": 1,
 }
 """Each wording and its lean: -1 towards the month first, +1 towards the day first. The lean only shifts the odds."""
+
+EXAMPLES = (
+    ("Which month comes before February?", "January"),
+    ("In which month is Christmas?", "December"),
+    ("Which month comes after July?", "August"),
+)
+"""The questions and answers that come before every question. They favour no reading."""
 
 
 def ambiguous_dates(
@@ -47,7 +55,7 @@ def ambiguous_dates(
             How much a wording's lean shifts the odds, as for [`ambiguous_arithmetic`].
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (such as `["April", "Apr"]`), `rule`
+        [`~datasets.Dataset`]: Columns `prompt` (a conversation that begins with three answered questions), `solution` (such as `["April", "Apr"]`), `rule`
         (`"month first"` or `"day first"`), `date` and `wording`.
 
     Raises:
@@ -81,9 +89,8 @@ def _row(date: tuple[int, int, int], wording: str, rule: str) -> dict:
     one, two, year = date
     written = f"{one:02}/{two:02}/{year}"
     month = two if rule == "day first" else one
-    question = f"{wording.format(date=written)} Which month is that? Answer with the name of the month only."
     return {
-        "prompt": [{"role": "user", "content": question}],
+        "prompt": after_examples(EXAMPLES, f"{wording.format(date=written)} Which month is that?"),
         "solution": sorted({calendar.month_name[month], calendar.month_abbr[month]}, key=len, reverse=True),
         "rule": rule,
         "date": written,

@@ -11,12 +11,17 @@ from itertools import pairwise
 
 from datasets import Dataset, DatasetDict
 
+from .conversation import after_examples
 from .facts import CAPITALS, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
 from .splits import drawn, part_of
 
 
-BRIEFLY = "Answer with one word or number only."
-"""What every question ends with."""
+EXAMPLES = (
+    ("What is the capital of Cameroon?", "Yaoundé"),
+    ("How many wheels are on 2 bicycles?", "4"),
+    ('What is the opposite of "sweet"?', "sour"),
+)
+"""The questions and answers that come before every question."""
 
 # A question: its kind, what it is about, its wording, and the accepted answers.
 Question = tuple[str, str, str, list[str]]
@@ -24,7 +29,8 @@ Question = tuple[str, str, str, list[str]]
 
 def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
     """
-    Short questions about days, months, letters, numbers, units, capitals and opposites.
+    Short questions about days, months, letters, numbers, units, capitals and opposites. Three answered questions come
+    before each, as turns of the conversation: without them, a small chat model answers in long sentences.
 
     Args:
         num_prompts (`int`):
@@ -36,7 +42,7 @@ def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Da
             them alone, whatever the seeds.
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (the accepted answers, such as
+        [`~datasets.Dataset`]: Columns `prompt` (a conversation), `solution` (the accepted answers, such as
         `["120", "120 minutes"]`), `kind` (such as `"unit"`) and `about` (such as `"2 hours"`).
 
     Raises:
@@ -48,8 +54,8 @@ def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Da
     ```python
     >>> from passk_trl.tasks import short_questions
 
-    >>> short_questions(1000, seed=0)[0]["solution"]
-    ['Sunday']
+    >>> short_questions(100, seed=0)[0]["solution"]
+    ['71']
     ```
     """
     contents = {*part_of(sorted({about for _, about, *_ in _questions()}), split)}
@@ -71,7 +77,7 @@ def short_question_splits() -> DatasetDict:
 
 def _row(kind: str, about: str, wording: str, answers: list[str]) -> dict:
     return {
-        "prompt": [{"role": "user", "content": f"{wording} {BRIEFLY}"}],
+        "prompt": after_examples(EXAMPLES, wording),
         "solution": answers,
         "kind": kind,
         "about": about,
