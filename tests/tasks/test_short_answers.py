@@ -41,15 +41,18 @@ def test_every_accepted_answer_is_right_and_no_other_kind_of_answer_is():
 @pytest.mark.parametrize(
     ("question", "answers"),
     [
-        ("Which day is 3 days after Saturday?", ["Tuesday"]),
-        ("Which month is 2 months after December?", ["February"]),
+        ("Which day is 3 days after Saturday?", ["Tuesday", "3 days after Saturday is Tuesday"]),
+        ("Which month is 2 months after December?", ["February", "2 months after December is February"]),
         ("Which letter of the alphabet comes right before B?", ["A"]),
         ("Write the number ninety-nine in digits.", ["99"]),
         ("Write the number 60 in words.", ["sixty"]),
-        ("How many inches are in 2 feet?", ["24", "24 inches"]),
-        ('What is the last letter of the word "planet"?', ["t"]),
-        ('What is the opposite of "cold"?', ["hot"]),
-        ("Oslo is the capital of which country?", ["Norway"]),
+        (
+            "How many inches are in 2 feet?",
+            ["24", "24 inches", "2 feet is 24 inches", "There are 24 inches in 2 feet"],
+        ),
+        ("What is the last letter of the word planet?", ["t", "The last letter of the word planet is t"]),
+        ('What is the opposite of "cold"?', ["hot", "The opposite of cold is hot"]),
+        ("Oslo is the capital of which country?", ["Norway", "Oslo is the capital of Norway"]),
     ],
 )
 def test_answers(question, answers):

@@ -55,8 +55,8 @@ def ambiguous_dates(
             How much a wording's lean shifts the odds, as for [`ambiguous_arithmetic`].
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (a conversation that begins with three answered questions), `solution` (such as `["April", "Apr"]`), `rule`
-        (`"month first"` or `"day first"`), `date` and `wording`.
+        [`~datasets.Dataset`]: Columns `prompt` (a conversation that begins with three answered questions),
+        `solution` (such as `["April", "Apr"]`), `rule` (`"month first"` or `"day first"`), `date` and `wording`.
 
     Raises:
         ValueError: If `num_prompts` is not between 1 and the number of different questions in the split, `split` is

@@ -11,17 +11,9 @@ from itertools import pairwise
 
 from datasets import Dataset, DatasetDict
 
-from .conversation import after_examples
 from .facts import CAPITALS, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
 from .splits import drawn, part_of
 
-
-EXAMPLES = (
-    ("What is the capital of Cameroon?", "Yaoundé"),
-    ("How many wheels are on 2 bicycles?", "4"),
-    ('What is the opposite of "sweet"?', "sour"),
-)
-"""The questions and answers that come before every question."""
 
 # A question: its kind, what it is about, its wording, and the accepted answers.
 Question = tuple[str, str, str, list[str]]
@@ -29,8 +21,8 @@ Question = tuple[str, str, str, list[str]]
 
 def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
     """
-    Short questions about days, months, letters, numbers, units, capitals and opposites. Three answered questions come
-    before each, as turns of the conversation: without them, a small chat model answers in long sentences.
+    Short questions about days, months, letters, numbers, units, capitals and opposites. Besides the short
+    answer, the sentence that a small chat model likes to answer with is accepted.
 
     Args:
         num_prompts (`int`):
@@ -42,8 +34,8 @@ def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Da
             them alone, whatever the seeds.
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (a conversation), `solution` (the accepted answers, such as
-        `["120", "120 minutes"]`), `kind` (such as `"unit"`) and `about` (such as `"2 hours"`).
+        [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (the accepted answers, such as
+        `["120", "120 minutes", …]`), `kind` (such as `"unit"`) and `about` (such as `"2 hours"`).
 
     Raises:
         ValueError: If `num_prompts` is not between 1 and the number of different questions in the split, or `split` is
@@ -55,7 +47,7 @@ def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Da
     >>> from passk_trl.tasks import short_questions
 
     >>> short_questions(100, seed=0)[0]["solution"]
-    ['71']
+    ['71', '71 is larger', '71 is larger than 59']
     ```
     """
     contents = {*part_of(sorted({about for _, about, *_ in _questions()}), split)}
@@ -77,7 +69,7 @@ def short_question_splits() -> DatasetDict:
 
 def _row(kind: str, about: str, wording: str, answers: list[str]) -> dict:
     return {
-        "prompt": after_examples(EXAMPLES, wording),
+        "prompt": [{"role": "user", "content": wording}],
         "solution": answers,
         "kind": kind,
         "about": about,
@@ -97,7 +89,8 @@ def _about_the_calendar() -> Iterator[Question]:
             for steps in range(1, most + 1):
                 later = names[(start + steps) % len(names)]
                 much = f"{steps} {unit}{'s' * (steps > 1)}"
-                yield unit, f"{much} after {name}", f"Which {unit} is {much} after {name}?", [later]
+                answers = [later, f"{much} after {name} is {later}"]
+                yield unit, f"{much} after {name}", f"Which {unit} is {much} after {name}?", answers
 
 
 def _about_letters() -> Iterator[Question]:
@@ -106,8 +99,9 @@ def _about_letters() -> Iterator[Question]:
         yield "letter", f"after {before}", f"Which letter of the alphabet comes right after {before}?", [after]
         yield "letter", f"before {after}", f"Which letter of the alphabet comes right before {after}?", [before]
     for word in WORDS:
-        yield "spelling", word, f'What is the first letter of the word "{word}"?', [word[0]]
-        yield "spelling", word, f'What is the last letter of the word "{word}"?', [word[-1]]
+        for place, letter in (("first", word[0]), ("last", word[-1])):
+            asked = f"{place} letter of the word {word}"
+            yield "spelling", word, f"What is the {asked}?", [letter, f"The {asked} is {letter}"]
 
 
 def _about_numbers() -> Iterator[Question]:
@@ -117,30 +111,39 @@ def _about_numbers() -> Iterator[Question]:
         yield "number", str(number), f"Write the number {number} in words.", [words]
         other = number * 37 % 79 + 21  # a different number in an order without a pattern
         if other != number:
-            larger = str(max(number, other))
-            yield "larger", f"{number} {other}", f"Which number is larger, {number} or {other}?", [larger]
+            larger, smaller = max(number, other), min(number, other)
+            answers = [str(larger), f"{larger} is larger", f"{larger} is larger than {smaller}"]
+            yield "larger", f"{number} {other}", f"Which number is larger, {number} or {other}?", answers
     for large, small, factor in UNITS:
         for count in range(1, 13):
             much = f"{count} {large if count == 1 else _plural(large)}"
-            answer = str(count * factor)
-            yield "unit", much, f"How many {_plural(small)} are in {much}?", [answer, f"{answer} {_plural(small)}"]
+            answer = f"{count * factor} {_plural(small)}"
+            answers = [str(count * factor), answer, f"{much} is {answer}", f"There are {answer} in {much}"]
+            yield "unit", much, f"How many {_plural(small)} are in {much}?", answers
 
 
 def _about_words() -> Iterator[Question]:
     countries = sorted(CAPITALS)
     for place, country in enumerate(countries):
         capital = CAPITALS[country]
-        yield "capital", country, f"What is the capital of {country}?", [capital]
-        yield "country", country, f"{capital} is the capital of which country?", [country]
+        yield (
+            "capital",
+            country,
+            f"What is the capital of {country}?",
+            [capital, f"The capital of {country} is {capital}"],
+        )
+        answers = [country, f"{capital} is the capital of {country}"]
+        yield "country", country, f"{capital} is the capital of which country?", answers
         others = [CAPITALS[countries[(place + step) % len(countries)]] for step in (7, 19)]
         choices = [*others[: place % 3], capital, *others[place % 3 :]]
         listed = " ".join(f"{letter}) {city}" for letter, city in zip("ABC", choices, strict=True))
         letter = "ABC"[place % 3]
-        answers = [letter, f"{letter}) {capital}", capital]
+        answers = [letter, f"{letter}) {capital}", capital, f"The capital of {country} is {capital}"]
         yield "choice", country, f"Which is the capital of {country}? {listed}", answers
     for pair in OPPOSITES:
         for word, opposite in (pair, pair[::-1]):
-            yield "opposite", " ".join(pair), f'What is the opposite of "{word}"?', [opposite]
+            answers = [opposite, f"The opposite of {word} is {opposite}"]
+            yield "opposite", " ".join(pair), f'What is the opposite of "{word}"?', answers
 
 
 def _plural(unit: str) -> str:
