@@ -122,3 +122,27 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 NUMBER_WORDS = {**dict(enumerate(_ONES)), **dict(zip(range(20, 100, 10), _TENS, strict=True))}
 """Numbers of one word, and no word for 0."""
+
+EXAMPLES = {
+    "day": (("Which day is 1 day before Monday?", "Sunday"), ("Which day is 2 days before Sunday?", "Friday")),
+    "month": (("Which month is 1 month before March?", "February"), ("Which month is 2 months before May?", "March")),
+    "letter": (("Which letter comes first in the alphabet?", "A"), ("Which letter comes last in the alphabet?", "Z")),
+    "spelling": (
+        ("What is the first letter of the word cat?", "c"),
+        ("What is the last letter of the word dog?", "g"),
+    ),
+    "number": (("Write the number twelve in digits.", "12"), ("Write the number 7 in words.", "seven")),
+    "larger": (("Which number is larger, 3 or 9?", "9"), ("Which number is larger, 15 or 12?", "15")),
+    "unit": (("How many wheels are in 2 bicycles?", "4"), ("How many fingers are in 2 hands?", "10")),
+    "capital": (("What is the capital of England?", "London"), ("What is the capital of Scotland?", "Edinburgh")),
+    "country": (
+        ("London is the capital of which country?", "England"),
+        ("Edinburgh is the capital of which country?", "Scotland"),
+    ),
+    "choice": (
+        ("Which is the capital of England? A) Cardiff B) London C) Bern", "B"),
+        ("Which is the capital of Scotland? A) Edinburgh B) Bern C) London", "A"),
+    ),
+    "opposite": (('What is the opposite of "sweet"?', "sour"), ('What is the opposite of "good"?', "bad")),
+}
+"""Two answered questions of each kind. No question of the task is about the same."""

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from datasets import Dataset, DatasetDict
 
-from .facts import CAPITALS, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
+from .conversation import after_examples
+from .facts import CAPITALS, EXAMPLES, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
 from .splits import drawn, part_of
 
 
@@ -21,8 +22,9 @@ Question = tuple[str, str, str, list[str]]
 
 def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
     """
-    Short questions about days, months, letters, numbers, units, capitals and opposites. Besides the short
-    answer, the sentence that a small chat model likes to answer with is accepted.
+    Short questions about days, months, letters, numbers, units, capitals and opposites. Two answered
+    questions of the same kind come before each. Besides the short answer, the sentence that a small chat model likes
+    to answer with is accepted.
 
     Args:
         num_prompts (`int`):
@@ -34,7 +36,7 @@ def short_questions(num_prompts: int, seed: int = 0, split: str = "train") -> Da
             them alone, whatever the seeds.
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (one user message), `solution` (the accepted answers, such as
+        [`~datasets.Dataset`]: Columns `prompt` (a conversation), `solution` (the accepted answers, such as
         `["120", "120 minutes", …]`), `kind` (such as `"unit"`) and `about` (such as `"2 hours"`).
 
     Raises:
@@ -69,7 +71,7 @@ def short_question_splits() -> DatasetDict:
 
 def _row(kind: str, about: str, wording: str, answers: list[str]) -> dict:
     return {
-        "prompt": [{"role": "user", "content": wording}],
+        "prompt": after_examples(EXAMPLES[kind], wording),
         "solution": answers,
         "kind": kind,
         "about": about,
