@@ -98,6 +98,7 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"answer_column": "gold"}, "has no column 'gold', only ['prompt', 'solution']; set answer_column"),
         ({"dataset_name": "tiny.gsm8k_splits", "prompt_column": "question", "reward_funcs": ["accuracy_reward"]},
          "the reward function 'accuracy_reward' needs solution, which the train prompts lack"),
+        ({"reward_funcs": ["multiple_choice_reward"]}, "can read none of the gold answers of the train prompts"),
         ({"reward_funcs": ["nowhere.reward"]}, "Reward 'nowhere.reward' cannot be imported (ModuleNotFoundError: "),
         ({"reward_funcs": ["tiny.nothing"]}, "Reward 'tiny.nothing' cannot be imported (AttributeError: "),
         ({"reward_funcs": ["accuracy"]}, "Unknown reward 'accuracy'"),

@@ -1,17 +1,23 @@
-"""Splits of questions."""
+"""Datasets of different questions."""
+
+import random
 
 import pytest
 
-from passk_trl.tasks.questions import SPLITS, of_split
+from passk_trl.tasks.questions import unique_questions
 
 
-def test_splits_share_no_question_and_have_all():
-    questions = list(range(100))
-    parts = [of_split(questions, split) for split in SPLITS]
-    assert sorted(each for part in parts for each in part) == questions
-    assert [len(part) for part in parts] == [70, 15, 15]
+def digit(rng: random.Random) -> tuple[str, str, str]:
+    number = rng.randrange(10)
+    return f"{number}?", str(number), "even" if number % 2 == 0 else "odd"
 
 
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split is 'dev': set it to one of 'train', 'probe', 'test'"):
-        of_split([1], "dev")
+def test_questions_differ():
+    rows = unique_questions("digits", 10, digit)
+    assert sorted(rows["solution"]) == list("0123456789")
+    assert rows[:] == unique_questions("digits", 10, digit)[:]
+
+
+def test_more_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="num_prompts is 11, but no more than 10 were found: lower it"):
+        unique_questions("digits", 11, digit)

@@ -13,6 +13,7 @@ from trl import ScriptArguments
 
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.rewards import load_rewards
+from passk_trl.rewards.golds import check_golds
 from passk_trl.rollouts.checks import check_reward_columns
 
 
@@ -27,7 +28,8 @@ class PromptArguments(ScriptArguments):
 
     Args:
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
-            Verifiers: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import path.
+            Verifiers: those of [`passk_trl.rewards`], such as `accuracy_reward`, those of `trl grpo`, or any dotted
+            import path.
         prompt_column (`str`, *optional*, defaults to `"prompt"`):
             Column of the prompts, plain or conversational.
         answer_column (`str`, *optional*):
@@ -47,8 +49,8 @@ class PromptArguments(ScriptArguments):
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy_reward"],
         metadata={
-            "help": "Verifiers: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import "
-            "path (e.g., `'my_lib.rewards.custom_reward'`)."
+            "help": "Verifiers: those of `passk_trl.rewards`, such as `accuracy_reward`, those of `trl grpo`, or any "
+            "dotted import path (e.g., `'my_lib.rewards.custom_reward'`)."
         },
     )
     prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts, plain or conversational."})
@@ -207,13 +209,17 @@ def checked_rewards(script_args: PromptArguments, data: dict[str, Dataset]) -> l
         data (`dict[str, Dataset]`): datasets by their use, such as `"train"`.
 
     Raises:
-        `ValueError`: if a reward function cannot be loaded, or a dataset lacks a column that it reads.
+        `ValueError`: if a reward function cannot be loaded, a dataset lacks a column that it reads, or a verifier of
+        short answers cannot read the gold answers.
     """
     rewards = load_rewards(script_args.reward_funcs)
     by_name = {getattr(reward, "__name__", repr(reward)): reward for reward in rewards}
     for use, dataset in data.items():
         if dataset.column_names:  # a stream may not know its columns
             check_reward_columns(by_name, dataset, f"{use} prompts")
+        if isinstance(dataset, Dataset):
+            for reward in rewards:
+                check_golds(reward, dataset, f"{use} prompts")
     return rewards
 
 

@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from passk_trl.files import whole_folder
 from passk_trl.tasks import arithmetic as tasks
-from passk_trl.tasks import questions
+from passk_trl.tasks import splits
 
 from .cache import cache_folder
 
@@ -247,7 +247,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _fingerprint(seed: int) -> str:
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__, questions.__file__))
+    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__, splits.__file__))
     versions = f"{seed} {torch.__version__} {transformers.__version__}"
     return hashlib.sha256(sources + versions.encode()).hexdigest()[:12]
 

@@ -4,6 +4,20 @@ from .exact_match import exact_match_reward
 from .first_line import first_line_reward
 from .loading import load_reward, load_rewards
 from .mathematical import accuracy_reward
+from .multiple_choice import multiple_choice_reward
+from .quantity import quantity_reward
+from .short_answer import short_answer_reward
+from .token_f1 import token_f1_reward
 
 
-__all__ = ["accuracy_reward", "exact_match_reward", "first_line_reward", "load_reward", "load_rewards"]
+__all__ = [
+    "accuracy_reward",
+    "exact_match_reward",
+    "first_line_reward",
+    "load_reward",
+    "load_rewards",
+    "multiple_choice_reward",
+    "quantity_reward",
+    "short_answer_reward",
+    "token_f1_reward",
+]

@@ -12,8 +12,13 @@ _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
 
 
 def text_of(completion: Completion) -> str:
-    """The text of a plain completion, or of the last message of a conversational one."""
-    return completion if isinstance(completion, str) else completion[-1]["content"] or ""
+    """The text of a plain completion, or of the last message of a conversational one; `""` if it has none."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None
+    if isinstance(content, list):  # parts, as policies that read images write them
+        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
 
 
 def last_boxed(text: str) -> str | None:

@@ -21,10 +21,10 @@ def exact_match_reward(completions: list[Completion], solution: list[str], **kwa
             Other arguments that TRL passes to a reward function. Not used.
 
     Returns:
-        `list[float | None]`: One reward per completion.
+        `list[float | None]`: One reward per completion. It is `None` where the gold answer is.
     """
     return [
-        float(_answer(text_of(completion)) == _answer(str(gold)))
+        None if gold is None else float(_answer(text_of(completion)) == _answer(str(gold)))
         for completion, gold in zip(completions, solution, strict=True)
     ]
 

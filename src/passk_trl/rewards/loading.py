@@ -8,12 +8,20 @@ from .completions import RewardFunction
 from .exact_match import exact_match_reward
 from .first_line import first_line_reward
 from .mathematical import accuracy_reward
+from .multiple_choice import multiple_choice_reward
+from .quantity import quantity_reward
+from .short_answer import short_answer_reward
+from .token_f1 import token_f1_reward
 
 
 _OWN: dict[str, RewardFunction] = {
     "accuracy_reward": accuracy_reward,
     "exact_match_reward": exact_match_reward,
     "first_line_reward": first_line_reward,
+    "multiple_choice_reward": multiple_choice_reward,
+    "quantity_reward": quantity_reward,
+    "short_answer_reward": short_answer_reward,
+    "token_f1_reward": token_f1_reward,
 }
 _TRL = ("reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 
@@ -24,7 +32,7 @@ def load_reward(name: str) -> RewardFunction:
 
     Args:
         name (`str`):
-            A reward of this package, such as `"accuracy_reward"`; a name that `trl grpo` knows
+            A reward function of [`passk_trl.rewards`], such as `"accuracy_reward"`; a name that `trl grpo` knows
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
             the working directory can be imported too. Importing one runs its code. If this package and TRL both have

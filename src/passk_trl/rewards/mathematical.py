@@ -8,10 +8,13 @@ from typing import Any
 from .completions import Completion, last_boxed, text_of
 from .equality import equality
 from .other_threads import equality_in_process
+from .plain_math import plain_math
 
 
 _NAMES_IN_BRACES = re.compile(r"\\(?:text\w*|math\w+|operatorname|begin|end)\s*\{[^{}]*\}")
-_NOT_BARE_MATH = re.compile(r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])[A-Za-z]{3,}")
+_NOT_BARE_MATH = re.compile(
+    r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:[Ii]s|[Ii]t|[Ss]o|[Ww]e)(?![A-Za-z]))"
+)
 
 
 def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs: Any) -> list[float | None]:
@@ -21,7 +24,8 @@ def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs
     The answer is the last complete `\boxed{}` of the completion. Without any `\boxed`, it is what `math_verify` finds
     in the text: the whole text if it is bare mathematics (`\frac12`, `12`), else the last formula or number. A box
     that is never closed (a truncated completion) is not an answer. The gold answer is read by the same rules, so it
-    may be bare, in `$…$`, or at the end of a worked solution.
+    may be bare, in `$…$`, or at the end of a worked solution. Mixed numbers (`2 1/2`), scientific notation (`1.5e3`)
+    and Unicode signs are read as what they mean.
 
     A comparison that takes more than a few seconds counts as unequal, in every thread. Results are cached, so a
     completion seen before costs microseconds.
@@ -52,10 +56,10 @@ def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs
 
 def _answer(text: str) -> str:
     """The part of a text to parse. It is as short as possible, so that equal answers share a cache entry."""
-    text = text.strip()
     if r"\boxed" in text:
         boxed = last_boxed(text)
-        return "" if boxed is None else rf"\boxed{{{boxed.strip()}}}"
+        return "" if boxed is None else rf"\boxed{{{plain_math(boxed)}}}"
+    text = plain_math(text)
     if _NOT_BARE_MATH.search(_NAMES_IN_BRACES.sub("", text)):
         return text
     return rf"\boxed{{{text}}}"

@@ -15,18 +15,23 @@ from .arithmetic import (
     quickstart,
     split_pairs,
 )
+from .dates import DATE_WORDINGS, ambiguous_date_splits, ambiguous_dates
 from .in_context import WORDS, competing_formats, formats_splits, mixed_sums, sums_splits
-from .questions import SPLITS
+from .short_answers import short_question_splits, short_questions
+from .splits import SPLITS
 from .yes_or_no import divisibility, divisibility_splits
 
 
 __all__ = [
+    "DATE_WORDINGS",
     "RULES",
     "SPLITS",
     "STRATEGIES",
     "WORDINGS",
     "WORDS",
     "ambiguous_arithmetic",
+    "ambiguous_date_splits",
+    "ambiguous_dates",
     "competing_formats",
     "divisibility",
     "divisibility_splits",
@@ -36,6 +41,8 @@ __all__ = [
     "odds_of_difference",
     "plain_arithmetic",
     "quickstart",
+    "short_question_splits",
+    "short_questions",
     "split_pairs",
     "sums_splits",
 ]

@@ -16,7 +16,8 @@ from itertools import product
 
 from datasets import Dataset, DatasetDict
 
-from .questions import of_split
+from .minority import check_minority, minority_odds
+from .splits import drawn, part_of
 
 
 NUMBERS = range(10, 80)  # the larger number comes first, so that the difference is never negative
@@ -55,7 +56,7 @@ def split_pairs(split: str) -> list[tuple[int, int]]:
     Raises:
         ValueError: If `split` is not one of the three.
     """
-    return of_split([(a, b) for a in NUMBERS for b in NUMBERS if a > b], split)
+    return part_of([(a, b) for a in NUMBERS for b in NUMBERS if a > b], split)
 
 
 def ambiguous_arithmetic(
@@ -94,11 +95,7 @@ def ambiguous_arithmetic(
     [{'role': 'user', 'content': 'Take 63 and 28.'}]
     ```
     """
-    if not 0 <= minority_share * (1 - abs(cue)) <= minority_share * (1 + abs(cue)) <= 1:
-        raise ValueError(
-            f"minority_share {minority_share} and cue {cue} give a share outside 0 to 1: set minority_share between 0 "
-            "and 1 and cue between -1 and 1 such that minority_share * (1 + cue) is at most 1."
-        )
+    check_minority(minority_share, cue)
 
     def rule_of(wording: str, rng: random.Random) -> str:
         return "difference" if rng.random() < odds_of_difference(wording, minority_share, cue) else "sum"
@@ -108,7 +105,7 @@ def ambiguous_arithmetic(
 
 def odds_of_difference(wording: str, minority_share: float = 0.25, cue: float = 0.3) -> float:
     """The probability that a question of [`ambiguous_arithmetic`] with this wording asks for the difference."""
-    return minority_share * (1 + cue * WORDINGS[wording])
+    return minority_odds(WORDINGS[wording], minority_share, cue)
 
 
 def plain_arithmetic(num_prompts: int, seed: int = 0, split: str = "train") -> Dataset:
@@ -173,14 +170,9 @@ def quickstart() -> DatasetDict:
 
 def _questions(stream: str, num_prompts: int, split: str, rule_of: Callable[[str, random.Random], str]) -> Dataset:
     questions = list(product(split_pairs(split), WORDINGS))
-    if not 1 <= num_prompts <= len(questions):
-        raise ValueError(
-            f"num_prompts is {num_prompts}, but the {split} split has {len(questions)} different questions: set "
-            f"num_prompts between 1 and {len(questions)}."
-        )
     rng = random.Random(stream)
-    drawn = rng.sample(questions, num_prompts)
-    return Dataset.from_list([_row(pair, wording, rule_of(wording, rng)) for pair, wording in drawn])
+    pairs = drawn(questions, num_prompts, split, rng)
+    return Dataset.from_list([_row(pair, wording, rule_of(wording, rng)) for pair, wording in pairs])
 
 
 def _row(pair: tuple[int, int], wording: str, rule: str) -> dict:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 from datasets import Dataset, DatasetDict
 
-from .questions import Question, of_split, splits_of, unique_questions
+from .questions import Question, splits_of, unique_questions
+from .splits import part_of
 
 
 WORDS = (
@@ -58,7 +59,7 @@ def competing_formats(num_prompts: int, seed: int = 0, split: str = "train", wor
         raise ValueError(f"words_share is {words_share}: set it between 0 and 1.")
 
     def draw(rng: random.Random) -> Question:
-        asked = rng.choice(of_split(_SMALL, split))
+        asked = rng.choice(part_of(_SMALL, split))
         shown = rng.sample([each for each in _SMALL if sum(each) != sum(asked)], 3)
         examples = [_example(shown[0], str), _example(shown[1], str), _example(shown[2], _word)]
         rng.shuffle(examples)
@@ -89,7 +90,7 @@ def mixed_sums(num_prompts: int, seed: int = 0, split: str = "train", hard_share
 
     def draw(rng: random.Random) -> Question:
         kind, sums = ("hard", _TWO_DIGITS) if rng.random() < hard_share else ("easy", _ONE_DIGIT)
-        asked = rng.choice(of_split(sums, split))
+        asked = rng.choice(part_of(sums, split))
         shown = rng.sample([each for each in sums if sum(each) != sum(asked)], 2)
         return _prompt([_example(each, str) for each in shown], asked), str(sum(asked)), kind
 

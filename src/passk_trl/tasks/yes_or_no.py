@@ -13,7 +13,8 @@ import random
 
 from datasets import Dataset, DatasetDict
 
-from .questions import Question, of_split, splits_of, unique_questions
+from .questions import Question, splits_of, unique_questions
+from .splits import part_of
 
 
 _DIVISORS = (3, 4, 6, 7, 8, 9)
@@ -46,7 +47,7 @@ def divisibility(num_prompts: int, seed: int = 0, split: str = "train", yes_shar
     """
     if not 0 <= yes_share <= 1:
         raise ValueError(f"yes_share is {yes_share}: set it between 0 and 1.")
-    asked = {answer: of_split(questions, split) for answer, questions in _OF_ANSWER.items()}
+    asked = {answer: part_of(questions, split) for answer, questions in _OF_ANSWER.items()}
 
     def draw(rng: random.Random) -> Question:
         answer = "yes" if rng.random() < yes_share else "no"

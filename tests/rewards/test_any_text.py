@@ -1,0 +1,131 @@
+"""Every verifier of answers judges any text, whatever a policy writes: it never raises, and takes linear time."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from passk_trl.rewards import (
+    accuracy_reward,
+    exact_match_reward,
+    multiple_choice_reward,
+    quantity_reward,
+    short_answer_reward,
+    token_f1_reward,
+)
+from passk_trl.rewards.mathematical import _answer
+
+
+CHOICES = ["Rome", "Paris"]
+GOLDS = {
+    accuracy_reward: "12",
+    exact_match_reward: "12",
+    short_answer_reward: ["Paris", "A"],
+    token_f1_reward: {"text": ["New York"]},
+    multiple_choice_reward: "B",
+    quantity_reward: "3.5 km",
+}
+# Pieces that the rules look for. A text of many of them is where a slow rule would show.
+PIECES = [
+    *(
+        "1",
+        "1 ",
+        "1,",
+        "1,234",
+        "1/",
+        "1 1/2 ",
+        "1e",
+        "1.5e3",
+        "$",
+        "-",
+        "½",
+        "5 km ",
+        "5 m/",
+        "5 m^2",
+        "°",
+        "%",
+        "''",
+    ),
+    *(
+        "A",
+        "A ",
+        "(",
+        ") ",
+        "B. ",
+        "answer",
+        "answer is ",
+        "Answer: A",
+        "*",
+        "**",
+        "_",
+        " ",
+        "\n",
+        "\u00a0",
+        "\\",
+        "{",
+    ),
+    *(
+        r"\boxed{",
+        r"\text{",
+        r"\frac{1}{",
+        r"\times",
+        "{,}",
+        "or ",
+        "=",
+        "x",
+        "the ",
+        "\u0301",
+        "\u0334\u0327",
+        "北",
+        "\x00",
+    ),
+]
+
+
+def judge(verifier, completions):
+    extra = {"choices": [CHOICES] * len(completions)} if verifier is multiple_choice_reward else {}
+    return verifier(completions, [GOLDS[verifier]] * len(completions), **extra)
+
+
+ALL = pytest.mark.parametrize("verifier", GOLDS, ids=lambda verifier: verifier.__name__)
+# Others than `accuracy_reward`, which gives long texts to math_verify and its time limit.
+OWN = pytest.mark.parametrize(
+    "verifier", [each for each in GOLDS if each is not accuracy_reward], ids=lambda verifier: verifier.__name__
+)
+
+
+@ALL
+@pytest.mark.parametrize("completion", ["", [], [{"role": "assistant", "content": None}], [{"role": "assistant"}]])
+def test_a_completion_without_text_is_wrong(verifier, completion):
+    assert judge(verifier, [completion]) == [0]
+
+
+@OWN
+@settings(max_examples=200, deadline=None)
+@given(text=st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))
+def test_any_text_is_judged(verifier, text):
+    (reward,) = judge(verifier, [text])
+    assert 0 <= reward <= 1
+
+
+SIZES = pytest.mark.parametrize("size", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+
+
+@OWN
+@SIZES
+@pytest.mark.parametrize("before", ["", "The answer is ", r"\boxed{"])
+def test_a_long_text_takes_linear_time(verifier, before, size):
+    """A quadratic rule would take minutes."""
+    for piece in PIECES:
+        start = time.monotonic()
+        judge(verifier, [before + piece * (size // len(piece)) + end for end in "!}"])
+        assert time.monotonic() - start < size / 100_000, piece
+
+
+@SIZES
+def test_accuracy_prepares_a_long_text_in_linear_time(size):
+    for piece in PIECES:
+        start = time.monotonic()
+        _answer(piece * (size // len(piece)))
+        assert time.monotonic() - start < size / 100_000, piece
