@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing torch"
 	@$(PIP) torch
-	@echo "[3/3] installing passk-trl with the deepspeed, dev and docs extras"
-	@$(PIP) --editable '.[deepspeed,dev,docs]'
+	@echo "[3/3] installing passk-trl with the deepspeed, dev, docs and reasoning-gym extras"
+	@$(PIP) --editable '.[deepspeed,dev,docs,reasoning-gym]'
 	@touch $@
 
 quickstart: install  ## train a small policy for pass@1 and for pass@8, and watch the conflict

@@ -7,11 +7,13 @@ import sys
 from .completions import RewardFunction
 from .exact_match import exact_match_reward
 from .mathematical import accuracy_reward
+from .reasoning import reasoning_gym_reward
 
 
 _OWN: dict[str, RewardFunction] = {
     "accuracy_reward": accuracy_reward,
     "exact_match_reward": exact_match_reward,
+    "reasoning_gym_reward": reasoning_gym_reward,
 }
 _TRL = ("reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 
@@ -22,12 +24,12 @@ def load_reward(name: str) -> RewardFunction:
 
     Args:
         name (`str`):
-            `"accuracy_reward"` or `"exact_match_reward"` of this package; a name that `trl grpo` knows
-            (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
-            the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
-            the working directory can be imported too. Importing one runs its code. If this package and TRL both have
-            a name, it stands for this package's function, which also reads bare answers; TRL's own is
-            `"trl.rewards.accuracy_reward"`.
+            `"accuracy_reward"`, `"exact_match_reward"` or `"reasoning_gym_reward"` of this package; a name that
+            `trl grpo` knows (`"reasoning_accuracy_reward"`, `"think_format_reward"`,
+            `"get_soft_overlong_punishment"`, the last with the values of `trl grpo`); or any dotted import path, such
+            as `"my_lib.rewards.custom_reward"`. Modules in the working directory can be imported too. Importing one
+            runs its code. If this package and TRL both have a name, it stands for this package's function, which also
+            reads bare answers; TRL's own is `"trl.rewards.accuracy_reward"`.
 
     Returns:
         `Callable`: The reward function.

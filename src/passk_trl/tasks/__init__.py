@@ -16,6 +16,7 @@ from .arithmetic import (
     quickstart,
     split_pairs,
 )
+from .reasoning import reasoning_gym_splits
 
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "odds_of_difference",
     "plain_arithmetic",
     "quickstart",
+    "reasoning_gym_splits",
     "split_pairs",
 ]
