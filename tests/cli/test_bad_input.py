@@ -107,7 +107,7 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"reasoning_gym": {"train": 8}}, "reasoning_gym is set, but dataset_name is 'tiny.splits': set it to "),
         ({**GYM, "reasoning_gym": {"trian": 8}}, "key 'reasoning_gym.trian'; did you mean 'reasoning_gym.train'?"),
         ({**GYM, "reasoning_gym": {"train": "many"}}, "reasoning_gym.train is 'many'; set a whole number."),
-        ({**GYM, "reasoning_gym": {"settings": {"max_term": 2}}}, "no setting 'max_term'; did you mean 'max_terms'? it"),
+        ({**GYM, "reasoning_gym": {"settings": {"max_term": 2}}}, "no setting 'max_term'; did you mean 'max_terms'?"),
         ({**GYM, "reasoning_gym": {"settings": {"max_terms": 1}}}, "refuses the settings {'max_terms': 1} of '"),
         ({"dataset_name": "reasoning_gym:chainsum"}, "has no task 'chainsum'; did you mean 'chain_sum'?"),
         ({"dataset_name": "reasoning_gym"}, "is named by dataset_name, as in reasoning_gym:chain_sum, or by "),

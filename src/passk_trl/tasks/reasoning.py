@@ -70,7 +70,7 @@ def reasoning_gym_splits(
 
     >>> splits = reasoning_gym_splits("chain_sum", {"max_terms": 2, "max_digits": 1}, train=64, probe=32, test=32)
     >>> splits["train"][0]["solution"]
-    '5'
+    '1'
     ```
     """
     if find_spec("reasoning_gym") is None:
