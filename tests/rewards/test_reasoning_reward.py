@@ -239,3 +239,16 @@ def test_it_scores_in_any_thread():
     for thread in threads:
         thread.join(timeout=60)
     assert sorted(results) == [[0.0], [0.0], [0.0], [1.0]]
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(reasoning, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'reasoning-gym is not installed: pip install "passk-trl\[reasoning-gym\]"'):
+        reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
+
+
+def test_a_failure_on_one_reading_is_no_failure_if_another_is_right(caplog, monkeypatch):
+    monkeypatch.setattr(reasoning, "_warned", set())
+    its = {name: [value] for name, value in PRIMES.items()}
+    assert reasoning_gym_reward(["The factors:\n2 × 2 × 3"], **its) == [1.0]
+    assert not caplog.records

@@ -6,6 +6,7 @@ Source: [reasoning-gym](https://github.com/open-thought/reasoning-gym) 0.1.25, A
 import logging
 import re
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from passk_trl.child_process import ChildProcess
@@ -15,7 +16,8 @@ from .completions import Completion, last_boxed, text_of
 
 logger = logging.getLogger(__name__)
 
-_process = ChildProcess("passk_trl.rewards.reasoning_process")
+# One thread: the address space that others reserve would be taken from the limit of the process.
+_process = ChildProcess("passk_trl.rewards.reasoning_process", OMP_NUM_THREADS="1")
 
 _warned: set[str] = set()  # tasks of which a failure was logged
 
@@ -60,6 +62,9 @@ def reasoning_gym_reward(
     Returns:
         `list[float | None]`: One reward per completion. It is `None` where the task's own reference answer does not
         get full score, so that the trainer leaves the completion out.
+
+    Raises:
+        `ImportError`: if reasoning-gym is not installed.
     """
     scores = reasoning_gym_score(completions, solution, task, settings, entry, **kwargs)
     return [None if score is None else float(score >= 1) for score in scores]
@@ -83,7 +88,12 @@ def reasoning_gym_score(
 
     Returns:
         `list[float | None]`: One score per completion, `None` as there.
+
+    Raises:
+        `ImportError`: if reasoning-gym is not installed.
     """
+    if find_spec("reasoning_gym") is None:
+        raise ImportError('reasoning-gym is not installed: pip install "passk-trl[reasoning-gym]".')
     rows = list(zip(completions, solution, task, settings, entry, strict=True))
     replies = [
         _reply(name, its_settings, row, tuple(readings(text_of(completion), gold)))

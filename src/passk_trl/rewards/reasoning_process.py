@@ -50,7 +50,7 @@ def score(task: str, settings: str, entry: str, answers: list[str]) -> dict[str,
 
     Returns:
         `dict`: `score`, which is `None` if the task's own reference answer does not get full score, and `raised`, the
-        last error of the scorer or `None`.
+        last error of the scorer, or `None` if there was none or another reading got full score.
     """
     if not _is_scorable(task, settings, entry):
         return {"score": None, "raised": None}
@@ -63,7 +63,7 @@ def score(task: str, settings: str, entry: str, answers: list[str]) -> dict[str,
             best = max(best, float(dataset.score_answer(answer, scored)))
         except Exception as error:  # a scorer may raise anything on free text
             raised = f"{type(error).__name__}: {error}"
-    return {"score": best, "raised": raised}
+    return {"score": best, "raised": raised if best < 1 else None}
 
 
 @lru_cache(maxsize=64)
