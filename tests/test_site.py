@@ -23,7 +23,17 @@ REFERENCE = sorted((ROOT / "docs" / "api").glob("*.md"))
 DOCUMENTED = [name for page in REFERENCE for name in re.findall(r"^::: passk_trl\.(\S+)$", page.read_text(), re.M)]
 
 # Modules without a page in the reference: those of the classes that the package itself exports, and the inner works.
-INSIDE = {"config", "distributed", "files", "memory", "monitor", "private_names", "rollout_trainer", "trainer"}
+INSIDE = {
+    "child_process",
+    "config",
+    "distributed",
+    "files",
+    "memory",
+    "monitor",
+    "private_names",
+    "rollout_trainer",
+    "trainer",
+}
 
 # What a browser fetches by itself.
 FETCHED = re.compile(r"""<(?:script|img|iframe|source)[^>]* src=["']?([^"' >]+)|<link[^>]* href=["']?([^"' >]+)""")

@@ -27,6 +27,8 @@ RECIPE = {
     "use_cpu": True,
 }
 
+GYM = {"dataset_name": "reasoning_gym:chain_sum"}
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
@@ -103,6 +105,15 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"reward_funcs": ["tiny.nothing"]}, "Reward 'tiny.nothing' cannot be imported (AttributeError: "),
         ({"reward_funcs": ["accuracy"]}, "Unknown reward 'accuracy'"),
         ({"monitor": {"num_prompts": 8, "num_rollouts": 4}}, "monitor.num_rollouts=4 measures k up to 3 only, not"),
+        ({"reasoning_gym": {"train": 8}}, "reasoning_gym is set, but dataset_name is 'tiny.splits': set it to "),
+        ({**GYM, "reasoning_gym": {"trian": 8}}, "key 'reasoning_gym.trian'; did you mean 'reasoning_gym.train'?"),
+        ({**GYM, "reasoning_gym": {"train": "many"}}, "reasoning_gym.train is 'many'; set a whole number."),
+        ({**GYM, "reasoning_gym": {"settings": {"max_term": 2}}}, "no setting 'max_term'; did you mean 'max_terms'?"),
+        ({**GYM, "reasoning_gym": {"settings": {"max_terms": 1}}}, "refuses the settings {'max_terms': 1} of '"),
+        ({"dataset_name": "reasoning_gym:chainsum"}, "has no task 'chainsum'; did you mean 'chain_sum'?"),
+        ({"dataset_name": "reasoning_gym"}, "is named by dataset_name, as in reasoning_gym:chain_sum, or by "),
+        ({"dataset_name": "tiny.splits", "reward_funcs": ["reasoning_gym_reward"]},
+         "the reward function 'reasoning_gym_reward' needs entry, settings, task, which the train prompts lack"),
         ({"monitor": {"num_prompts": 17}}, "probe_dataset has 16 rows, fewer than num_prompts=17"),
     ],
     ids=lambda value: f"{value}"[:40] if isinstance(value, dict) else "",

@@ -1,6 +1,9 @@
 """Prompts are built from the columns that a recipe names."""
 
+import json
+
 from passk_trl.cli.data import draw_prompts
+from passk_trl.cli.evaluate import EvaluateArguments
 from passk_trl.cli.probe import ProbeArguments
 from passk_trl.rollouts.prompt_text import text_of
 
@@ -26,3 +29,24 @@ def test_columns_of_other_names_and_plain_prompts():
     assert draw_prompts(arguments, seed=4)[1] != rows
     arguments.chat, arguments.system_prompt = False, None
     assert draw_prompts(arguments, seed=3)[0]["prompt"][0] == f"{rows[0]}?\nAnswer."
+
+
+def test_questions_of_reasoning_gym_with_an_instruction():
+    arguments = ProbeArguments(
+        dataset_name="reasoning_gym:chain_sum",
+        reasoning_gym={"settings": {"max_digits": 1}, "train": 0, "probe": 16, "test": 8},
+        instruction="Answer with the answer alone.",
+        num_prompts=8,
+    )
+    dataset, _ = draw_prompts(arguments, seed=0)
+    entry = json.loads(dataset["entry"][0])
+    assert dataset["prompt"][0] == [{"role": "user", "content": f"{entry['question']}\nAnswer with the answer alone."}]
+    assert dataset["solution"][0] == entry["answer"]
+    arguments.chat = False
+    assert draw_prompts(arguments, seed=0)[0]["prompt"][0] == f"{entry['question']}\nAnswer with the answer alone."
+
+
+def test_a_mixture_needs_no_task_in_its_name():
+    mixture = [{"task": "gcd", "weight": 3}, {"task": "lcm"}]
+    arguments = EvaluateArguments(dataset_name="reasoning_gym", reasoning_gym={"mixture": mixture, "test": 16})
+    assert sorted(draw_prompts(arguments, seed=0)[0]["task"]) == ["gcd"] * 12 + ["lcm"] * 4

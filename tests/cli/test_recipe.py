@@ -56,6 +56,13 @@ def test_keys_of_a_block_are_overridden_one_by_one(tmp_path):
     assert parse("--config", written(tmp_path), "--monitor.every", "2")[0].monitor == {"every": 2}
 
 
+def test_keys_of_a_block_in_a_block_are_overridden_too(tmp_path):
+    block = {"settings": {"min_terms": 2, "max_terms": 3}, "train": 5}
+    path = written(tmp_path, dataset_name="reasoning_gym:chain_sum", reasoning_gym=block)
+    script = parse("--config", path, "--reasoning_gym.settings.max_terms", "4", "--reasoning_gym.seed=1")[0]
+    assert script.reasoning_gym == {"settings": {"min_terms": 2, "max_terms": 4}, "train": 5, "seed": 1}
+
+
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(

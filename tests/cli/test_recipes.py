@@ -16,11 +16,15 @@ from passk_trl.cli.recipe import parse_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(ROOT.glob("recipes/*/**/config_*.yaml"))
+OWN = [
+    f"passk_trl.tasks.{splits}"
+    for splits in ("quickstart", "short_question_splits", "sums_splits", "formats_splits", "divisibility_splits")
+]
 STAND_INS = {
     "DigitalLearningGmbH/MATH-lighteval": "tiny.math_splits",
     "openai/gsm8k": "tiny.gsm8k_splits",
-    "passk_trl.tasks.quickstart": "passk_trl.tasks.quickstart",
-    "passk_trl.tasks.short_question_splits": "passk_trl.tasks.short_question_splits",
+    **{name: name for name in OWN},
+    "reasoning_gym:chain_sum": "reasoning_gym:chain_sum",
 }
 
 
@@ -37,7 +41,7 @@ def resolved(command, path: Path, capsys) -> str:
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 15
+    assert len(RECIPES) == 21
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))

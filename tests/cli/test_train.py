@@ -179,3 +179,18 @@ def test_the_command_and_the_launcher_take_the_same_recipe(tmp_path, model, laun
     )
     assert done.returncode == 0, done.stderr
     assert "figure: " in done.stdout
+
+
+def test_a_mixture_of_reasoning_gym_trains_under_the_monitor(tmp_path, model, capsys):
+    mixture = [{"task": "gcd", "settings": {"max_value": 9}}, {"task": "lcm"}]
+    block = {"mixture": mixture, "train": 32, "probe": 8, "test": 8}
+    path = recipe(
+        tmp_path, model, dataset_name="reasoning_gym", reasoning_gym=block, reward_funcs=["reasoning_gym_reward"]
+    )
+    main(["--config", path, "--max_steps", "2"])
+    records = read_records(tmp_path / "run" / "conflict.jsonl")
+    assert [record["step"] for record in records] == [0, 2]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["--config", path, "--reasoning_gym.seed", "1"])
+    assert "holds a run with reasoning_gym={" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_accuracy_in_a_background_thread_is_that_of_the_main_thread(empty_caches
     completions = [r"\boxed{12}", r"\boxed{\frac{2}{4}}", "The answer is 3.", r"\boxed{12}"]
     golds = ["12", "0.5", "4", "no formula here"]
     threaded = in_thread(accuracy_reward, completions, golds)
-    assert other_threads._process.poll() is None
+    assert other_threads._process.process.poll() is None
     mathematical._accuracy.cache_clear()
     assert threaded == accuracy_reward(completions, golds) == [1.0, 1.0, 0.0, None]
 
@@ -49,10 +49,10 @@ def test_an_endless_expression_is_wrong_after_seconds(run, empty_caches):
 
 def test_a_killed_process_is_replaced(empty_caches):
     assert in_thread(accuracy_reward, [r"\boxed{12}"], ["12"]) == [1.0]
-    other_threads._process.kill()
-    other_threads._process.wait()
+    other_threads._process.process.kill()
+    other_threads._process.process.wait()
     assert in_thread(accuracy_reward, [r"\boxed{13}"], ["12"]) == [0.0]
-    assert other_threads._process.poll() is None
+    assert other_threads._process.process.poll() is None
 
 
 def test_the_process_finds_the_package_where_a_script_has_put_it_on_the_path(tmp_path):

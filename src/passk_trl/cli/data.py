@@ -1,6 +1,7 @@
 """The prompts of a recipe, from any dataset, and their verifiers."""
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,12 @@ from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.rewards import load_rewards
 from passk_trl.rewards.golds import check_golds
 from passk_trl.rollouts.checks import check_reward_columns
+from passk_trl.tasks import reasoning_gym_splits
 
+from .settings import arguments_of, block_of, check_settings
+
+
+_REASONING_GYM = "reasoning_gym"
 
 IMPORTS_RUN_CODE = "reward_funcs and dataset_name may be import paths. The code that they name is run."
 """A warning in the `--help` of each command that reads a recipe."""
@@ -44,6 +50,9 @@ class PromptArguments(ScriptArguments):
         chat (`bool`, *optional*, defaults to `True`):
             Whether a plain prompt becomes the message of a user, in the policy's chat template. Set to `False` for a
             base model.
+        reasoning_gym (`dict`, *optional*):
+            Arguments of [`~passk_trl.tasks.reasoning_gym_splits`], such as `{settings: {max_terms: 3}, train: 500}`.
+            For a `dataset_name` such as `reasoning_gym:chain_sum` only.
     """
 
     reward_funcs: list[str] = field(
@@ -78,6 +87,27 @@ class PromptArguments(ScriptArguments):
             "`False` for a base model."
         },
     )
+    reasoning_gym: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Settings of the task and sizes of the splits, such as {settings: {max_terms: 3}, train: 500} "
+            "(JSON on the command line), or a mixture of tasks. For a `dataset_name` such as "
+            "'reasoning_gym:chain_sum' only."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        block = block_of("reasoning_gym", self.reasoning_gym)
+        if block is None:
+            return
+        if not (self.dataset_name or "").startswith(_REASONING_GYM):
+            raise ValueError(
+                f"reasoning_gym is set, but dataset_name is {self.dataset_name!r}: set it to reasoning_gym:task, or "
+                "to reasoning_gym for a mixture."
+            )
+        hints = arguments_of(reasoning_gym_splits, exclude=["tasks", "chat"])
+        block = json.loads(json.dumps(block, default=str))  # YAML has dates
+        self.reasoning_gym = check_settings(block, hints, "reasoning_gym.")
 
 
 @dataclass
@@ -109,6 +139,7 @@ class DataArguments(PromptArguments):
     confidence: float = field(default=0.95, metadata={"help": "Level of the confidence intervals."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.num_prompts is not None and self.num_prompts < FEWEST_PROMPTS:
             raise ValueError(
                 f"num_prompts={self.num_prompts} is too few for an interval; set at least {FEWEST_PROMPTS}, better "
@@ -124,11 +155,15 @@ class DataArguments(PromptArguments):
         return self.dataset_test_split, "dataset_test_split"
 
 
-def load_splits(script_args: ScriptArguments) -> DatasetDict:
-    """The splits of the dataset, from the hub, a local path or a function that is given by its import path."""
+def load_splits(script_args: PromptArguments) -> DatasetDict:
+    """The splits of the dataset: from the hub, a local path, a function by its import path, or reasoning-gym."""
     name = script_args.dataset_name
     if not name:
         raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
+    source, _, tasks = name.partition(":")
+    if source == _REASONING_GYM:
+        block = script_args.reasoning_gym
+        return reasoning_gym_splits(tasks or None, chat=False, **(block if isinstance(block, dict) else {}))
     module, _, function = name.rpartition(".")
     try:
         if module and "/" not in name and not Path(name).exists():

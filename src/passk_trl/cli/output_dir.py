@@ -12,7 +12,15 @@ from passk_trl import PassKGRPOConfig, files
 _FILE = "training_args.json"
 
 # Two runs that differ in one of these are different runs.
-_IDENTITY = ("model_name_or_path", "dataset_name", "dataset_config", "pass_at_k", "objective", "mitigation")
+_IDENTITY = (
+    "model_name_or_path",
+    "dataset_name",
+    "dataset_config",
+    "reasoning_gym",
+    "pass_at_k",
+    "objective",
+    "mitigation",
+)
 
 
 def run_settings(
@@ -41,8 +49,8 @@ def check_output_dir(training_args: PassKGRPOConfig, settings: dict[str, Any], o
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}; set another output_dir, or delete the file.") from error
     for name in _IDENTITY:
-        if earlier.get(name, settings[name]) != settings[name]:
+        if earlier.get(name, settings.get(name)) != settings.get(name):
             raise ValueError(
                 f"output_dir={training_args.output_dir!r} holds a run with {name}={earlier[name]!r}, not "
-                f"{settings[name]!r}; set another output_dir, or overwrite_output_dir to true to replace it."
+                f"{settings.get(name)!r}; set another output_dir, or overwrite_output_dir to true to replace it."
             )

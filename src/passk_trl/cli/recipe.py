@@ -32,7 +32,8 @@ def parse_recipe(
     does not notice misspelt keys, wrong types and `--config=x.yaml`.
 
     A recipe is a flat YAML mapping. `--key value` overrides a key, and `--block.key value` a key in a block such as
-    `monitor:`. `env:` is a block of environment variables. `--print-config` prints the result, as a recipe, and exits.
+    `monitor:`, at any depth. `env:` is a block of environment variables. `--print-config` prints the result, as a
+    recipe, and exits.
 
     Args:
         types (`Sequence[type]`):
@@ -207,9 +208,17 @@ def _into_blocks(recipe: dict[str, Any], args: list[str], blocks: list[str]) -> 
             continue
         if not is_assigned:
             value = next(remaining, "null")
-        written = recipe.get(block)
-        recipe[block] = {**(written if isinstance(written, dict) else {}), key: yaml.safe_load(value)}
+        _set_in(recipe, [block, *key.split(".")], yaml.safe_load(value))
     return rest
+
+
+def _set_in(block: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Sets a key of a block in a block. What is no block on the way is replaced by one."""
+    for key in keys[:-1]:
+        if not isinstance(block.get(key), dict):
+            block[key] = {}
+        block = block[key]
+    block[keys[-1]] = value
 
 
 def _checked_recipe(parser: _Parser, recipe: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:

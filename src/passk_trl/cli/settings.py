@@ -1,6 +1,7 @@
 """Checks the keys and values of a recipe against type hints, and says what a wrong one should have been."""
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -52,6 +53,25 @@ def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str =
             quoted = ", in quotes" if _fits("", hint) and not isinstance(value, list | dict) else ""
             raise ValueError(f"{block}{key} is {value!r}; set {_description(hint)}{quoted}.")
     return checked
+
+
+def block_of(name: str, value: Any) -> dict[str, Any] | None:
+    """
+    A block of keys, from YAML or from JSON on the command line.
+
+    Raises:
+        `ValueError`: if it is neither.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{name} is {value!r}, which is not JSON: {error}; set --{name}.key value for each key."
+            ) from error
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r}; set a block of keys.")
+    return value
 
 
 def arguments_of(function: Callable, exclude: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`passk-trl train`: trains a policy as a recipe says, and reports on the run."""
 
 import inspect
-import json
 import logging
 import textwrap
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from .data import IMPORTS_RUN_CODE, PromptArguments, check_split, checked_reward
 from .dry_run import dry_run, model_config, print_once, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
-from .settings import arguments_of, check_settings
+from .settings import arguments_of, block_of, check_settings
 
 
 logger = logging.getLogger(__name__)
@@ -120,26 +119,13 @@ class TrainArguments(PromptArguments):
     )
 
     def __post_init__(self) -> None:
-        monitor, mitigation = (_block(name, getattr(self, name)) for name in ("monitor", "mitigation"))
+        super().__post_init__()
+        monitor, mitigation = (block_of(name, getattr(self, name)) for name in ("monitor", "mitigation"))
         if monitor is not None:
             hints = arguments_of(ConflictMonitor.__init__, exclude=["probe_dataset"])
             self.monitor = check_settings(monitor, hints, "monitor.")
         if mitigation is not None:
             self.mitigation = _check_mitigation(mitigation, self.monitor is not None)
-
-
-def _block(name: str, value: Any) -> dict[str, Any] | None:
-    """A block of keys, from YAML or from JSON on the command line."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{name} is {value!r}, which is not JSON: {error}; set --{name}.key value for each key."
-            ) from error
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r}; set a block of keys.")
-    return value
 
 
 def _check_mitigation(block: dict[str, Any], monitored: bool) -> dict[str, Any]:
@@ -266,7 +252,9 @@ def main(args: Sequence[str] | None = None) -> None:
         script_args, training_args, model_args, processes = parse_recipe(
             (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
-        settings = run_settings(script_args, training_args, model_args) | {"mitigation": script_args.mitigation}
+        settings = run_settings(script_args, training_args, model_args) | {
+            name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym")
+        }
         check_output_dir(training_args, settings, script_args.overwrite_output_dir)
         if processes is not None:
             print_once(_dry_run(script_args, training_args, model_args, processes), training_args)

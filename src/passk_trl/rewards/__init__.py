@@ -6,6 +6,7 @@ from .loading import load_reward, load_rewards
 from .mathematical import accuracy_reward
 from .multiple_choice import multiple_choice_reward
 from .quantity import quantity_reward
+from .reasoning import reasoning_gym_reward
 from .short_answer import short_answer_reward
 from .token_f1 import token_f1_reward
 
@@ -18,6 +19,7 @@ __all__ = [
     "load_rewards",
     "multiple_choice_reward",
     "quantity_reward",
+    "reasoning_gym_reward",
     "short_answer_reward",
     "token_f1_reward",
 ]

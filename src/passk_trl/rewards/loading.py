@@ -10,6 +10,7 @@ from .first_line import first_line_reward
 from .mathematical import accuracy_reward
 from .multiple_choice import multiple_choice_reward
 from .quantity import quantity_reward
+from .reasoning import reasoning_gym_reward
 from .short_answer import short_answer_reward
 from .token_f1 import token_f1_reward
 
@@ -22,6 +23,7 @@ _OWN: dict[str, RewardFunction] = {
     "quantity_reward": quantity_reward,
     "short_answer_reward": short_answer_reward,
     "token_f1_reward": token_f1_reward,
+    "reasoning_gym_reward": reasoning_gym_reward,
 }
 _TRL = ("reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
 

@@ -17,6 +17,7 @@ from .arithmetic import (
 )
 from .dates import DATE_WORDINGS, ambiguous_date_splits, ambiguous_dates
 from .in_context import WORDS, competing_formats, formats_splits, mixed_sums, sums_splits
+from .reasoning import reasoning_gym_splits
 from .short_answers import short_question_splits, short_questions
 from .splits import SPLITS
 from .yes_or_no import divisibility, divisibility_splits
@@ -41,6 +42,7 @@ __all__ = [
     "odds_of_difference",
     "plain_arithmetic",
     "quickstart",
+    "reasoning_gym_splits",
     "short_question_splits",
     "short_questions",
     "split_pairs",
