@@ -131,7 +131,7 @@ def dry_run(module: str, arguments: list[str], processes: int) -> None:
 
 
 def check_make(arguments: list[str]) -> None:
-    targets = re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), flags=re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(), flags=re.MULTILINE)
     assert {*arguments} <= {*targets}
 
 
