@@ -4,7 +4,7 @@
 
 Rollouts: the audit's own sampling and scoring of 8 prompts × 16 rollouts in the chat template, beside `generate` with
 the same batch and settings. Gradients: a sketch of all parameters, beside the log-probabilities of the same rollouts
-and one backward pass into `.grad`, in batches of the same size. Processor time; a ratio is the median over the rounds.
+and one backward pass into `.grad`, in batches of the same size. A ratio is the median over the rounds.
 """
 
 import argparse
@@ -69,9 +69,9 @@ def sketch(trainer: PassKGRPOTrainer, rollouts: ScoredRollouts) -> None:
 
 def seconds(way: Callable[[], object]) -> float:
     torch.manual_seed(0)  # all draw the same tokens
-    began = time.process_time()
+    began = time.perf_counter()
     way()
-    return time.process_time() - began
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
             "rollouts": (partial(plain_generate, trainer, data), sample),
             "gradients": (partial(plain_pass, trainer, rollouts), partial(sketch, trainer, rollouts)),
         }
-        print(f"{PROMPTS} prompts x {ROLLOUTS} rollouts x {TOKENS} tokens, {rounds} rounds, processor time")
+        print(f"{PROMPTS} prompts x {ROLLOUTS} rollouts x {TOKENS} tokens, {rounds} rounds, wall time")
         print("| | plain | ours | ratio |\n|---|---|---|---|")
         for name, (plain, ours) in ways.items():
             times = [(seconds(plain), seconds(ours)) for _ in range(rounds + 1)][1:]
