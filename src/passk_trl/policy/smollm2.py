@@ -17,7 +17,6 @@ from zipfile import ZipFile
 import transformers
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
-from transformers.utils import is_gguf_available
 
 from passk_trl.files import whole_folder
 
@@ -49,7 +48,7 @@ def cached_smollm2(cache_dir: str | os.PathLike | None = None, progress: bool = 
     path = cache_folder(cache_dir) / f"smollm2-135m-instruct-{SHA256[:12]}-{transformers.__version__}"
     if path.is_dir():
         return path
-    if not is_gguf_available():
+    if importlib.util.find_spec("gguf") is None:
         raise ImportError(
             "SmolLM2's weights cannot be read without the package gguf: pip install 'passk-trl[smollm2]'."
         )
