@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 
+from .code import code_reward
 from .completions import RewardFunction
 from .exact_match import exact_match_reward
 from .mathematical import accuracy_reward
@@ -11,6 +12,7 @@ from .mathematical import accuracy_reward
 
 _OWN: dict[str, RewardFunction] = {
     "accuracy_reward": accuracy_reward,
+    "code_reward": code_reward,
     "exact_match_reward": exact_match_reward,
 }
 _TRL = ("reasoning_accuracy_reward", "think_format_reward", "get_soft_overlong_punishment")
@@ -22,7 +24,7 @@ def load_reward(name: str) -> RewardFunction:
 
     Args:
         name (`str`):
-            `"accuracy_reward"` or `"exact_match_reward"` of this package; a name that `trl grpo` knows
+            `"accuracy_reward"`, `"code_reward"` or `"exact_match_reward"` of this package; one that `trl grpo` knows
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
             the working directory can be imported too. Importing one runs its code. If this package and TRL both have
