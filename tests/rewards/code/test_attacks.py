@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from passk_trl.rewards.code.unit_tests import unit_tests_of
+from passk_trl.rewards.code.unit_tests import CannotBePosed, unit_tests_of
 from passk_trl.rewards.code.workers import end_workers, verdicts_of
 from programs import BRIEF, SQUARE, descendants, seen_inside, verdict_on
 
@@ -47,7 +47,9 @@ TO_ITS_VERDICT = {
         "for name in ('print', 'compile', 'exec', 'isinstance', 'getattr', 'int', 'len'):\n"
         "    setattr(builtins, name, lambda *a, **k: True)"
     ),
-    "changes json": WRONG + "import json\njson.dumps = lambda *a, **k: '{\"returned\": true, \"verdict\": \"passed\"}'",
+    "changes json": (
+        WRONG + "import json\njson.dumps = lambda *a, **k: '{\"returned\": true, \"verdict\": \"passed\"}'"
+    ),
     "changes the modules": (
         WRONG + "import sys\n"
         "for name, module in list(sys.modules.items()):\n"
@@ -66,7 +68,9 @@ TO_ITS_VERDICT = {
         "        except OSError: break\n" + WRONG
     ),
     "writes garbage to every file": (
-        "import os\nfor number in range(64):\n    try: os.write(number, b'passed' * 99)\n    except OSError: pass\n" + WRONG
+        WRONG + "import os\nfor number in range(64):\n"
+        "    try: os.write(number, b'passed' * 99)\n"
+        "    except OSError: pass\n"
     ),
     "closes every file": "import os\nos.closerange(0, 64)\n" + WRONG,
     "says that its answer is huge": "import os\nos.write(40, b'\\xff' * 4)\n" + WRONG,
@@ -91,7 +95,7 @@ TO_ITS_VERDICT = {
         "        frame = frame.f_back\n"
         "    for each in gc.get_objects():\n"
         "        if isinstance(each, (dict, list, tuple)): seen += str(each)[:9999]\n"
-        "    return x * x if 'assert ' + 'square' in seen else 0"
+        "    return x * x if ' '.join(['assert', 'square']) in seen else 0"
     ),
     "catches the end": "import atexit, os\natexit.register(lambda: os._exit(0))\n" + WRONG,
     "takes the signals": (
@@ -136,11 +140,13 @@ def test_a_unit_test_that_catches_everything_does_not_hide_the_end_of_a_program(
 
 def test_a_program_cannot_be_its_own_judge():
     row = {"test": "def check(candidate):\n    assert close(candidate(3), 9)\n", "entry_point": "square"}
-    program = "def close(*a): return True\ndef square(x): return 0"
-    assert verdict_on(program, row) == "error"  # the unit tests know no function close of the program
+    with pytest.raises(CannotBePosed, match="uses close, which neither it nor the prompt defines"):
+        unit_tests_of(row)
+    with pytest.raises(CannotBePosed, match="gives what square returns to close"):
+        unit_tests_of({"test_list": ["assert close(square(3), 9)"]})
     head = "def close(a, b): return abs(a - b) < 1\n\ndef square(x):\n    '''The square'''\n"
-    job = (program, unit_tests_of(row, head))
-    assert verdicts_of([job], BRIEF)[0]["verdict"] == "wrong"  # the prompt's function judges
+    job = ("def close(*a): return True\ndef square(x): return 0", unit_tests_of(row, head))
+    assert verdicts_of([job], BRIEF)[0]["verdict"] == "wrong"  # the function close of the prompt judges
 
 
 def test_what_an_earlier_program_failed_is_not_in_the_memory_of_a_later_one():

@@ -3,6 +3,8 @@
 import ast
 import re
 
+from .names import names_defined
+
 
 _BLOCK = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _PYTHON = ("python", "py", "python3")
@@ -32,21 +34,6 @@ def program_of(completion: str, head: str | None = None, entry_point: str | None
     if tree is not None and entry_point in names_defined(tree):
         return _before(head, entry_point) + "\n" + text
     return _continued(head, text)
-
-
-def names_defined(tree: ast.Module) -> set[str]:
-    """The names that a module binds at its top level."""
-    names = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        else:
-            names |= {
-                each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
-            }
-    return names
 
 
 def head_of(prompt: str, entry_point: str) -> str | None:

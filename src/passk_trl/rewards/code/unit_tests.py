@@ -1,12 +1,12 @@
 """From the columns of a dataset to unit tests, in one of three kinds, as plain data for the examiner."""
 
 import ast
-import builtins
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .program_text import head_of, names_defined
+from .names import names_defined, names_missing, names_read
+from .program_text import head_of
 
 
 UnitTests = dict[str, Any]
@@ -64,17 +64,8 @@ def _asserts(row: dict[str, Any], prompt: str) -> UnitTests:
     """MBPP's: assert statements. The names that they use and that nothing else defines are the program's."""
     asserts = [row["test_list"]] if isinstance(row["test_list"], str) else list(row["test_list"])
     setup = "\n".join([*(row.get("test_imports") or []), row.get("test_setup_code") or ""])
-    known = names_defined(_parsed(setup)) | set(dir(builtins))
     trees = [_parsed(each) for each in asserts]
-    for tree in trees:  # what one assert binds, a later one may use
-        known |= names_defined(tree)
-    bound = {
-        node.arg if isinstance(node, ast.arg) else node.id
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
-    }
-    names = sorted(_names(trees) - known - bound) or _called_builtin(trees)
+    names = sorted(names_missing([_parsed(setup), *trees])) or _called_builtin(trees)
     if not names:
         raise CannotBePosed(f"the unit test {asserts[0]!r} calls no function of the program")
     for tree, source in zip(trees, asserts, strict=True):
@@ -95,10 +86,10 @@ def _called_builtin(trees: list[ast.Module]) -> list[str]:
 def _check_judges(tree: ast.Module, source: str, names: set[str]) -> None:
     """No function of the program may be given results of another to judge: it could call anything right."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _names([node.func]) & names:
-            inside = _names([*node.args, *node.keywords]) & names
-            if judged := sorted(name for name in inside - _names([node.func]) if not name[:1].isupper()):
-                judge = ", ".join(sorted(_names([node.func]) & names))
+        if isinstance(node, ast.Call) and names_read([node.func]) & names:
+            inside = names_read([*node.args, *node.keywords]) & names
+            if judged := sorted(name for name in inside - names_read([node.func]) if not name[:1].isupper()):
+                judge = ", ".join(sorted(names_read([node.func]) & names))
                 raise CannotBePosed(
                     f"the unit test {source!r} gives what {judged[0]} returns to {judge}, which nothing but the "
                     "program defines: define or import it in test_setup_code"
@@ -110,9 +101,11 @@ def _check_function(row: dict[str, Any], prompt: str) -> UnitTests:
     name = row.get("entry_point")
     if not isinstance(name, str) or not name.isidentifier():
         raise CannotBePosed(f"entry_point is {name!r}, which is no name of a function")
-    if "check" not in names_defined(_parsed(row["test"])):
-        raise CannotBePosed("the column test defines no function check(candidate)")
     setup = f"{head_of(prompt, name) or ''}\n{row['test']}"
+    if "check" not in names_defined(tree := _parsed(setup)):
+        raise CannotBePosed("the column test defines no function check(candidate)")
+    if missing := sorted(names_missing([tree]) - {name}):
+        raise CannotBePosed(f"the column test uses {', '.join(missing)}, which neither it nor the prompt defines")
     return {"kind": "asserts", "setup": setup, "asserts": [f"check({name})"], "names": [name]}
 
 
@@ -141,12 +134,6 @@ def _inputs_and_outputs(row: dict[str, Any], prompt: str) -> UnitTests:
 _READERS: dict[str, Callable[[dict[str, Any], str], UnitTests]] = dict(
     zip(COLUMNS, (_asserts, _check_function, _inputs_and_outputs), strict=True)
 )
-
-
-def _names(nodes: Iterable[ast.AST]) -> set[str]:
-    """All names that are read in some nodes."""
-    found = (each for node in nodes for each in ast.walk(node))
-    return {each.id for each in found if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
 
 
 def _parsed(source: Any) -> ast.Module:

@@ -13,6 +13,7 @@ from .remote import CannotBeAsked, Connection, ProgramEnded, Remote
 
 
 _LONGEST_OUTPUT = 2**24  # bytes of a script's output
+_PATIENCE = 0.2  # seconds for a program that has closed its channel to end
 
 
 class _NotPassed(Exception):
@@ -75,7 +76,7 @@ def _scripts(tests: dict[str, Any], worker: socket.socket) -> None:
     """Runs of the program as a script, each with its input and the output that is expected."""
     for number, (given, expected) in enumerate(zip(tests["inputs"], tests["outputs"], strict=True), 1):
         output = _output(_process(worker, "script"), given)
-        end, text = _end_of(worker)
+        end, text = _end_of(worker, None)
         if end != "ended":
             raise _NotPassed(end, f"unit test {number}: {text}")
         if not _same_output(output.decode("utf-8", "replace"), expected):
@@ -95,6 +96,9 @@ def _judging(connection: Connection, worker: socket.socket, number: int) -> Iter
     if connection.ended:
         raise _ended_early(worker)
     if raised is not None:
+        if not connection.used:
+            text = f"unit test {number} fails by itself: {type(raised).__name__}: {raised}"
+            raise _NotPassed("unscorable", text)
         raise _not_passed(raised, f"unit test {number}")
 
 
@@ -117,7 +121,7 @@ def _connected(worker: socket.socket) -> Connection:
 
 
 def _ended_early(worker: socket.socket) -> _NotPassed:
-    end, text = _end_of(worker)
+    end, text = _end_of(worker, _PATIENCE)
     return _NotPassed("error" if end == "ended" else end, f"{text} before its unit tests were done")
 
 
@@ -128,9 +132,12 @@ def _process(worker: socket.socket, kind: str) -> int:
     return descriptor
 
 
-def _end_of(worker: socket.socket) -> tuple[str, str]:
-    """How the process of the program ended, once it has: `"ended"` if well, else a verdict."""
-    _tell(worker, end=True)
+def _end_of(worker: socket.socket, patience: float | None) -> tuple[str, str]:
+    """
+    How the process of the program ended: `"ended"` if well, else a verdict. The worker waits for its end for so many
+    seconds, or until the time of the run is up.
+    """
+    _tell(worker, end=patience)
     end, text = receive(worker.fileno())
     return end, text
 

@@ -24,16 +24,18 @@ class Connection:
     A connection to the process of a program.
 
     Attributes:
+        used (`bool`): whether a unit test has asked something of the program.
         ended (`bool`): whether the process has ended: then nothing that unit tests catch can make it right.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.ended = False
+        self.used = self.ended = False
         self.result()  # of the program's own text
 
     def asked(self, request: dict[str, Any]) -> Any:
         """What the program answers to a request. Raises what it raised, if Python has an exception of that name."""
+        self.used = True
         if self.ended:
             raise ProgramEnded
         try:

@@ -57,7 +57,7 @@ class Examination:
                 if "start" in message:
                     self._start(message["start"])
                 else:
-                    send(self._examiner_end.fileno(), self._end_of_candidate())
+                    send(self._examiner_end.fileno(), self._end_of_candidate(message["end"]))
             return self._without_examiner(*self._too_much())
         except EOFError:
             return self._without_examiner(*self._end(os.waitpid(self._examiner, 0)[1]))
@@ -98,13 +98,16 @@ class Examination:
         socket.send_fds(self._examiner_end, [b"."], [ours.fileno()])
         ours.close()
 
-    def _end_of_candidate(self) -> tuple[str, str]:
-        """How the candidate ended, once it has, or that it does not."""
-        while self._candidate is not None and time.monotonic() < self._deadline:
+    def _end_of_candidate(self, patience: float | None) -> tuple[str, str]:
+        """How the candidate ended, once it has, or what it is like after so many seconds or when the time is up."""
+        until = time.monotonic() + (self._limits["seconds"] if patience is None else patience)
+        while self._candidate is not None and (now := time.monotonic()) < self._deadline:
             pid, status = os.waitpid(self._candidate, os.WNOHANG)
             if pid:
                 self._candidate = None
                 return self._end(status)
+            if now > until:
+                return "error", "it no longer answers"
             time.sleep(0.001)
         return self._too_much()
 
