@@ -20,6 +20,7 @@ STAND_INS = {
     "DigitalLearningGmbH/MATH-lighteval": "tiny.math_splits",
     "openai/gsm8k": "tiny.gsm8k_splits",
     "passk_trl.tasks.quickstart": "passk_trl.tasks.quickstart",
+    "passk_trl.tasks.small_programs": "passk_trl.tasks.small_programs",
 }
 
 
@@ -36,7 +37,7 @@ def resolved(command, path: Path, capsys) -> str:
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 14
+    assert len(RECIPES) == 15
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))

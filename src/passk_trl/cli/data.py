@@ -27,7 +27,8 @@ class PromptArguments(ScriptArguments):
 
     Args:
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
-            Verifiers: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import path.
+            Verifiers: `accuracy_reward`, `code_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted
+            import path.
         prompt_column (`str`, *optional*, defaults to `"prompt"`):
             Column of the prompts, plain or conversational.
         answer_column (`str`, *optional*):
@@ -47,8 +48,8 @@ class PromptArguments(ScriptArguments):
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy_reward"],
         metadata={
-            "help": "Verifiers: `accuracy_reward`, `exact_match_reward`, those of `trl grpo`, or any dotted import "
-            "path (e.g., `'my_lib.rewards.custom_reward'`)."
+            "help": "Verifiers: `accuracy_reward`, `code_reward`, `exact_match_reward`, those of `trl grpo`, or any "
+            "dotted import path (e.g., `'my_lib.rewards.custom_reward'`)."
         },
     )
     prompt_column: str = field(default="prompt", metadata={"help": "Column of the prompts, plain or conversational."})

@@ -57,5 +57,6 @@ def test_a_completion_that_fits_no_head_has_no_program():
 def test_the_head_is_the_prompt_or_its_block():
     assert head_of(HEAD, "f") == HEAD
     assert head_of(f"Complete this:\n```python\n{HEAD}```", "f") == HEAD
+    assert head_of(f"{HEAD}\nComplete this function.\nThink first.", "f") == f"{HEAD}\n"
     assert head_of("Write a function f.", "f") is None
     assert head_of(HEAD, "g") is None

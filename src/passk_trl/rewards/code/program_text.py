@@ -7,6 +7,7 @@ from .names import names_defined
 
 
 _BLOCK = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+_LINES_OF_INSTRUCTION = 5
 _PYTHON = ("python", "py", "python3")
 
 
@@ -37,8 +38,13 @@ def program_of(completion: str, head: str | None = None, entry_point: str | None
 
 
 def head_of(prompt: str, entry_point: str) -> str | None:
-    """The head of a function in a prompt: the prompt or its last fenced block, if that is Python and defines it."""
-    for text in (prompt, _last_block(prompt)):
+    """
+    The head of a function in a prompt, or `None`: the prompt, its last fenced block, or all but its last few lines,
+    where an instruction may be. It is Python and defines the function.
+    """
+    lines = prompt.splitlines(keepends=True)
+    without_instruction = ("".join(lines[:-cut]) for cut in range(1, _LINES_OF_INSTRUCTION + 1))
+    for text in (prompt, _last_block(prompt), *without_instruction):
         if (tree := _parsed(text)) is not None and entry_point in names_defined(tree):
             return text
     return None
