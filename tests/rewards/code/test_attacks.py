@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -262,19 +263,19 @@ def test_there_is_no_network():
     "expression",
     [
         "__import__('os').kill(__import__('os').getppid(), 9)",
-        f"__import__('os').kill({os.getpid()}, 9)",
+        "__import__('os').kill(TRAINER, 9)",
         "__import__('os').kill(-1, 9)",
         "__import__('os').killpg(0, 9)",
         "__import__('os').setsid()",
         "__import__('os').setpriority(0, 0, 5)",
-        f"__import__('os').sched_setaffinity({os.getpid()}, [0])",
-        f"__import__('resource').prlimit({os.getpid()}, 0, (1, 1))",
-        f"__import__('fcntl').fcntl(40, 8, {os.getpid()})",
-        f"__import__('os').pidfd_open({os.getpid()})",
+        "__import__('os').sched_setaffinity(TRAINER, [0])",
+        "__import__('resource').prlimit(TRAINER, 0, (1, 1))",
+        "__import__('fcntl').fcntl(40, 8, TRAINER)",
+        "__import__('os').pidfd_open(TRAINER)",
     ],
 )
 def test_other_processes_cannot_be_touched(expression):
-    assert seen_inside(expression) == "PermissionError"
+    assert seen_inside(expression.replace("TRAINER", str(os.getpid()))) == "PermissionError"
 
 
 def test_a_call_of_the_kernel_by_its_number_is_refused_too():
@@ -282,6 +283,59 @@ def test_a_call_of_the_kernel_by_its_number_is_refused_too():
     for number in numbers:  # ptrace, process_vm_readv, socket, io_uring_setup
         expression = f"__import__('ctypes').CDLL(None).syscall({number}, 16, {os.getpid()}, 0, 0, 0, 0)"
         assert seen_inside(expression) == "-1"
+
+
+def test_only_the_channel_and_streams_are_open():
+    program = (
+        "import os\n"
+        "def is_open(number):\n"
+        "    try: return bool(os.fstat(number))\n"
+        "    except OSError: return False\n"
+        "def square(x): raise Exception([number for number in range(999) if is_open(number)])\n"
+    )
+    (verdict,) = verdicts_of([(program, unit_tests_of(SQUARE))], BRIEF)
+    assert verdict["text"].endswith("[0, 1, 2, 40]")
+
+
+def test_rules_cannot_be_changed_for_those_who_come_later():
+    for number in (444, 445, 446):
+        assert seen_inside(f"__import__('ctypes').CDLL(None).syscall({number}, 41, 1, 0, 0)") == "-1"
+
+
+def test_what_can_be_read_cannot_be_cut():
+    library = Path(os.__file__).resolve()
+    before = library.read_bytes()
+    for flags in ("os.O_TRUNC", "os.O_TRUNC | os.O_WRONLY", "os.O_TRUNC | os.O_RDWR", "os.O_APPEND | os.O_WRONLY"):
+        expression = f"(lambda os: os.open({str(library)!r}, {flags}))(__import__('os'))"
+        assert seen_inside(expression) == "PermissionError"
+    assert seen_inside(f"__import__('os').truncate({str(library)!r}, 0)") == "PermissionError"
+    assert library.read_bytes() == before
+
+
+def test_no_socket_can_send_to_an_address():
+    assert seen_inside("__import__('socket').socketpair(type=__import__('socket').SOCK_DGRAM)") == "PermissionError"
+    assert seen_inside("len(__import__('socket').socketpair())") == "2"  # which asyncio needs
+    assert seen_inside("__import__('asyncio').run(__import__('asyncio').sleep(0, 7))") == "7"
+
+
+def test_a_program_is_the_first_to_go_when_memory_is_short():
+    program = "import time\ntime.sleep(2)\n" + WRONG
+    thread = threading.Thread(target=verdict_on, args=(program,))
+    thread.start()
+    time.sleep(1)
+    scores = [Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in descendants()]
+    thread.join()
+    assert scores.count("1000\n") == 2
+
+
+def test_the_unit_tests_are_confined_too():
+    for statement in (
+        "open('/etc/passwd')",
+        "import socket; socket.socket()",
+        "import os; os.fork()",
+        "open('a', 'w')",
+    ):
+        assert verdict_on(WRONG, {"test_list": SQUARE["test_list"], "test_setup_code": statement}) == "unscorable"
 
 
 def test_privileges_are_gone():

@@ -3,15 +3,18 @@
 import atexit
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .confined.folders import folder_name
 from .confined.messages import receive, send
 from .limits import CodeLimits
 from .unit_tests import UnitTests
@@ -33,6 +36,7 @@ _SOURCES = str(Path(__file__).parents[3])
 _OPTIONS = ("-P", "-s", "-B", "-X", "utf8")
 _ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 
+_INSTEAD = "set PASSK_TRL_CODE_SANDBOX to a sandbox of your own"
 _PATIENCE = 30.0  # seconds beyond the limits, after which a worker is given up
 
 _idle: list["_Worker"] = []
@@ -50,6 +54,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is for the trainer, whose end ends the workers
             cwd="/",
         )
         assert self._process.stdin is not None
@@ -77,6 +82,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            shutil.rmtree(os.path.join(tempfile.gettempdir(), folder_name(self._process.pid)), ignore_errors=True)
         self._process.stdout.close()
 
 
@@ -93,16 +99,18 @@ def verdicts_of(
             has, or its share where several train on one machine.
 
     Raises:
-        `RuntimeError`: if programs cannot be confined here.
+        `RuntimeError`: if programs cannot be run or confined here.
     """
+    if sys.platform != "linux":
+        raise RuntimeError(f"code_reward runs programs on Linux only, and this is {sys.platform}: {_INSTEAD}.")
     at_once = at_once or len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     with ThreadPoolExecutor(max(1, min(at_once, len(jobs)))) as threads:
         verdicts = list(threads.map(lambda job: _verdict(job, limits), jobs))
     for verdict in verdicts:
         if verdict["verdict"] == "refused":
             raise RuntimeError(
-                f"code_reward cannot confine programs here ({verdict['text']}): set PASSK_TRL_CODE_SANDBOX to a "
-                "sandbox of your own, or CodeLimits(confined=False) inside a machine that you can lose."
+                f"code_reward cannot confine programs here ({verdict['text']}): {_INSTEAD}, or "
+                "CodeLimits(confined=False) inside a machine that you can lose."
             )
     return verdicts
 
@@ -121,6 +129,7 @@ def _verdict(job: tuple[str, UnitTests], limits: CodeLimits) -> dict[str, Any]:
             with _lock:
                 _idle.append(worker)
         return verdict
+    warnings.warn("code_reward: the process that runs programs died twice on one program, which counts as an error.")
     return {"verdict": "error", "text": "the worker died twice"}
 
 

@@ -39,6 +39,8 @@ def rules_for(packages: bool, confined: bool, own: str | None) -> int | None:
     readable = ["/usr/share/zoneinfo", "/dev/urandom"]
     for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_C_LIBRARIES):
         readable += _without_packages(folder)
+    beside = os.path.join(sys.base_prefix, "lib")  # conda has C libraries there
+    readable += [os.path.join(beside, name) for name in os.listdir(beside) if ".so" in name]
     if packages or own is None:
         readable += [path for path in sys.path if os.path.basename(path) in _PACKAGES]
     try:
@@ -57,18 +59,19 @@ def confine(limits: dict[str, Any], rules: int | None) -> None:
     Raises:
         `OSError`: if the kernel refuses something and the limits ask for confinement.
     """
+    _first_to_go()
     _limit_resources(limits)
-    os.environ.clear()
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of the same user can read its memory
     threads_are_counted = _leave_user()
     _drop_capabilities()
     if threads_are_counted:
         _limit(resource.RLIMIT_NPROC, limits["threads"])
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of the same user can read its memory
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     try:
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if rules is not None:
             landlock.restrict_self(libc, rules)
+            os.close(rules)  # the worker has the same rules open, and nobody may add to them
         deny_system_calls(libc)
     except OSError:
         if limits["confined"]:
@@ -80,6 +83,15 @@ def _without_packages(folder: str) -> list[str]:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     kept = [name for name in names if name not in _PACKAGES and not re.fullmatch(r"python3[\d.]*", name)]
     return [folder] if len(kept) == len(names) else [os.path.join(folder, name) for name in kept]
+
+
+def _first_to_go() -> None:
+    """Where the machine runs out of memory, the kernel kills this process before the trainer."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
 
 
 def _limit_resources(limits: dict[str, Any]) -> None:

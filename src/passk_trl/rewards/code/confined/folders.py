@@ -7,6 +7,11 @@ import shutil
 MOST_FILES = 1000
 
 
+def folder_name(pid: int) -> str:
+    """The name of the folder where the programs of the worker `pid` may write."""
+    return f"passk-trl-program-{pid}"
+
+
 def emptied(folder: str) -> None:
     """Removes all that is in a folder."""
     for entry in os.scandir(folder):

@@ -32,7 +32,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
     "semget": (64, 190), "mq_open": (240, 180), "add_key": (248, 217), "request_key": (249, 218),
     "keyctl": (250, 219),
-    # files, in ways that Landlock does not guard
+    "sync": (162, 81), "syncfs": (306, 267), "syslog": (103, 116), "modify_ldt": (154, None),
+    # the rules of Landlock themselves
+    "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445), "landlock_restrict_self": (446, 446),
+    # files, in ways that Landlock does not guard, or not before Linux 6.2 (truncate) and 6.10 (ioctl)
+    "truncate": (76, 45), "openat2": (437, 437),  # its flags are out of sight
     "mount": (165, 40), "umount2": (166, 39), "chroot": (161, 51), "pivot_root": (155, 41), "open_tree": (428, 428),
     "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442), "chmod": (90, None),
     "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None), "fchown": (93, 55),
@@ -42,8 +46,9 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "inotify_init": (253, None),
     "inotify_init1": (294, 26), "fanotify_init": (300, 262),
 }  # fmt: skip
-_CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _PRCTL, _FCNTL, _IOCTL = (
-    (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (157, 167), (72, 25), (16, 29),
+_CLONE, _CLONE3, _KILL, _TGKILL, _PRLIMIT, _PRCTL, _FCNTL, _IOCTL, _SOCKETPAIR, _OPEN, _OPENAT = (
+    (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (157, 167), (72, 25), (16, 29), (53, 199), (2, None),
+    (257, 56),
 )  # fmt: skip
 _FIRST_UNKNOWN = 463  # calls that came after those above
 
@@ -51,6 +56,8 @@ _CLONE_THREAD = 0x10000
 _PR_SET_PDEATHSIG = 1
 _OWNERS_OF_SIGNALS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: whom a descriptor sends SIGIO
 _OWNERS_BY_IOCTL = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP: the same
+_DATAGRAMS = 2  # a bit of the kinds of sockets that can send to any address
+_O_WRITE, _O_TRUNC = 0b11, 0o1000
 
 _LOAD, _EQUAL, _AT_LEAST, _HAS_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
@@ -84,6 +91,11 @@ def seccomp_filter(machine: str, pid: int) -> bytes:
         on_argument(_FCNTL, 1, _EQUAL, command, denied_if=True)
     for command in _OWNERS_BY_IOCTL:
         on_argument(_IOCTL, 1, _EQUAL, command, denied_if=True)
+    on_argument(_SOCKETPAIR, 1, _HAS_BITS, _DATAGRAMS, denied_if=True)
+    for call, flags in ((_OPEN, 1), (_OPENAT, 2)):
+        if (number := call[column]) is not None:  # a file that can be read only must not be cut
+            steps += [_step(_EQUAL, number, 0, 5), _step(_LOAD, _ARGUMENTS + 8 * flags)]
+            steps += [_step(_HAS_BITS, _O_TRUNC, 0, 2), _step(_HAS_BITS, _O_WRITE, 1, 0), deny, _step(_LOAD, _NUMBER)]
     return b"".join([*steps, _step(_RETURN, _ALLOW)])
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from . import candidate, confinement
 from .descriptors import keep_only
 from .examiner import examine
-from .folders import emptied, is_full
+from .folders import emptied, folder_name, is_full
 from .messages import receive, send
 
 
@@ -175,7 +175,7 @@ def serve(folder: str) -> None:
     confinement.libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.environ.clear()
     gc.freeze()
-    own = os.path.join(folder, f"passk-trl-program-{os.getpid()}")
+    own = os.path.join(folder, folder_name(os.getpid()))
     os.mkdir(own, 0o700)
     try:
         while True:
