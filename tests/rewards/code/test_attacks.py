@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from passk_trl.rewards import CodeLimits
 from passk_trl.rewards.code.unit_tests import CannotBePosed, unit_tests_of
 from passk_trl.rewards.code.workers import end_workers, verdicts_of
 from programs import BRIEF, SQUARE, descendants, seen_inside, verdict_on
@@ -197,7 +198,7 @@ def test_a_loop_without_end_takes_its_processor_time_only():
     start = time.monotonic()
     ignores = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert verdict_on(ignores) == "timeout"
-    assert time.monotonic() - start < BRIEF.seconds
+    assert time.monotonic() - start < 2 * BRIEF.seconds
 
 
 def test_a_sleep_without_end_takes_its_time_only():
@@ -319,13 +320,26 @@ def test_no_socket_can_send_to_an_address():
 
 
 def test_a_program_is_the_first_to_go_when_memory_is_short():
-    program = "import time\ntime.sleep(2)\n" + WRONG
-    thread = threading.Thread(target=verdict_on, args=(program,))
+    thread = threading.Thread(target=verdict_on, args=("import time\ntime.sleep(60)",))
     thread.start()
-    time.sleep(1)
-    scores = [Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in descendants()]
+    waited_for(lambda: [score_of(pid) for pid in descendants()], lambda scores: scores.count("1000") == 2)
     thread.join()
-    assert scores.count("1000\n") == 2
+
+
+def score_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
+    except OSError:  # it has ended
+        return ""
+
+
+def test_packages_can_be_imported_where_that_is_wanted():
+    program = "import numpy\ndef square(x): return numpy.square(numpy.array([x]))[0]"
+    assert verdict_on(program) == "error"
+    assert verdict_on(program, limits=CodeLimits(packages=True)) == "passed"
+    row = {"test_list": ["numpy.testing.assert_allclose(square(3), 9)"], "test_setup_code": "import numpy"}
+    assert verdict_on("def square(x): return x * x", row, CodeLimits()) == "passed"
+    assert verdict_on(WRONG, row, CodeLimits()) == "wrong"
 
 
 def test_the_unit_tests_are_confined_too():
@@ -360,13 +374,17 @@ def test_workers_and_programs_end_with_a_killed_trainer(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     trainer = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
     assert trainer.stdout.readline() == "passed\n"
-    time.sleep(0.3)
-    below = descendants(trainer.pid)
-    assert len(below) == 3  # worker, examiner and program
+    below = waited_for(lambda: descendants(trainer.pid), lambda found: len(found) == 3)  # worker, examiner, program
     trainer.send_signal(signal.SIGKILL)
     trainer.communicate()
-    until = time.monotonic() + 3 * BRIEF.seconds
-    while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
+    waited_for(lambda: [pid for pid in below if Path(f"/proc/{pid}").exists()], lambda left: left == [])
     assert list(tmp_path.iterdir()) == []
+
+
+def waited_for(look, found):
+    """What `look` sees once it is as it should be, within half a minute."""
+    until = time.monotonic() + 30
+    while not found(seen := look()):
+        assert time.monotonic() < until, seen
+        time.sleep(0.05)
+    return seen

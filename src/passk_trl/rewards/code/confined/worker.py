@@ -27,6 +27,7 @@ _REQUESTS, _VERDICTS = 0, 1  # descriptors
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_EVERY = 0.02  # seconds between looks at what a program has written
 _NOT_CONFINED = 114  # exit status
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy would start one for each processor
 
 
 class Examination:
@@ -130,6 +131,8 @@ class Examination:
         try:
             os.setsid()
             os.chdir(own or "/")
+            if own is None or self._limits["packages"]:
+                os.environ.update(_ONE_THREAD)
             descriptor, rules = keep_only(channel.fileno(), rules, keeps)
             try:
                 confinement.confine(self._limits, rules)
