@@ -140,6 +140,12 @@ def test_a_unit_test_that_catches_everything_does_not_hide_the_end_of_a_program(
     assert verdict_on("def square(x): return 9", row) == "passed"
 
 
+def test_an_object_cannot_say_itself_that_it_is_right():
+    program = "class Right:\n    equals = lambda self, other: True\ndef square(x): return Right()"
+    assert verdict_on(program, {"test_list": ["assert square(3).equals(9)"]}) == "error"
+    assert verdict_on(program, {"test_list": ["assert hash(square(3)) == hash(9)"]}) == "wrong"
+
+
 def test_a_program_cannot_be_its_own_judge():
     row = {"test": "def check(candidate):\n    assert close(candidate(3), 9)\n", "entry_point": "square"}
     with pytest.raises(CannotBePosed, match="uses close, which neither it nor the prompt defines"):

@@ -9,7 +9,7 @@ from types import CodeType
 from typing import Any
 
 from .messages import receive, send
-from .remote import CannotBeAsked, Connection, ProgramEnded, Remote
+from .remote import CannotBeAsked, Connection, ProgramEnded, remote_name
 
 
 _LONGEST_OUTPUT = 2**24  # bytes of a script's output
@@ -52,7 +52,7 @@ def _asserts(tests: dict[str, Any], worker: socket.socket) -> None:
         text = f"the set-up of the unit tests fails: {type(error).__name__}: {error}"
         raise _NotPassed("unscorable", text) from None
     connection = _connected(worker)
-    known |= {name: Remote(connection, {"name": name}) for name in tests["names"]}
+    known |= {name: remote_name(connection, name) for name in tests["names"]}
     for number, statement in enumerate(statements, 1):
         with _judging(connection, worker, number):
             exec(statement, known)
@@ -65,7 +65,7 @@ def _compiled(source: str) -> CodeType:
 def _calls(tests: dict[str, Any], worker: socket.socket) -> None:
     """Calls of one function, with the result that is expected of each."""
     connection = _connected(worker)
-    function = Remote(connection, {"name": tests["name"]})
+    function = remote_name(connection, tests["name"])
     for number, (arguments, expected) in enumerate(zip(tests["inputs"], tests["outputs"], strict=True), 1):
         with _judging(connection, worker, number):
             if not _same_result(function(*arguments), expected):

@@ -31,9 +31,9 @@ class Connection:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.used = self.ended = False
-        self.result()  # of the program's own text
+        self.result(open_objects=False)  # of the program's own text
 
-    def asked(self, request: dict[str, Any]) -> Any:
+    def asked(self, request: dict[str, Any], open_objects: bool) -> Any:
         """What the program answers to a request. Raises what it raised, if Python has an exception of that name."""
         self.used = True
         if self.ended:
@@ -43,14 +43,14 @@ class Connection:
         except OSError as error:
             self.ended = True
             raise ProgramEnded from error
-        return self.result()
+        return self.result(open_objects)
 
-    def result(self) -> Any:
-        """The next answer."""
+    def result(self, open_objects: bool) -> Any:
+        """The next answer. Objects in it that are not plain are open or closed [`Remote`]s."""
         try:
             reply = receive(self._descriptor)
             if "raised" not in reply:
-                return decoded(reply["returned"], lambda handle: Remote(self, {"object": int(handle["object"])}))
+                return decoded(reply["returned"], lambda at: Remote(self, {"object": int(at["object"])}, open_objects))
             name, text = str(reply["raised"]), str(reply["text"])
         except Exception as error:  # the program may have written anything
             self.ended = True
@@ -67,24 +67,33 @@ class Connection:
 
 
 class Remote:
-    """A name of a program, or one of its objects that is not plain."""
+    """
+    A name of a program, or one of its objects that is not plain.
 
-    def __init__(self, connection: Connection, place: dict[str, Any]) -> None:
-        self.__connection, self.__place = connection, place
+    It is open, so that its attributes can be asked for, if it is a class that the unit tests name or came from one.
+    What a function returned is closed: an object must not say itself that it is the right one.
+    """
+
+    def __init__(self, connection: Connection, place: dict[str, Any], is_open: bool) -> None:
+        self.__connection, self.__place, self.__is_open = connection, place, is_open
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self.__connection.asked(
-            {
-                "of": self.__place,
-                "arguments": [encoded(value, _place_of) for value in arguments],
-                "named": {name: encoded(value, _place_of) for name, value in named.items()},
-            }
-        )
+        request = {
+            "of": self.__place,
+            "arguments": [encoded(value, _place_of) for value in arguments],
+            "named": {name: encoded(value, _place_of) for name, value in named.items()},
+        }
+        return self.__connection.asked(request, self.__is_open)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or not self.__is_open:
             raise AttributeError(name)
-        return self.__connection.asked({"of": self.__place, "attribute": name})
+        return self.__connection.asked({"of": self.__place, "attribute": name}, self.__is_open)
+
+
+def remote_name(connection: Connection, name: str) -> Remote:
+    """A name of a program: a class, by its capital letter, or a function."""
+    return Remote(connection, {"name": name}, is_open=name[:1].isupper())
 
 
 def _place_of(value: Any) -> Any:
