@@ -140,7 +140,7 @@ def test_other_settings_in_the_same_place_end_in_one_line(audited, model, tmp_pa
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 8
+    assert len(RECIPES) == 9
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 RECIPES = sorted(ROOT.glob("recipes/*/**/config_*.yaml"))
 OWN = [
     f"passk_trl.tasks.{splits}"
-    for splits in ("quickstart", "short_question_splits", "sums_splits", "formats_splits", "divisibility_splits")
+    for splits in (
+        *("quickstart", "short_question_splits", "sums_splits", "formats_splits", "divisibility_splits"),
+        "small_programs",
+    )
 ]
 STAND_INS = {
     "DigitalLearningGmbH/MATH-lighteval": "tiny.math_splits",
@@ -41,7 +44,7 @@ def resolved(command, path: Path, capsys) -> str:
 
 
 def test_there_are_recipes():
-    assert len(RECIPES) == 21
+    assert len(RECIPES) == 22
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))

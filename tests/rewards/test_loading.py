@@ -39,5 +39,5 @@ def test_load_reward_refuses_a_path_that_cannot_be_imported(name):
 
 
 def test_load_reward_lists_the_known_names():
-    with pytest.raises(ValueError, match=r"'acuracy_reward': set reward_funcs to any of accuracy_reward, exact_match"):
+    with pytest.raises(ValueError, match=r"'acuracy_reward': set reward_funcs to any of accuracy_reward, code_reward"):
         load_reward("acuracy_reward")

@@ -1,5 +1,6 @@
 """Verifiers: from completions and gold answers to rewards, one for each completion, as TRL calls them."""
 
+from .code import CodeLimits, CodeReward, code_reward
 from .exact_match import exact_match_reward
 from .first_line import first_line_reward
 from .loading import load_reward, load_rewards
@@ -12,7 +13,10 @@ from .token_f1 import token_f1_reward
 
 
 __all__ = [
+    "CodeLimits",
+    "CodeReward",
     "accuracy_reward",
+    "code_reward",
     "exact_match_reward",
     "first_line_reward",
     "load_reward",

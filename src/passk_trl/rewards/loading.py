@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 
+from .code import code_reward
 from .completions import RewardFunction
 from .exact_match import exact_match_reward
 from .first_line import first_line_reward
@@ -17,6 +18,7 @@ from .token_f1 import token_f1_reward
 
 _OWN: dict[str, RewardFunction] = {
     "accuracy_reward": accuracy_reward,
+    "code_reward": code_reward,
     "exact_match_reward": exact_match_reward,
     "first_line_reward": first_line_reward,
     "multiple_choice_reward": multiple_choice_reward,

@@ -90,6 +90,8 @@ def check_reward_columns(functions: dict[str, Any], dataset: Dataset, rows: str 
         rows (`str`, *optional*, defaults to `"probe prompts"`):
             What the message calls the rows of the dataset.
 
+    A function may have a `check_before_training(column_names)` of its own, which raises `ValueError`.
+
     Raises:
         `ValueError`: if a reward function needs a column that the dataset does not have.
     """
@@ -97,6 +99,8 @@ def check_reward_columns(functions: dict[str, Any], dataset: Dataset, rows: str 
     for name, function in functions.items():
         if isinstance(function, torch.nn.Module):
             continue
+        if hasattr(function, "check_before_training"):
+            function.check_before_training(dataset.column_names)
         needed = {
             parameter.name
             for parameter in inspect.signature(function).parameters.values()
