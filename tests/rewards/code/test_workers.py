@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -30,12 +31,15 @@ def test_no_more_programs_run_at_once_than_asked_for():
     assert len(workers._idle) == 3
 
 
-def test_a_killed_worker_is_replaced():
+def test_a_killed_worker_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(descendants())
     assert verdict_on(RIGHT) == "passed"
     (worker,) = set(descendants()) - before
     os.kill(worker, signal.SIGKILL)
     assert verdict_on(RIGHT) == "passed"
+    workers.end_workers()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_share_the_workers():

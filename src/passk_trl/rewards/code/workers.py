@@ -47,7 +47,8 @@ class _Worker:
     """A worker's process, from the trainer's side."""
 
     def __init__(self) -> None:
-        command = [sys.executable, *_OPTIONS, "-c", _START, tempfile.gettempdir(), _SOURCES]
+        folders = tempfile.gettempdir()
+        command = [sys.executable, *_OPTIONS, "-c", _START, folders, _SOURCES]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -59,6 +60,7 @@ class _Worker:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._folder = os.path.join(folders, folder_name(self._process.pid))
         self._requests, self._verdicts = self._process.stdin.fileno(), self._process.stdout.fileno()
 
     def verdict(self, program: str, tests: UnitTests, limits: CodeLimits) -> dict[str, Any]:
@@ -82,8 +84,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            shutil.rmtree(os.path.join(tempfile.gettempdir(), folder_name(self._process.pid)), ignore_errors=True)
         self._process.stdout.close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # where the worker could not
 
 
 def verdicts_of(
