@@ -38,7 +38,7 @@ quickstart: install  ## train a small policy for pass@1 and for pass@8, and watc
 # Its matrices are large enough for a second thread. A run that was stopped goes on from its last whole checkpoint.
 smollm2: export OMP_NUM_THREADS = $(shell nproc)
 smollm2: TRAINED := outputs/smollm2/divisibility/pass8
-smollm2: install  ## audit a pretrained model of 135M parameters, train it for pass@8, evaluate it: half an hour
+smollm2: install  ## audit a pretrained model of 135M parameters, train it for pass@8, evaluate it
 	$(BIN)/python -m passk_trl.policy smollm2 outputs/smollm2/policy
 	$(BIN)/passk-trl probe --config recipes/smollm2/divisibility/config_probe.yaml
 	@test -e $(TRAINED)/model.safetensors || { \

@@ -42,6 +42,16 @@ def test_a_killed_worker_is_replaced(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_somebody_cleans_away_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert verdict_on(RIGHT) == "passed"
+    (folder,) = tmp_path.iterdir()
+    folder.rmdir()
+    assert verdict_on(RIGHT) == "passed"
+    workers.end_workers()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_threads_share_the_workers():
     found = []
     judging = [threading.Thread(target=lambda: found.append(verdict_on(RIGHT))) for _ in range(6)]

@@ -8,6 +8,7 @@ had an expected result in its memory. For the same reason no text that could hol
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -183,6 +184,7 @@ def serve(folder: str) -> None:
     try:
         while True:
             request = receive(_REQUESTS)
+            os.makedirs(own, 0o700, exist_ok=True)  # whoever cleans the folder of temporary files may have removed it
             try:
                 verdict = Examination(request["program"], request["limits"], own).verdict()
             except OSError as error:
@@ -193,8 +195,7 @@ def serve(folder: str) -> None:
     except (EOFError, BrokenPipeError):
         return
     finally:
-        emptied(own)
-        os.rmdir(own)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 if __name__ == "__main__":
