@@ -9,7 +9,7 @@ MOST_FILES = 1000
 
 
 def emptied(folder: str) -> None:
-    """Removes all that is in a folder. A confined program makes no folders in it; others are removed if they can be."""
+    """Removes all that is in a folder. A confined program makes no folders in it; others are removed if possible."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             _remove_tree(entry.path)
