@@ -20,6 +20,8 @@ from programs import BRIEF, SQUARE, descendants, seen_inside, verdict_on
 WRONG = "def square(x):\n    return 0\n"
 TO_ITS_VERDICT = {
     "exits at once": "import os\nos._exit(0)",
+    "exits as if nothing could be confined": "import os\nos._exit(114)",
+    "exits as if nothing could be confined, when called": "import os\ndef square(x):\n    os._exit(114)",
     "exits by sys": "import sys\nsys.exit(0)",
     "raises SystemExit": "raise SystemExit",
     "exits when called": "import os\ndef square(x):\n    os._exit(0)",
@@ -230,6 +232,12 @@ def test_a_huge_file_is_cut_and_removed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_cannot_be_opened_are_removed():
+    program = "import os\nfor i in range(20):\n    os.close(os.open(str(i), os.O_CREAT | os.O_WRONLY, 0))\n"
+    assert verdict_on(program + "def square(x): return x * x") == "passed"
+    assert seen_inside("__import__('os').listdir('.')") == "[]"
+
+
 def test_the_folder_is_empty_at_the_start_and_nothing_else_can_be_written(tmp_path):
     assert verdict_on("open('note', 'w').write('9')\n" + WRONG) == "wrong"
     assert seen_inside("__import__('os').listdir('.')") == "[]"
@@ -244,6 +252,7 @@ def test_the_folder_is_empty_at_the_start_and_nothing_else_can_be_written(tmp_pa
         f"__import__('os').symlink({str(tmp_path / 'mine')!r}, 'mine')",
         f"__import__('os').utime({str(tmp_path / 'mine')!r})",
         "__import__('os').mkdir('/dev/shm/new')",
+        "__import__('os').mkdir('deep')",  # in its own folder, which could be nested too deeply to remove
     ):
         assert seen_inside(expression) == "PermissionError", expression
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

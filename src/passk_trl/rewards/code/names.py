@@ -2,7 +2,23 @@
 
 import ast
 import builtins
+import warnings
 from collections.abc import Iterable
+
+
+def parsed(source: str) -> ast.Module:
+    """
+    The tree of Python code, without Python's warnings of what is dubious in it.
+
+    Raises:
+        `ValueError`: if it is no Python, or too deeply nested to be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+            raise ValueError(str(error)) from None
 
 
 def names_defined(tree: ast.Module) -> set[str]:

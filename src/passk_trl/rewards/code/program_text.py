@@ -3,7 +3,7 @@
 import ast
 import re
 
-from .names import names_defined
+from .names import names_defined, parsed
 
 
 _BLOCK = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
@@ -80,6 +80,6 @@ def _continued(head: str, text: str) -> str | None:
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parsed(text)
+    except ValueError:
         return None

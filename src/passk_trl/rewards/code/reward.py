@@ -103,7 +103,7 @@ class CodeReward:
         given = {name: values for name, values in columns.items() if values is not None}
         check_columns([*given, *kwargs])
         texts = [text_of(completion) for completion in completions]
-        asked = [text_of(prompt) for prompt in prompts] if prompts else [""] * len(texts)
+        asked = [_text_or_nothing(prompt) for prompt in prompts] if prompts else [""] * len(texts)
         rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
         verdicts = self._verdicts(list(zip(texts, asked, rows, strict=True)))
         _warn_of_unscorable(verdicts)
@@ -119,8 +119,8 @@ class CodeReward:
         Checks that a dataset with these columns has unit tests, and runs a program that is right and one that is not.
 
         Raises:
-            `ValueError`: If there is no column of unit tests, or the sandbox cannot be reached or is wrong.
-            `RuntimeError`: If programs cannot be confined here.
+            `ValueError`: If there is no column of unit tests, programs cannot be confined here, or the sandbox cannot
+                be reached or is wrong.
         """
         check_columns(columns)
         try:
@@ -159,6 +159,12 @@ class CodeReward:
 
 code_reward = CodeReward()
 """1 for a completion whose program passes its unit tests, 0 for any other: [`CodeReward`] with its defaults."""
+
+
+def _text_or_nothing(prompt: Completion) -> str:
+    """The text of a prompt; one with images has parts, and no head of a function."""
+    text = text_of(prompt)
+    return text if isinstance(text, str) else ""
 
 
 def _without_running(text: str, prompt: str, row: dict[str, Any]) -> dict[str, Any] | tuple[str, UnitTests]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .names import names_defined, names_missing, names_read
+from .names import names_defined, names_missing, names_read, parsed
 from .program_text import head_of
 
 
@@ -138,8 +138,8 @@ _READERS: dict[str, Callable[[dict[str, Any], str], UnitTests]] = dict(
 
 def _parsed(source: Any) -> ast.Module:
     try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        return parsed(source)
+    except ValueError as error:
         raise CannotBePosed(f"the unit test {str(source)[:200]!r} is no Python ({error})") from None
 
 

@@ -3,7 +3,6 @@
 import atexit
 import os
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .confined.folders import folder_name
+from .confined.folders import removed
 from .confined.messages import receive, send
 from .limits import CodeLimits
 from .unit_tests import UnitTests
@@ -47,8 +46,8 @@ class _Worker:
     """A worker's process, from the trainer's side."""
 
     def __init__(self) -> None:
-        folders = tempfile.gettempdir()
-        command = [sys.executable, *_OPTIONS, "-c", _START, folders, _SOURCES]
+        self._folder = tempfile.mkdtemp(prefix="passk-trl-program-")
+        command = [sys.executable, *_OPTIONS, "-c", _START, self._folder, _SOURCES]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -60,7 +59,6 @@ class _Worker:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._folder = os.path.join(folders, folder_name(self._process.pid))
         self._requests, self._verdicts = self._process.stdin.fileno(), self._process.stdout.fileno()
 
     def verdict(self, program: str, tests: UnitTests, limits: CodeLimits) -> dict[str, Any]:
@@ -85,7 +83,7 @@ class _Worker:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
-        shutil.rmtree(self._folder, ignore_errors=True)  # where the worker could not
+        removed(self._folder)  # where the worker could not
 
 
 def verdicts_of(

@@ -18,8 +18,8 @@ _O_PATH = getattr(os, "O_PATH", 0)
 _BITS_BY_VERSION = {1: 13, 2: 14, 3: 15, 5: 16}
 _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _READ = _READ_FILE | _READ_DIR
-_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG, _REFER = 1 << 4, 1 << 5, 1 << 7, 1 << 8, 1 << 13
-_OWN = _READ | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER  # no links
+_REMOVE_FILE, _MAKE_REG = 1 << 5, 1 << 8
+_OWN = _READ | _WRITE_FILE | _TRUNCATE | _REMOVE_FILE | _MAKE_REG  # no folders, which could be too deep to remove
 _ALL_OF_A_FILE = _READ_FILE | _WRITE_FILE | _TRUNCATE
 
 _TCP, _SIGNALS_AND_SOCKETS = 0b11, 0b11
@@ -32,7 +32,8 @@ def version(libc: ctypes.CDLL) -> int:
 
 def ruleset(libc: ctypes.CDLL, readable: Iterable[str], own: str | None = None) -> int:
     """
-    The descriptor of a set of rules: what is beneath `readable` can be read, `own` written too, and nothing else.
+    The descriptor of a set of rules: what is beneath `readable` can be read, files in `own`
+    written too, and nothing else.
 
     Paths that do not exist are left out.
 

@@ -8,7 +8,6 @@ had an expected result in its memory. For the same reason no text that could hol
 import gc
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 from . import candidate, confinement
 from .descriptors import keep_only
 from .examiner import examine
-from .folders import emptied, folder_name, is_full
+from .folders import emptied, is_full, removed
 from .messages import receive, send
 
 
@@ -61,16 +60,23 @@ class Examination:
                 else:
                     send(self._examiner_end.fileno(), self._end_of_candidate(message["end"]))
             return self._without_examiner(*self._too_much())
-        except EOFError:
-            return self._without_examiner(*self._end(os.waitpid(self._examiner, 0)[1]))
+        except (EOFError, BrokenPipeError):
+            return self._after_examiner()
         finally:
             self._examiner_end.close()
             _kill_all_children()
             emptied(self._folder)
 
+    def _after_examiner(self) -> dict[str, Any]:
+        """The verdict where the examiner has ended without one. It alone tells that nothing can be confined here."""
+        _, status = os.waitpid(self._examiner, 0)
+        if not self._started and os.waitstatus_to_exitcode(status) == _NOT_CONFINED:
+            return {"verdict": "refused", "text": "the kernel refuses to confine a process"}
+        return self._without_examiner(*self._end(status))
+
     def _without_examiner(self, end: str, text: str) -> dict[str, Any]:
         """The verdict where the examiner has not come to one."""
-        if end == "refused" or self._started:
+        if self._started:
             return {"verdict": "error" if end == "ended" else end, "text": text}
         return {"verdict": "unscorable", "text": f"the set-up of the unit tests fails: {text}"}
 
@@ -147,8 +153,6 @@ class Examination:
     def _end(self, status: int) -> tuple[str, str]:
         """How a process ended: `"ended"` if well."""
         code = os.waitstatus_to_exitcode(status)
-        if code == _NOT_CONFINED:
-            return "refused", "the kernel refuses to confine a process"
         if code in (-signal.SIGKILL, -signal.SIGXCPU):
             return "timeout", f"more than {self._limits['cpu_seconds']} seconds of processor time"
         if code == candidate.OUT_OF_MEMORY:
@@ -175,27 +179,30 @@ def _kill_all_children() -> None:
 
 
 def serve(folder: str) -> None:
-    """Gives a verdict on each program that comes, until the trainer is gone. Programs write in a folder of its own."""
+    """Gives a verdict on each program that comes, until the trainer is gone. Programs write in the folder alone."""
     confinement.libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.environ.clear()
     gc.freeze()
-    own = os.path.join(folder, folder_name(os.getpid()))
-    os.mkdir(own, 0o700)
+    verdict = {"verdict": ""}
     try:
-        while True:
-            request = receive(_REQUESTS)
-            os.makedirs(own, 0o700, exist_ok=True)  # whoever cleans the folder of temporary files may have removed it
-            try:
-                verdict = Examination(request["program"], request["limits"], own).verdict()
-            except OSError as error:
-                verdict = {"verdict": "refused", "text": str(error)}
+        while verdict["verdict"] != "refused":  # then nobody has read the unit tests
+            verdict = _verdict_on(receive(_REQUESTS), folder)
             send(_VERDICTS, verdict)
-            if verdict["verdict"] == "refused":  # nobody has read the unit tests
-                return
     except (EOFError, BrokenPipeError):
-        return
+        pass
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        removed(folder)
+
+
+def _verdict_on(request: dict[str, Any], folder: str) -> dict[str, Any]:
+    limits = request["limits"]
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)  # whoever cleans the folder of temporary files may have removed it
+        for own in (None, folder):
+            _rules(limits["packages"], limits["confined"], own)
+    except OSError as error:
+        return {"verdict": "refused", "text": str(error)}
+    return Examination(request["program"], limits, folder).verdict()
 
 
 if __name__ == "__main__":
