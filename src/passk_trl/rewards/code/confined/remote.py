@@ -75,28 +75,28 @@ class Remote:
     """
 
     def __init__(self, connection: Connection, place: dict[str, Any], is_open: bool) -> None:
-        self.__connection, self.__place, self.__is_open = connection, place, is_open
+        self.__connection, self.__place__, self.__is_open = connection, place, is_open
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         request = {
-            "of": self.__place,
-            "arguments": [encoded(value, Remote.__place_of) for value in arguments],
-            "named": {name: encoded(value, Remote.__place_of) for name, value in named.items()},
+            "of": self.__place__,
+            "arguments": [encoded(value, _place_of) for value in arguments],
+            "named": {name: encoded(value, _place_of) for name, value in named.items()},
         }
         return self.__connection.asked(request, self.__is_open)
-
-    @staticmethod
-    def __place_of(value: Any) -> Any:
-        if isinstance(value, Remote):
-            return value.__place
-        raise CannotBeAsked(f"an argument is a {type(value).__name__}, which cannot be sent to the program")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not self.__is_open:
             raise AttributeError(name)
-        return self.__connection.asked({"of": self.__place, "attribute": name}, self.__is_open)
+        return self.__connection.asked({"of": self.__place__, "attribute": name}, self.__is_open)
 
 
 def remote_name(connection: Connection, name: str) -> Remote:
     """A name of a program: a class, by its capital letter, or a function."""
     return Remote(connection, {"name": name}, is_open=name[:1].isupper())
+
+
+def _place_of(value: Any) -> Any:
+    if isinstance(value, Remote):
+        return value.__place__
+    raise CannotBeAsked(f"an argument is a {type(value).__name__}, which cannot be sent to the program")

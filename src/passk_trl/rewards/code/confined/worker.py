@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from os import _exit as end_now  # documented, for all its name
 from typing import Any
 
 from . import candidate, confinement
@@ -148,7 +149,7 @@ class Examination:
                 raise
             status = action(descriptor)
         finally:
-            os._exit(status)
+            end_now(status)
 
     def _end(self, status: int) -> tuple[str, str]:
         """How a process ended: `"ended"` if well."""
