@@ -1,9 +1,11 @@
 """The figures of an audit have each number where it belongs."""
 
 import pytest
+import torch
 
-from audits import K, audit_report, measurement
-from passk_trl.audit.report_figures import draw_curve, draw_success, draw_weights
+from audits import PROMPTS, ROLLOUTS, K, audit_report, measurement
+from passk_trl.audit.report_figures import draw_curve, draw_success, draw_weights, write_figures
+from passk_trl.interference import ProbeSample
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,9 @@ def test_the_curve_is_negative_beyond_the_diamond(report):
 def test_without_an_onset_there_is_no_diamond():
     left, _ = draw_curve(audit_report(measurement(opposed=False))).axes
     assert [line for line in left.get_lines() if line.get_marker() == "D"] == []
+
+
+def test_a_policy_that_solves_nothing_is_drawn_too(tmp_path):
+    nothing = ProbeSample.of(torch.zeros(1, PROMPTS, PROMPTS), [0] * PROMPTS, ROLLOUTS)
+    write_figures(tmp_path, audit_report(measurement(sample=nothing)))
+    assert {path.name for path in tmp_path.iterdir()} == {"success.png", "weights.png", "curve.png"}

@@ -116,16 +116,16 @@ SIZES = pytest.mark.parametrize("size", [100_000, pytest.param(1_000_000, marks=
 @SIZES
 @pytest.mark.parametrize("before", ["", "The answer is ", r"\boxed{"])
 def test_a_long_text_takes_linear_time(verifier, before, size):
-    """A quadratic rule would take minutes."""
+    """A quadratic rule would take minutes of processor time."""
     for piece in PIECES:
-        start = time.monotonic()
+        start = time.thread_time()
         judge(verifier, [before + piece * (size // len(piece)) + end for end in "!}"])
-        assert time.monotonic() - start < size / 100_000, piece
+        assert time.thread_time() - start < size / 10_000, piece
 
 
 @SIZES
 def test_accuracy_prepares_a_long_text_in_linear_time(size):
     for piece in PIECES:
-        start = time.monotonic()
+        start = time.thread_time()
         _answer(piece * (size // len(piece)))
-        assert time.monotonic() - start < size / 100_000, piece
+        assert time.thread_time() - start < size / 10_000, piece

@@ -34,7 +34,7 @@ def draw_success(report: AuditReport) -> Figure:
     left.set_title("success of the prompts", fontsize=9)
     right.plot(list(report.pass_at_k), list(report.pass_at_k.values()), color=ORANGE, marker="o", markersize=3)
     right.set(ylabel="pass@k", ylim=(0, 1.02))
-    _k_axis(right)
+    _k_axis(right, max(report.pass_at_k))
     right.set_title("pass@k, unbiased", fontsize=9)
     return figure
 
@@ -67,7 +67,7 @@ def draw_curve(report: AuditReport) -> Figure:
     low, high = unbiased.onset_interval
     for axes in (left, right):
         axes.axhline(0, color=GREY, linewidth=0.8)
-        _k_axis(axes)
+        _k_axis(axes, unbiased.ks[-1].item())
         if low is not None and not unbiased.pass1_is_lost:
             axes.axvspan(low, high if high is not None else unbiased.ks[-1].item(), color=ORANGE, alpha=0.15)
         if unbiased.onset is not None:
@@ -94,7 +94,8 @@ def _scatter(axes: Axes, report: InterferenceReport, k: int) -> Any:
     )
 
 
-def _k_axis(axes: Axes) -> None:
+def _k_axis(axes: Axes, largest: float) -> None:
     axes.set_xlabel("k")
     axes.set_xscale("log", base=2)
+    axes.set_xlim(1 / 1.1, 1.1 * largest)  # matplotlib finds no limits where no value is known
     axes.xaxis.set_major_formatter("{x:g}")
