@@ -48,5 +48,5 @@ def test_the_engine_is_reset_before_a_batch_is_halved(trainer):
             raise torch.OutOfMemoryError("no memory left")
 
     trainer.model.model.layers[0].mlp.register_forward_hook(limited)
-    gram_of_trained(trainer, rollouts(N=2, n=4, vocabulary=VOCABULARY), batch_size=2)
+    gram_of_trained(trainer, rollouts(N=4, n=4, vocabulary=VOCABULARY), batch_size=2)
     assert trainer.resets == 2

@@ -45,3 +45,21 @@ def test_a_batch_is_padded_left_of_prompts_and_right_of_completions():
     assert predicting[0, :, 0].tolist() == [0, 1, 3, 4]
     assert torch.equal(batch.ungroup(predicting)[:, :2], outputs[:, :2])
     assert batch.ungroup(predicting)[:, 2].abs().sum() == 0
+
+
+def test_equal_completions_share_a_row_and_add_their_weights():
+    data = ScoredRollouts(
+        [[5], [6, 7]], [[[1], [2], [1], [3]], [[4], [4], [9], [9]]], torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0]])
+    )
+    assert [[completion for completion, _ in group] for group in data.distinct] == [[[1], [2], [3]], [[4], [9]]]
+    batch = padded(data, [0, 1], pad_token_id=0, device=torch.device("cpu"))
+    assert batch.group(batch.input_ids).tolist() == [[0, 5, 1, 0, 5, 2, 0, 5, 3], [6, 7, 4, 6, 7, 9, 6, 7, 4]]
+    assert torch.allclose(batch.token_weights_BK * 6, torch.tensor([[2.0, -1, -1], [2, -2, 0]]))
+    part = padded(data, [1], pad_token_id=0, device=torch.device("cpu"), which=slice(2, None))
+    assert part.token_weights_BK.tolist() == [[0]]  # of the two, none is left for this part
+
+
+def test_prompts_with_as_many_different_completions_are_neighbours():
+    completions = [[[1], [1], [1]], [[1, 2, 3, 4], [1], [1]], [[1], [2], [3]], [[1], [2], [2]]]
+    data = ScoredRollouts([[5]] * 4, completions, torch.zeros(4, 3))
+    assert longest_first(data) == [2, 1, 3, 0]

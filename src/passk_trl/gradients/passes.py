@@ -27,8 +27,9 @@ def take_passes(
     one_prompt_a_pass: bool,
 ) -> None:
     """
-    Calls `add_gradients` with batches that together hold all prompts. When memory runs out, the batch size is halved,
-    and at one prompt the prompt's rollouts are divided into 2, 4, 8 … parts, each of which takes a pass.
+    Calls `add_gradients` with batches that together hold all prompts that have a gradient, or one prompt if none has.
+    When memory runs out, the batch size is halved, and at one prompt the prompt's different rollouts are divided into
+    2, 4, 8 … parts, each of which takes a pass.
 
     Ranks that share a sharded model take each pass together: a finished rank runs an empty batch, so that collectives
     match. Otherwise each rank runs its own passes, at least one, and waits for the others at the end.
@@ -55,17 +56,19 @@ def take_passes(
     sharded = roll_call.is_needed
     each_pass, all_passes = (failing_together, nullcontext) if sharded else (nullcontext, failing_together)
     batch_size = 1 if one_prompt_a_pass else _batch_size(rollouts, device, options.batch_size)
-    pending = longest_first(rollouts)
+    pending = _to_be_taken(rollouts)
     left = largest(len(pending), device)
-    most_rollouts = largest(rollouts.num_rollouts, device)
+    most_rollouts = largest(max(map(len, rollouts.distinct), default=1), device)
     parts = 1  # of each prompt's rollouts
     with all_passes():
+        if options.on_batch is not None and len(pending) < rollouts.num_prompts:
+            options.on_batch(rollouts.num_prompts - len(pending))
         while left > 0:
             prompts = pending[:batch_size]
             try:
                 for part in range(parts):
                     with each_pass(), roll_call.taken():
-                        if prompts and part < rollouts.num_rollouts:
+                        if prompts and part < most_rollouts:
                             which = slice(part, None, parts)
                             add_gradients(padded(rollouts, prompts, options.pad_token_id, device, which))
                         else:
@@ -84,10 +87,16 @@ def take_passes(
                 options.on_batch(len(prompts))
 
 
+def _to_be_taken(rollouts: ScoredRollouts) -> list[int]:
+    """The prompts to take, in order. One at least, so that what was formed is known."""
+    in_order, have_a_gradient = longest_first(rollouts), rollouts.have_a_gradient()
+    return [i for i in in_order if have_a_gradient[i]] or in_order[:1]
+
+
 def _batch_size(rollouts: ScoredRollouts, device: torch.device, chosen: int | None) -> int:
     """Prompts in a forward pass, the same on all ranks."""
     if chosen is not None:
         return chosen
-    longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
-    allowed = max(1, TOKENS_AT_A_TIME // (longest * rollouts.num_rollouts))
+    most = max(map(rollouts.num_tokens, range(rollouts.num_prompts)), default=1)
+    allowed = max(1, TOKENS_AT_A_TIME // most)
     return -largest(-allowed, device)  # the smallest of all ranks

@@ -1,6 +1,7 @@
 """Scored rollouts, and the padded batches that a policy reads."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,24 @@ class ScoredRollouts:
         success_NG = self.success_NG.double()
         return (success_NG - success_NG.mean(dim=1, keepdim=True)) / (self.num_rollouts - 1)
 
+    @cached_property
+    def distinct(self) -> list[list[tuple[list[int], float]]]:
+        """
+        The different completions of each prompt, and the sum of the weights of the rollouts that are that completion.
+        Equal rollouts have equal scores, so one of them stands for all.
+        """
+        groups = []
+        for completions, weights in zip(self.completion_ids, self.score_weights_NG.tolist(), strict=True):
+            total: dict[tuple[int, ...], float] = {}
+            for completion, weight in zip(completions, weights, strict=True):
+                total[tuple(completion)] = total.get(tuple(completion), 0.0) + weight
+            groups.append([(list(completion), weight) for completion, weight in total.items()])
+        return groups
+
+    def have_a_gradient(self) -> list[bool]:
+        """Whether each prompt has rollouts that succeed and rollouts that fail. The gradient of the others is zero."""
+        return [0 < correct < self.num_rollouts for correct in self.num_correct_N.tolist()]
+
     def clearest(self) -> "ScoredRollouts":
         """The prompt with the largest weights alone; none, if there is none."""
         if self.num_prompts == 0:
@@ -72,10 +91,17 @@ class ScoredRollouts:
         """Tokens of the longest rollout of a prompt, including the prompt's own."""
         return len(self.prompt_ids[prompt]) + max(map(len, self.completion_ids[prompt]))
 
+    def num_tokens(self, prompt: int) -> int:
+        """Tokens of a prompt's different rollouts, if all were as long as the longest."""
+        return len(self.distinct[prompt]) * self.length(prompt)
+
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """B prompts × n rollouts as rows of P prompt columns (padded left) and C completion columns (padded right)."""
+    """
+    B prompts × n different rollouts as rows of P prompt columns (padded left) and C completion columns (padded right).
+    A prompt with fewer than n repeats one, with weight 0.
+    """
 
     prompts: list[int]  # indices of the B prompts
     input_ids: Tensor  # (B·n, P+C)
@@ -114,9 +140,14 @@ class PaddedBatch:
 
 def longest_first(rollouts: ScoredRollouts) -> list[int]:
     """
-    The prompts by falling length. Neighbours are of similar length, and if memory runs out, it does so at once.
+    The prompts by falling number of different rollouts, then by falling length. Neighbours are alike, so little is
+    padded, and if memory runs out, it does so early.
     """
-    return sorted(range(rollouts.num_prompts), key=rollouts.length, reverse=True)
+
+    def rows_and_length(prompt: int) -> tuple[int, int]:
+        return len(rollouts.distinct[prompt]), rollouts.length(prompt)
+
+    return sorted(range(rollouts.num_prompts), key=rows_and_length, reverse=True)
 
 
 def padded(
@@ -126,8 +157,12 @@ def padded(
     device: torch.device,
     which: slice = slice(None),
 ) -> PaddedBatch:
-    """The rollouts of these prompts as one batch, or those rollouts of each prompt that `which` selects."""
-    pairs = [(rollouts.prompt_ids[i], completion) for i in prompts for completion in rollouts.completion_ids[i][which]]
+    """The different rollouts of these prompts as one batch, or those of each prompt that `which` selects."""
+    groups = [rollouts.distinct[i][which] for i in prompts]
+    n = max(1, *map(len, groups))
+    for i, group in zip(prompts, groups, strict=True):
+        group += [(rollouts.completion_ids[i][0], 0.0)] * (n - len(group))
+    pairs = [(rollouts.prompt_ids[i], each) for i, group in zip(prompts, groups, strict=True) for each, _ in group]
     P = max(len(prompt) for prompt, _ in pairs)
     C = max(1, *(len(completion) for _, completion in pairs))  # 1 if all completions are empty
     input_ids = torch.full((len(pairs), P + C), pad_token_id)
@@ -136,7 +171,7 @@ def padded(
         span = slice(P - len(prompt), P + len(completion))
         input_ids[row, span] = torch.tensor(prompt + completion)
         mask[row, span] = 1
-    weights = rollouts.score_weights_NG[prompts][:, which].reshape(-1, 1) * mask[:, P:]
+    weights = torch.tensor([[weight] for group in groups for _, weight in group], dtype=torch.float64) * mask[:, P:]
     return PaddedBatch(
         prompts=prompts,
         input_ids=input_ids.to(device),
