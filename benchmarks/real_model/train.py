@@ -1,0 +1,153 @@
+"""What training a pretrained model for pass@k does to pass@1, where the audit finds a conflict: did it come true?
+
+    OMP_NUM_THREADS=2 python benchmarks/real_model/train.py [--ways pass1 pass8 guard] [--seeds 0 1 2]
+
+Trains SmolLM2-135M-Instruct with the recipe `recipes/smollm2/divisibility/config_pass8.yaml`: for pass@1, for pass@8,
+and for pass@8 with the controller `guard`. Evaluates the start and each run on the same test questions. A run that is
+in `train.json` is not repeated. Writes `train.json`, `train.md` and `train.png` beside this file.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+import yaml
+
+from passk_trl import files
+from passk_trl.evaluation import Evaluation, evaluate_counts, read_counts
+
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+RECIPES = ROOT / "recipes" / "smollm2" / "divisibility"
+OUTPUTS = ROOT / "outputs" / "smollm2" / "divisibility" / "trained"
+WAYS: dict[str, dict[str, Any]] = {
+    "pass1": {"pass_at_k": 1},
+    "pass8": {},
+    "guard": {"mitigation": {"controller": "guard"}},
+}
+IN_WORDS = {"start": "the start", "pass1": "pass@1", "pass8": "pass@8", "guard": "pass@8 with `guard`"}
+KS_SHOWN = (1, 2, 4, 8)
+
+
+def trained(way: str, seed: int, steps: int) -> dict[str, Any]:
+    """Trains and evaluates. The monitor does not change a run, so these have none."""
+    folder = OUTPUTS / f"{way}-seed-{seed}"
+    settings = {**WAYS[way], "seed": seed, "max_steps": steps, "monitor": None, "save_strategy": "no"}
+    if not (folder / "model.safetensors").exists():
+        call(
+            "train", {**read("config_pass8.yaml"), **settings, "output_dir": str(folder), "overwrite_output_dir": True}
+        )
+    row = {"way": way, "seed": seed, "steps": steps, **evaluated(folder)}
+    shutil.rmtree(folder)
+    return row
+
+
+def evaluated(model: Path) -> dict[str, Any]:
+    """The correct rollouts of each test question."""
+    recipe = read("config_evaluate.yaml")
+    del recipe["against"]
+    output = OUTPUTS / f"evaluation-{model.name}"
+    call("evaluate", {**recipe, "model_name_or_path": str(model), "output_dir": str(output)})
+    counts = read_counts(next(output.glob("*/counts.jsonl")))
+    return {"num_rollouts": recipe["num_rollouts"], "correct": [correct for correct, _ in counts.values()]}
+
+
+def read(recipe: str) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load((RECIPES / recipe).read_text())
+    return settings
+
+
+def call(command: str, recipe: dict[str, Any]) -> None:
+    """Runs a command of the package with a recipe that is written for it."""
+    path = OUTPUTS / f"{Path(recipe['output_dir']).name}-{command}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe))
+    subprocess.run(["passk-trl", command, "--config", str(path)], check=True, cwd=ROOT)
+
+
+def commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def against_start(row: dict[str, Any], start: dict[str, Any]) -> Evaluation:
+    """Of a run and the start, on the same questions."""
+    counts = [(torch.tensor(each["correct"]), torch.tensor(each["num_rollouts"])) for each in (row, start)]
+    return evaluate_counts([(correct, rollouts.expand_as(correct)) for correct, rollouts in counts])
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table of the page, in Markdown."""
+    start = next(row for row in rows if row["way"] == "start")
+    lines = [
+        "| trained for | seed | " + " | ".join(f"pass@{k}" for k in KS_SHOWN) + " | pass@1 − start | pass@8 − start |",
+        "|" + "---|" * (4 + len(KS_SHOWN)),
+    ]
+    for row in rows:
+        curves = against_start(row, start).pass_at_k
+        values = " | ".join(f"{curves.policies[0].value[k - 1]:.3f}" for k in KS_SHOWN)
+        changes = " | ".join("–" if row is start else change(curves.difference, k) for k in (1, 8))
+        seed = "–" if row is start else str(row["seed"])
+        lines.append(f"| {IN_WORDS[row['way']]} | {seed} | {values} | {changes} |")
+    return "\n".join(lines) + "\n"
+
+
+def change(band: Any, k: int) -> str:
+    value, low, high = (each[k - 1] for each in (band.value, band.low, band.high))
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Pass@k over k: the start in black, and a line for each run."""
+    start = next(row for row in rows if row["way"] == "start")
+    color_of = {"start": "black", "pass1": "tab:blue", "pass8": "tab:red", "guard": "tab:green"}
+    figure, axes = plt.subplots(figsize=(5, 3.4))
+    for row in rows:
+        curve = against_start(row, start).pass_at_k.policies[0].value
+        first = row["way"] not in axes.get_legend_handles_labels()[1]
+        axes.plot(range(1, len(curve) + 1), curve, color=color_of[row["way"]], label=row["way"] if first else None)
+    axes.set(xlabel="k", ylabel="pass@k on test questions", ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="What to train for.")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="Seeds of the training.")
+    parser.add_argument("--steps", type=int, default=read("config_pass8.yaml")["max_steps"], help="Training steps.")
+    args = parser.parse_args()
+    results = FOLDER / "train.json"
+    rows = json.loads(results.read_text()) if results.exists() else []
+    wanted = [("start", 0, 0), *((way, seed, args.steps) for seed in args.seeds for way in args.ways)]
+    for way, seed, steps in wanted:
+        if any((row["way"], row["seed"], row["steps"]) == (way, seed, steps) for row in rows):
+            continue
+        if way == "start":
+            row = {
+                "way": way,
+                "seed": seed,
+                "steps": 0,
+                **evaluated(ROOT / read("config_pass8.yaml")["model_name_or_path"]),
+            }
+        else:
+            row = trained(way, seed, steps)
+        rows.append({**row, "commit": commit()})
+        rows.sort(key=lambda row: (list(IN_WORDS).index(row["way"]), row["steps"], row["seed"]))
+        files.write(results, json.dumps(rows) + "\n")
+        files.write(FOLDER / "train.md", table(rows))
+        draw(rows, FOLDER / "train.png")
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
