@@ -1,6 +1,7 @@
 """A probe of the required size shows the conflict that it is meant for."""
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -37,6 +38,26 @@ def test_the_required_size_grows_with_what_is_asked():
     size = required_probe_size(report, 8, cosine=0.4)
     assert required_probe_size(report, 8, cosine=-0.2) == pytest.approx(4 * size, abs=4)
     assert required_probe_size(report, 8, cosine=0.4, power=0.95) > size
+
+
+def test_the_error_of_sketches_is_not_divided_by_more_prompts():
+    """A large first probe of sketches asks for about as many prompts as one of whole gradients."""
+    generator, sizes = torch.Generator().manual_seed(0), {"sketched": [], "whole": []}
+    for _ in range(9):
+        whole = measure_interference(*WORLD.probe(1_000, 16, generator), 16, [1, 8])
+        sketched = measure_interference(*WORLD.sketched_probe(1_000, 16, generator), 16, [1, 8])
+        assert whole.sketch_se.abs().max() == 0
+        assert (sketched.sketch_se > 0).all()
+        sizes["whole"].append(required_probe_size(whole, 8, 0.8))
+        sizes["sketched"].append(required_probe_size(sketched, 8, 0.8))
+    assert statistics.median(sizes["sketched"]) == pytest.approx(statistics.median(sizes["whole"]), rel=0.5)
+
+
+def test_a_cosine_that_sketches_hide_is_refused():
+    probe = WORLD.sketched_probe(1_000, 16, torch.Generator().manual_seed(0))
+    report = measure_interference(*probe, 16, [1, 8])
+    with pytest.raises(ValueError, match=r"sketches hide a cosine of 0.02 at k=8 with any number of prompts"):
+        required_probe_size(report, 8, 0.02)
 
 
 @pytest.mark.parametrize(

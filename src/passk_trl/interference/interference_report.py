@@ -26,6 +26,8 @@ class InterferenceReport:
         inner_product (`Tensor[K]`): I_k, the estimate of ⟨∇J_k, ∇J_1⟩ (an expectation over prompts, not a sum).
         inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife; the error of sketches
             is included.
+        sketch_se (`Tensor[K]`): the part of that error which comes from sketches; 0 with whole gradients. More prompts
+            do not lower it.
         degrees (`Tensor[K]`): degrees of freedom of the standard error: N − 1 without sketches, fewer with them.
         band_factor (`float`): standard errors on each side within which the whole curve lies with the level
             `confidence`, from k = 1 to the largest k measured, all k at once (sup-t).
@@ -56,6 +58,7 @@ class InterferenceReport:
     ks: Tensor
     inner_product: Tensor
     inner_product_se: Tensor
+    sketch_se: Tensor
     degrees: Tensor
     band_factor: float
     norm_squared: Tensor
@@ -176,8 +179,9 @@ class InterferenceReport:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "InterferenceReport":
         """The report that [`to_dict`] wrote, restored exactly. One of an earlier version has no interval of the cosine
-        and of the onset."""
+        and of the onset, and counts the error of sketches as that of prompts."""
         stored = content if "band_factor" in content else _of_earlier_version(content)
+        stored = {"sketch_se": [0.0] * len(stored["ks"]), **stored}
         restored: dict[str, Any] = dict(stored)
         for name, value in stored.items():
             if isinstance(value, list):

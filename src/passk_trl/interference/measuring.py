@@ -133,6 +133,7 @@ def measure_interference(
         ks=ks_K,
         inner_product=values_G[at_K],
         inner_product_se=se_G[at_K],
+        sketch_se=at_ks.variance()[1].sqrt(),
         degrees=degrees_K,
         band_factor=factor,
         norm_squared=norm.value,

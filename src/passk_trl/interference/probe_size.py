@@ -13,15 +13,15 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
 
     A cosine of ρ is an inner product of ρ sqrt(S_1 S_k). A probe of N prompts shows it if its interval does not
     contain 0. This has probability `power` where |ρ| sqrt(S_1 S_k) = (z_c + z_power) s, with s the standard error and
-    z_c the normal quantile of the two-sided confidence. N times the variance of a U-statistic never rises with N
-    (Hoeffding 1948, section 5), so beyond the first probe's N_0 prompts s is at most s_0 sqrt(N_0/N), and
+    z_c the normal quantile of the two-sided confidence. s² = p² + q², with p the error over prompts and q that of
+    sketches. N times the variance of a U-statistic never rises with N (Hoeffding 1948, section 5), so beyond the first
+    probe's N_0 prompts p is at most p_0 sqrt(N_0/N). q is taken to stay at q_0. So
 
-        N = N_0 ((z_c + z_power) s_0 / (ρ sqrt(S_1 S_k)))²
+        N = N_0 p_0² / ((ρ sqrt(S_1 S_k) / (z_c + z_power))² − q_0²)
 
-    is enough. If most of the error comes from the noise of the ĝ_i and not from the variety of the prompts, s falls
-    like 1/N, and fewer prompts are enough. An N below N_0 may be too small. S_1, S_k and s_0 are estimates, so N is
-    only as reliable as they are. The error of sketches does not fall with N, so take the first probe with whole
-    gradients.
+    is enough. If most of the error comes from the noise of the ĝ_i and not from the variety of the prompts, p falls
+    like 1/N, and fewer prompts are enough. An N below N_0 may be too small. S_1, S_k, p_0 and q_0 are estimates, so N
+    is only as reliable as they are.
 
     Args:
         report ([`InterferenceReport`]):
@@ -37,8 +37,9 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
         `int`: number of prompts.
 
     Raises:
-        `ValueError`: if k was not measured, `cosine` or `power` is out of range, or the first probe is too noisy to
-        measure the length of the gradients (S_1 or S_k is not above 0).
+        `ValueError`: if k was not measured, `cosine` or `power` is out of range, the first probe is too noisy to
+        measure the length of the gradients (S_1 or S_k is not above 0), or the error of its sketches alone hides the
+        cosine.
     """
     at_k = report.at(k)
     if not 0 < abs(cosine) <= 1:
@@ -54,5 +55,12 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
     target = abs(cosine) * math.sqrt(norms_squared[0] * norms_squared[1])
     normal = NormalDist()
     quantiles = normal.inv_cdf((1 + report.confidence) / 2) + normal.inv_cdf(power)
-    ratio = quantiles * float(report.inner_product_se[at_k]) / target
-    return max(SMALLEST_SAMPLE, math.ceil(len(report.agreement) * ratio**2))
+    of_sketches = float(report.sketch_se[at_k]) ** 2
+    of_prompts = float(report.inner_product_se[at_k]) ** 2 - of_sketches
+    allowed = (target / quantiles) ** 2 - of_sketches
+    if allowed <= 0:
+        raise ValueError(
+            f"sketches hide a cosine of {cosine} at k={k:g} with any number of prompts: measure whole gradients, or "
+            "those of fewer parameters."
+        )
+    return max(SMALLEST_SAMPLE, math.ceil(len(report.agreement) * of_prompts / allowed))

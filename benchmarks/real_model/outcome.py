@@ -1,10 +1,10 @@
 """What training a pretrained model for pass@k does to pass@1, where the audit finds a conflict: did it come true?
 
-    OMP_NUM_THREADS=2 python benchmarks/real_model/train.py [--ways pass1 pass8 guard] [--seeds 0 1 2]
+    OMP_NUM_THREADS=2 python benchmarks/real_model/outcome.py [--ways pass1 pass8 guard] [--seeds 0 1 2]
 
 Trains SmolLM2-135M-Instruct with the recipe `recipes/smollm2/divisibility/config_pass8.yaml`: for pass@1, for pass@8,
 and for pass@8 with the controller `guard`. Evaluates the start and each run on the same test questions. A run that is
-in `train.json` is not repeated. Writes `train.json`, `train.md` and `train.png` beside this file.
+in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="Seeds of the training.")
     parser.add_argument("--steps", type=int, default=read("config_pass8.yaml")["max_steps"], help="Training steps.")
     args = parser.parse_args()
-    results = FOLDER / "train.json"
+    results = FOLDER / "outcome.json"
     rows = json.loads(results.read_text()) if results.exists() else []
     wanted = [("start", 0, 0), *((way, seed, args.steps) for seed in args.seeds for way in args.ways)]
     for way, seed, steps in wanted:
@@ -144,8 +144,8 @@ def main() -> None:
         rows.append({**row, "commit": commit()})
         rows.sort(key=lambda row: (list(IN_WORDS).index(row["way"]), row["steps"], row["seed"]))
         files.write(results, json.dumps(rows) + "\n")
-        files.write(FOLDER / "train.md", table(rows))
-        draw(rows, FOLDER / "train.png")
+        files.write(FOLDER / "outcome.md", table(rows))
+        draw(rows, FOLDER / "outcome.png")
         print(table(rows))
 
 
