@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
 from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
@@ -45,7 +47,26 @@ def audited(task: str, num_prompts: int) -> list[dict[str, Any]]:
     for size in (size for size in SIZES if size <= num_prompts):
         report = measure_interference(**measurement.sample.keep(range(size)).arguments)
         rows.append({"task": task, "prompts": size, "seed": parsed[1].seed, "commit": commit(), **summary(report)})
+    kinds = audit.dataset["kind"]
+    rows[-1]["between_kinds"] = between_kinds(measurement.sample.gram.mean(0), [kinds[i] for i in measurement.prompts])
     return rows
+
+
+def between_kinds(gram_NN: Tensor, kinds: list[str]) -> dict[str, float]:
+    """
+    The mean inner product of the gradients of two different prompts, of one kind or of two, over the mean squared norm
+    of one. It is unbiased above the line; below it, a norm holds the noise of its rollouts too.
+    """
+    names, norm = sorted(set(kinds)), gram_NN.diagonal().mean()
+    pairs = {}
+    for i, one in enumerate(names):
+        for other in names[i:]:
+            of_one, of_other = (torch.tensor([kind == each for kind in kinds]) for each in (one, other))
+            products = gram_NN[of_one][:, of_other]
+            if one == other:
+                products = products[~torch.eye(len(products), dtype=torch.bool)]
+            pairs[f"{one}, {other}"] = round(float(products.mean() / norm), 4)
+    return pairs
 
 
 def summary(report: InterferenceReport) -> dict[str, Any]:
@@ -86,13 +107,28 @@ def needed(report: InterferenceReport) -> int | None:
     cosine = float(report.cosine[report.at(K)])
     if not 0 < abs(cosine) <= 1:
         return None
-    return required_probe_size(report, K, cosine)
+    try:
+        return required_probe_size(report, K, cosine)
+    except ValueError:  # too noisy to say
+        return None
 
 
 def commit() -> str:
     return subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
+
+
+def kinds_table(rows: list[dict[str, Any]]) -> str:
+    """Between the kinds of prompts of the largest audit of each task, in Markdown."""
+    lines = ["| task | prompts | of one kind | of two kinds |", "|---|---|---|---|"]
+    for row in (row for row in rows if "between_kinds" in row):
+        alike, apart = [], []
+        for pair, product in row["between_kinds"].items():
+            one, other = pair.split(", ")
+            (alike if one == other else apart).append(f"{one if one == other else pair}: {product:+.3f}")
+        lines.append(f"| {row['task']} | {row['prompts']} | {'; '.join(alike)} | {'; '.join(apart)} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -126,8 +162,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for place, row in enumerate(mine):
             known = [(k, *c) for k, c in zip(row["ks"], row["cosine"], strict=True) if c[0] is not None]
             ks, cosines, lows, highs = zip(*known, strict=True) if known else ([], [], [], [])
-            below = [c - max(-1, low) for c, low in zip(cosines, lows, strict=True)]
-            above = [min(1, high) - c for c, high in zip(cosines, highs, strict=True)]
+            below = [max(0, c - max(-1, low)) for c, low in zip(cosines, lows, strict=True)]
+            above = [max(0, min(1, high) - c) for c, high in zip(cosines, highs, strict=True)]
             shifted = [k * 1.03 ** (place - 1) for k in ks]
             label = f"{row['prompts']} prompts"
             panel.errorbar(shifted, cosines, [below, above], marker="o", markersize=3, capsize=2, label=label)
@@ -154,7 +190,7 @@ def main() -> None:
         rows = [row for row in rows if row["task"] != task or row["prompts"] not in sizes] + measured
         rows.sort(key=lambda row: (row["task"], row["prompts"]))
         results.write_text(json.dumps(rows, indent=1) + "\n")
-        (FOLDER / "conflict.md").write_text(table(rows))
+        (FOLDER / "conflict.md").write_text(table(rows) + "\n" + kinds_table(rows))
         draw(rows, FOLDER / "conflict.png")
         print(table(measured))
 

@@ -32,27 +32,33 @@ WAYS: dict[str, dict[str, Any]] = {
     "guard": {"mitigation": {"controller": "guard"}},
 }
 IN_WORDS = {"start": "the start", "pass1": "pass@1", "pass8": "pass@8", "guard": "pass@8 with `guard`"}
+RESULTS = FOLDER / "outcome.json"
+STEPS = (8, 16)  # after which a run is evaluated; multiples of the first
 KS_SHOWN = (1, 2, 4, 8)
 
 
-def trained(way: str, seed: int, steps: int) -> dict[str, Any]:
-    """Trains and evaluates. The monitor does not change a run, so these have none."""
+def trained(way: str, seed: int) -> list[dict[str, Any]]:
+    """Trains, and evaluates after each number of steps. The monitor does not change a run, so these have none."""
     folder = OUTPUTS / f"{way}-seed-{seed}"
-    settings = {**WAYS[way], "seed": seed, "max_steps": steps, "monitor": None, "save_strategy": "no"}
+    saved = {"save_strategy": "steps", "save_steps": STEPS[0], "save_total_limit": None, "save_only_model": True}
+    settings = {**WAYS[way], **saved, "seed": seed, "max_steps": STEPS[-1], "monitor": None}
     if not (folder / "model.safetensors").exists():
         call(
             "train", {**read("config_pass8.yaml"), **settings, "output_dir": str(folder), "overwrite_output_dir": True}
         )
-    row = {"way": way, "seed": seed, "steps": steps, **evaluated(folder)}
+    rows = [
+        {"way": way, "seed": seed, "steps": steps, **evaluated(folder / f"checkpoint-{steps}", folder.name)}
+        for steps in STEPS
+    ]
     shutil.rmtree(folder)
-    return row
+    return rows
 
 
-def evaluated(model: Path) -> dict[str, Any]:
+def evaluated(model: Path, run: str) -> dict[str, Any]:
     """The correct rollouts of each test question."""
     recipe = read("config_evaluate.yaml")
     del recipe["against"]
-    output = OUTPUTS / f"evaluation-{model.name}"
+    output = OUTPUTS / f"evaluation-{run}-{model.name}"
     call("evaluate", {**recipe, "model_name_or_path": str(model), "output_dir": str(output)})
     counts = read_counts(next(output.glob("*/counts.jsonl")))
     return {"num_rollouts": recipe["num_rollouts"], "correct": [correct for correct, _ in counts.values()]}
@@ -87,15 +93,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The table of the page, in Markdown."""
     start = next(row for row in rows if row["way"] == "start")
     lines = [
-        "| trained for | seed | " + " | ".join(f"pass@{k}" for k in KS_SHOWN) + " | pass@1 − start | pass@8 − start |",
-        "|" + "---|" * (4 + len(KS_SHOWN)),
+        "| trained for | steps | seed | "
+        + " | ".join(f"pass@{k}" for k in KS_SHOWN)
+        + " | pass@1 − start | pass@8 − start |",
+        "|" + "---|" * (5 + len(KS_SHOWN)),
     ]
     for row in rows:
         curves = against_start(row, start).pass_at_k
         values = " | ".join(f"{curves.policies[0].value[k - 1]:.3f}" for k in KS_SHOWN)
         changes = " | ".join("–" if row is start else change(curves.difference, k) for k in (1, 8))
         seed = "–" if row is start else str(row["seed"])
-        lines.append(f"| {IN_WORDS[row['way']]} | {seed} | {values} | {changes} |")
+        lines.append(f"| {IN_WORDS[row['way']]} | {row['steps']} | {seed} | {values} | {changes} |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,45 +113,43 @@ def change(band: Any, k: int) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Pass@k over k: the start in black, and a line for each run."""
+    """Pass@k over k, a panel for each number of steps: the start in black, and a line for each run."""
     start = next(row for row in rows if row["way"] == "start")
     color_of = {"start": "black", "pass1": "tab:blue", "pass8": "tab:red", "guard": "tab:green"}
-    figure, axes = plt.subplots(figsize=(5, 3.4))
-    for row in rows:
-        curve = against_start(row, start).pass_at_k.policies[0].value
-        first = row["way"] not in axes.get_legend_handles_labels()[1]
-        axes.plot(range(1, len(curve) + 1), curve, color=color_of[row["way"]], label=row["way"] if first else None)
-    axes.set(xlabel="k", ylabel="pass@k on test questions", ylim=(0, 1.02))
-    axes.legend(frameon=False)
+    figure, panels = plt.subplots(1, len(STEPS), figsize=(8, 3.4), sharey=True)
+    for axes, steps in zip(panels, STEPS, strict=True):
+        for row in (row for row in rows if row["steps"] in (0, steps)):
+            curve = against_start(row, start).pass_at_k.policies[0].value
+            first = row["way"] not in axes.get_legend_handles_labels()[1]
+            axes.plot(range(1, len(curve) + 1), curve, color=color_of[row["way"]], label=row["way"] if first else None)
+        axes.set(title=f"after {steps} steps", xlabel="k", ylim=(0, 1.02))
+    panels[0].set_ylabel("pass@k on test questions")
+    panels[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def measured() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="What to train for.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="Seeds of the training.")
-    parser.add_argument("--steps", type=int, default=read("config_pass8.yaml")["max_steps"], help="Training steps.")
     args = parser.parse_args()
-    results = FOLDER / "outcome.json"
-    rows = json.loads(results.read_text()) if results.exists() else []
-    wanted = [("start", 0, 0), *((way, seed, args.steps) for seed in args.seeds for way in args.ways)]
-    for way, seed, steps in wanted:
-        if any((row["way"], row["seed"], row["steps"]) == (way, seed, steps) for row in rows):
+    for way, seed in [("start", 0), *((way, seed) for seed in args.seeds for way in args.ways)]:
+        if any((row["way"], row["seed"]) == (way, seed) for row in measured()):
             continue
-        if way == "start":
-            row = {
-                "way": way,
-                "seed": seed,
-                "steps": 0,
-                **evaluated(ROOT / read("config_pass8.yaml")["model_name_or_path"]),
-            }
-        else:
-            row = trained(way, seed, steps)
-        rows.append({**row, "commit": commit()})
+        start = ROOT / read("config_pass8.yaml")["model_name_or_path"]
+        new = (
+            [{"way": way, "seed": seed, "steps": 0, **evaluated(start, way)}] if way == "start" else trained(way, seed)
+        )
+        rows = [*measured(), *({**row, "commit": commit()} for row in new)]  # another process may have added some
         rows.sort(key=lambda row: (list(IN_WORDS).index(row["way"]), row["steps"], row["seed"]))
-        files.write(results, json.dumps(rows) + "\n")
+        files.write(RESULTS, json.dumps(rows) + "\n")
         files.write(FOLDER / "outcome.md", table(rows))
         draw(rows, FOLDER / "outcome.png")
         print(table(rows))
