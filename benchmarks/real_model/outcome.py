@@ -20,6 +20,7 @@ import yaml
 
 from passk_trl import files
 from passk_trl.evaluation import Evaluation, evaluate_counts, read_counts
+from passk_trl.tasks import divisibility_splits
 
 
 FOLDER = Path(__file__).parent
@@ -33,8 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 IN_WORDS = {"start": "the start", "pass1": "pass@1", "pass8": "pass@8", "guard": "pass@8 with `guard`"}
 RESULTS = FOLDER / "outcome.json"
-STEPS = (8, 16)  # after which a run is evaluated; multiples of the first
-KS_SHOWN = (1, 2, 4, 8)
+STEPS = (6, 12)  # after which a run is evaluated; multiples of the first
 
 
 def trained(way: str, seed: int) -> list[dict[str, Any]]:
@@ -55,13 +55,18 @@ def trained(way: str, seed: int) -> list[dict[str, Any]]:
 
 
 def evaluated(model: Path, run: str) -> dict[str, Any]:
-    """The correct rollouts of each test question."""
+    """The correct rollouts of each test question, and its answer."""
     recipe = read("config_evaluate.yaml")
     del recipe["against"]
     output = OUTPUTS / f"evaluation-{run}-{model.name}"
     call("evaluate", {**recipe, "model_name_or_path": str(model), "output_dir": str(output)})
     counts = read_counts(next(output.glob("*/counts.jsonl")))
-    return {"num_rollouts": recipe["num_rollouts"], "correct": [correct for correct, _ in counts.values()]}
+    kinds = divisibility_splits()["test"]["kind"]
+    return {
+        "num_rollouts": recipe["num_rollouts"],
+        "correct": [correct for correct, _ in counts.values()],
+        "kind": [kinds[question] for question in counts],
+    }
 
 
 def read(recipe: str) -> dict[str, Any]:
@@ -93,18 +98,25 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The table of the page, in Markdown."""
     start = next(row for row in rows if row["way"] == "start")
     lines = [
-        "| trained for | steps | seed | "
-        + " | ".join(f"pass@{k}" for k in KS_SHOWN)
-        + " | pass@1 − start | pass@8 − start |",
-        "|" + "---|" * (5 + len(KS_SHOWN)),
+        "| trained for | steps | seed | pass@1 | where no is right | where yes is right | pass@8 | pass@1 − start "
+        "| pass@8 − start |",
+        "|" + "---|" * 9,
     ]
     for row in rows:
         curves = against_start(row, start).pass_at_k
-        values = " | ".join(f"{curves.policies[0].value[k - 1]:.3f}" for k in KS_SHOWN)
+        pass1, pass8 = (curves.policies[0].value[k - 1] for k in (1, 8))
+        no, yes = (pass1_where(row, answer) for answer in ("no", "yes"))
+        values = " | ".join(f"{each:.3f}" for each in (pass1, no, yes, pass8))
         changes = " | ".join("–" if row is start else change(curves.difference, k) for k in (1, 8))
         seed = "–" if row is start else str(row["seed"])
         lines.append(f"| {IN_WORDS[row['way']]} | {row['steps']} | {seed} | {values} | {changes} |")
     return "\n".join(lines) + "\n"
+
+
+def pass1_where(row: dict[str, Any], answer: str) -> float:
+    """Pass@1 on the questions with this answer."""
+    correct = [each for each, kind in zip(row["correct"], row["kind"], strict=True) if kind == answer]
+    return sum(correct) / len(correct) / row["num_rollouts"]
 
 
 def change(band: Any, k: int) -> str:

@@ -125,7 +125,7 @@ def gram_matrix(
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sketch, the same on all ranks.
         batch_size (`int`, *optional*):
-            Prompts in a forward pass, the same on all ranks. Chosen from their length if `None`, and 1 where autograd
+            Prompts in a forward pass, the same on all ranks. Chosen from their tokens if `None`, and 1 where autograd
             is asked, or where padding changes what the model computes. When memory runs out on one rank, it is halved
             on all ranks that share the pass; at one prompt, the rollouts are divided.
         autocast (`Callable`, *optional*):
