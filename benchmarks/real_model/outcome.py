@@ -134,7 +134,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             curve = against_start(row, start).pass_at_k.policies[0].value
             first = row["way"] not in axes.get_legend_handles_labels()[1]
             axes.plot(range(1, len(curve) + 1), curve, color=color_of[row["way"]], label=row["way"] if first else None)
-        axes.set(title=f"after {steps} steps", xlabel="k", ylim=(0, 1.02))
+        axes.set(title=f"after {steps} steps", xlabel="k", xticks=(1, 4, 8, 12, 16), ylim=(0, 1.02))
     panels[0].set_ylabel("pass@k on test questions")
     panels[0].legend(frameon=False)
     figure.tight_layout()
