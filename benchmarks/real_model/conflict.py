@@ -45,7 +45,8 @@ def audited(task: str, num_prompts: int) -> list[dict[str, Any]]:
     audit.trainer.end()
     rows = []
     for size in (size for size in SIZES if size <= num_prompts):
-        report = measure_interference(**measurement.sample.keep(range(size)).arguments)
+        kept = range(min(size, len(measurement.prompts)))  # an audit leaves out what cannot be scored
+        report = measure_interference(**measurement.sample.keep(kept).arguments)
         rows.append({"task": task, "prompts": size, "seed": parsed[1].seed, "commit": commit(), **summary(report)})
     kinds = audit.dataset["kind"]
     rows[-1]["between_kinds"] = between_kinds(measurement.sample.gram.mean(0), [kinds[i] for i in measurement.prompts])
@@ -54,10 +55,10 @@ def audited(task: str, num_prompts: int) -> list[dict[str, Any]]:
 
 def between_kinds(gram_NN: Tensor, kinds: list[str]) -> dict[str, float]:
     """
-    The mean inner product of the gradients of two different prompts, of one kind or of two, over the mean squared norm
-    of one. It is unbiased above the line; below it, a norm holds the noise of its rollouts too.
+    The mean inner product of the gradients of two different prompts, of one kind or of two, over their size: the roots
+    of their kinds' mean squared norms. A norm holds the noise of its rollouts too, an inner product does not.
     """
-    names, norm = sorted(set(kinds)), gram_NN.diagonal().mean()
+    names, norms_N = sorted(set(kinds)), gram_NN.diagonal()
     pairs = {}
     for i, one in enumerate(names):
         for other in names[i:]:
@@ -65,7 +66,10 @@ def between_kinds(gram_NN: Tensor, kinds: list[str]) -> dict[str, float]:
             products = gram_NN[of_one][:, of_other]
             if one == other:
                 products = products[~torch.eye(len(products), dtype=torch.bool)]
-            pairs[f"{one}, {other}"] = round(float(products.mean() / norm), 4)
+            if not products.numel():  # a single prompt
+                continue
+            size = (norms_N[of_one].mean() * norms_N[of_other].mean()).sqrt()
+            pairs[f"{one}, {other}"] = round(float(products.mean() / size), 4)
     return pairs
 
 

@@ -28,10 +28,10 @@ def test_the_page_has_the_tables_and_no_others():
 
 
 def test_between_kinds_is_the_mean_over_pairs_of_different_prompts():
-    gram_NN = torch.tensor([[2.0, 1.0, -1.0], [1.0, 4.0, -2.0], [-1.0, -2.0, 6.0]])
+    gram_NN = torch.tensor([[2.0, 1.0, -1.0], [1.0, 6.0, -2.0], [-1.0, -2.0, 9.0]])
     between = conflict.between_kinds(gram_NN, ["a", "a", "b"])
     assert between["a, a"] == 0.25
-    assert between["a, b"] == -0.375
+    assert between["a, b"] == -0.25
 
 
 def test_what_is_decided_is_what_the_intervals_say():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from passk_trl.gradients import ScoredRollouts, gram_matrix
+from passk_trl.gradients.passes import TOKENS_AT_A_TIME
 from policies import qwen, relative_error, rollouts
 
 
@@ -27,10 +28,14 @@ def test_one_backward_pass_for_each_batch_of_prompts():
     assert done == [2, 2, 2]  # the two without a gradient, which take no pass, and two batches
 
 
-def test_one_prompt_takes_a_pass_where_none_has_a_gradient():
-    data = rollouts()
+def test_the_smallest_prompt_takes_a_pass_where_none_has_a_gradient():
+    model, data, lengths = qwen(), rollouts(), []
     data = ScoredRollouts(data.prompt_ids, data.completion_ids, torch.zeros_like(data.success_NG))
-    measured = gram_matrix(qwen(), data, 0)
+    model.model.layers[0].mlp.register_forward_hook(
+        lambda _module, _inputs, output: lengths.append(output.size(1)) if output.requires_grad else None
+    )
+    measured = gram_matrix(model, data, 0)
+    assert lengths == [min(map(data.length, range(data.num_prompts)))]
     assert measured.gram_NN.abs().max() == 0
     assert measured.coverage.fraction == 1
 
@@ -48,6 +53,18 @@ def test_equal_rollouts_are_taken_once():
     handle.remove()
     assert sum(taken) == 4 * 3
     assert relative_error(measured, gram_of_each_rollout_alone(model, data)) < 1e-5
+
+
+def test_a_pass_keeps_to_its_tokens_where_one_prompt_has_many_rollouts_and_another_is_long():
+    many = [[[i + 1, j + 1] for j in range(4)] for i in range(4)] * 6
+    few = [[[1] * 150, [2] * 150, [1] * 150, [2] * 150]]
+    data = ScoredRollouts([[1]] * 25, [*many, *few], torch.tensor([[1, 0, 1, 0]] * 25))
+    model, sizes = qwen(), []
+    model.model.layers[0].mlp.register_forward_hook(
+        lambda _module, _inputs, output: sizes.append(output[..., 0].numel()) if output.requires_grad else None
+    )
+    gram_matrix(model, data, 0)
+    assert max(sizes) <= TOKENS_AT_A_TIME
 
 
 def gram_of_each_rollout_alone(model, data):

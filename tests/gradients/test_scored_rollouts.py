@@ -14,6 +14,14 @@ def test_score_weights_are_centred_and_unbiased():
     assert data.num_correct_N.tolist() == [1, 4, 2]
 
 
+def test_successes_are_counted_exactly_in_any_dtype():
+    success = torch.ones(1, 300, dtype=torch.bfloat16)
+    success[0, 0] = 0
+    data = ScoredRollouts([[1]], [[[2]] * 300], success)
+    assert data.num_correct_N.tolist() == [299]
+    assert data.have_a_gradient() == [True]
+
+
 @pytest.mark.parametrize(
     ("prompts", "completions", "success", "message"),
     [

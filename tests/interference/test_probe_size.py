@@ -56,7 +56,7 @@ def test_the_error_of_sketches_is_not_divided_by_more_prompts():
 def test_a_cosine_that_sketches_hide_is_refused():
     probe = WORLD.sketched_probe(1_000, 16, torch.Generator().manual_seed(0))
     report = measure_interference(*probe, 16, [1, 8])
-    with pytest.raises(ValueError, match=r"sketches hide a cosine of 0.02 at k=8 with any number of prompts"):
+    with pytest.raises(ValueError, match=r"this probe's sketches alone hides a cosine of 0.02 at k=8"):
         required_probe_size(report, 8, 0.02)
 
 

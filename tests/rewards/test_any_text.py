@@ -77,11 +77,11 @@ def grows_linearly(work: Callable[[int], object], size: int) -> bool:
         work(size)
         return time.process_time() - began
 
-    def compares() -> bool:
+    def compares(size: int) -> bool:
         smaller, larger = seconds(size // 4), seconds(size)
         return larger < 8 * smaller or larger < 0.02
 
-    return any(compares() for _ in range(3))
+    return any(compares(size + 256 * attempt) for attempt in range(3))  # other texts: a cache must not answer
 
 
 def test_a_quadratic_rule_would_be_seen():

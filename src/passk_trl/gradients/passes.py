@@ -88,15 +88,16 @@ def take_passes(
 
 
 def _to_be_taken(rollouts: ScoredRollouts) -> list[int]:
-    """The prompts to take, in order. One at least, so that what was formed is known."""
+    """The prompts to take, in order. If none has a gradient, the smallest, so that what was formed is known."""
     in_order, have_a_gradient = longest_first(rollouts), rollouts.have_a_gradient()
-    return [i for i in in_order if have_a_gradient[i]] or in_order[:1]
+    return [i for i in in_order if have_a_gradient[i]] or in_order[-1:]
 
 
 def _batch_size(rollouts: ScoredRollouts, device: torch.device, chosen: int | None) -> int:
     """Prompts in a forward pass, the same on all ranks."""
     if chosen is not None:
         return chosen
-    most = max(map(rollouts.num_tokens, range(rollouts.num_prompts)), default=1)
-    allowed = max(1, TOKENS_AT_A_TIME // most)
+    longest = max(map(rollouts.length, range(rollouts.num_prompts)), default=1)
+    most_rows = max(map(len, rollouts.distinct), default=1)  # a batch is padded to both
+    allowed = max(1, TOKENS_AT_A_TIME // (longest * most_rows))
     return -largest(-allowed, device)  # the smallest of all ranks

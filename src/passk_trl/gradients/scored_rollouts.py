@@ -54,7 +54,7 @@ class ScoredRollouts:
     @property
     def num_correct_N(self) -> Tensor:
         """Number of correct rollouts of each prompt, `int64` of shape `(N,)`."""
-        return self.success_NG.sum(dim=1).long()
+        return self.success_NG.double().sum(dim=1).long()  # bfloat16 counts to 256
 
     @property
     def score_weights_NG(self) -> Tensor:
@@ -90,10 +90,6 @@ class ScoredRollouts:
     def length(self, prompt: int) -> int:
         """Tokens of the longest rollout of a prompt, including the prompt's own."""
         return len(self.prompt_ids[prompt]) + max(map(len, self.completion_ids[prompt]))
-
-    def num_tokens(self, prompt: int) -> int:
-        """Tokens of a prompt's different rollouts, if all were as long as the longest."""
-        return len(self.distinct[prompt]) * self.length(prompt)
 
 
 @dataclass(frozen=True)

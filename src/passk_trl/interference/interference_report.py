@@ -27,7 +27,7 @@ class InterferenceReport:
         inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife; the error of sketches
             is included.
         sketch_se (`Tensor[K]`): the part of that error which comes from sketches; 0 with whole gradients. More prompts
-            do not lower it.
+            lower it only while the noise of the gradients is what is sketched.
         degrees (`Tensor[K]`): degrees of freedom of the standard error: N − 1 without sketches, fewer with them.
         band_factor (`float`): standard errors on each side within which the whole curve lies with the level
             `confidence`, from k = 1 to the largest k measured, all k at once (sup-t).

@@ -15,7 +15,8 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
     contain 0. This has probability `power` where |ρ| sqrt(S_1 S_k) = (z_c + z_power) s, with s the standard error and
     z_c the normal quantile of the two-sided confidence. s² = p² + q², with p the error over prompts and q that of
     sketches. N times the variance of a U-statistic never rises with N (Hoeffding 1948, section 5), so beyond the first
-    probe's N_0 prompts p is at most p_0 sqrt(N_0/N). q is taken to stay at q_0. So
+    probe's N_0 prompts p is at most p_0 sqrt(N_0/N). q does not rise with N, but it has a floor, so it is taken to
+    stay at q_0. So
 
         N = N_0 p_0² / ((ρ sqrt(S_1 S_k) / (z_c + z_power))² − q_0²)
 
@@ -60,7 +61,7 @@ def required_probe_size(report: InterferenceReport, k: float, cosine: float, pow
     allowed = (target / quantiles) ** 2 - of_sketches
     if allowed <= 0:
         raise ValueError(
-            f"sketches hide a cosine of {cosine} at k={k:g} with any number of prompts: measure whole gradients, or "
-            "those of fewer parameters."
+            f"the error of this probe's sketches alone hides a cosine of {cosine} at k={k:g}: take a first probe of "
+            "more prompts, or of whole gradients."
         )
     return max(SMALLEST_SAMPLE, math.ceil(len(report.agreement) * of_prompts / allowed))
