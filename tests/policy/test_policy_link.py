@@ -17,9 +17,10 @@ def call(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["passk_trl.policy", *arguments])
         command.main()
 
+    # Paths are relative, as they are where XDG_CACHE_HOME is.
     for name in command._POLICIES:
         (tmp_path / "cache" / name).mkdir(parents=True)
-        monkeypatch.setitem(command._POLICIES, name, lambda name=name: Path("cache", name))  # a relative XDG_CACHE_HOME
+        monkeypatch.setitem(command._POLICIES, name, lambda name=name: Path("cache", name))
     monkeypatch.chdir(tmp_path)
     return call
 
