@@ -1,5 +1,6 @@
 """Short questions: seeded, disjoint by what they are about, and verifiable."""
 
+import calendar
 from itertools import combinations
 
 import pytest
@@ -12,6 +13,13 @@ from passk_trl.tasks.short_answers import _questions
 def test_same_seed_same_rows_other_seed_others():
     assert short_questions(50, seed=3).to_list() == short_questions(50, seed=3).to_list()
     assert short_questions(50, seed=3)["about"][:] != short_questions(50, seed=4)["about"][:]
+
+
+def test_a_machine_of_another_language_has_the_same_rows(monkeypatch):
+    rows = short_questions(600).to_list()
+    monkeypatch.setattr(calendar, "day_name", [*"ABCDEFG"])
+    monkeypatch.setattr(calendar, "month_name", ["", *"ABCDEFGHIJKL"])
+    assert short_questions(600).to_list() == rows
 
 
 def test_no_question_repeats_and_no_split_shares_what_it_is_about():

@@ -58,6 +58,16 @@ CAPITALS = {
 }
 """Countries and their capitals."""
 
+# Not Python's calendar: its names are those of the machine's language.
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+"""The days of the week."""
+
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+"""The months of the year."""
+
 OPPOSITES = (
     ("hot", "cold"),
     ("big", "small"),
