@@ -7,6 +7,7 @@ import pytest
 
 from passk_trl.rewards import short_answer_reward
 from passk_trl.tasks import SPLITS, short_question_splits, short_questions
+from passk_trl.tasks.facts import OPPOSITES, OTHER_OPPOSITES
 from passk_trl.tasks.short_answers import _questions
 
 
@@ -60,11 +61,19 @@ def test_every_accepted_answer_is_right_and_no_other_kind_of_answer_is():
         ),
         ("What is the last letter of the word planet?", ["t", "The last letter of the word planet is t"]),
         ('What is the opposite of "cold"?', ["hot", "The opposite of cold is hot"]),
+        (
+            'What is the opposite of "hard"?',
+            ["soft", "easy", "The opposite of hard is soft", "The opposite of hard is easy"],
+        ),
         ("Oslo is the capital of which country?", ["Norway", "Oslo is the capital of Norway"]),
     ],
 )
 def test_answers(question, answers):
     assert {wording: accepted for _, _, wording, accepted in _questions()}[question] == answers
+
+
+def test_every_second_opposite_is_asked_for():
+    assert {*OTHER_OPPOSITES} <= {word for pair in OPPOSITES for word in pair}
 
 
 def test_a_choice_lists_its_answer_under_its_letter():

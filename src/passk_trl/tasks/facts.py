@@ -102,6 +102,20 @@ OPPOSITES = (
 )
 """Pairs of words, each the opposite of the other."""
 
+OTHER_OPPOSITES = {
+    "big": "little",
+    "hard": "easy",
+    "light": "heavy",
+    "old": "new",
+    "open": "close",
+    "quiet": "noisy",
+    "right": "wrong",
+    "short": "long",
+    "small": "large",
+    "thin": "fat",
+}
+"""A second opposite of a word of `OPPOSITES`, which is as good."""
+
 UNITS = (
     ("minute", "second", 60),
     ("hour", "minute", 60),

@@ -11,7 +11,7 @@ from itertools import pairwise
 from datasets import Dataset, DatasetDict
 
 from .conversation import after_examples
-from .facts import CAPITALS, DAYS, EXAMPLES, MONTHS, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
+from .facts import CAPITALS, DAYS, EXAMPLES, MONTHS, NUMBER_WORDS, OPPOSITES, OTHER_OPPOSITES, UNITS, WORDS
 from .splits import drawn, part_of
 
 
@@ -143,7 +143,8 @@ def _about_words() -> Iterator[Question]:
         yield "choice", country, f"Which is the capital of {country}? {listed}", answers
     for pair in OPPOSITES:
         for word, opposite in (pair, pair[::-1]):
-            answers = [opposite, f"The opposite of {word} is {opposite}"]
+            opposites = [opposite, *([OTHER_OPPOSITES[word]] if word in OTHER_OPPOSITES else [])]
+            answers = [*opposites, *(f"The opposite of {word} is {each}" for each in opposites)]
             yield "opposite", " ".join(pair), f'What is the opposite of "{word}"?', answers
 
 
