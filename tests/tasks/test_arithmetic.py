@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 from math_verify import parse, verify
 
-from passk_trl.tasks import RULES, SPLITS, WORDINGS, ambiguous_arithmetic, split_pairs
+from passk_trl.tasks import RULES, SPLITS, WORDINGS, ambiguous_arithmetic, many_strategies, split_pairs
 
 
 def questions(**settings):
@@ -83,3 +83,8 @@ def test_minority_share_at_its_ends(share, rule):
 def test_refuses_what_it_cannot_draw(settings, words):
     with pytest.raises(ValueError, match=words):
         ambiguous_arithmetic(**{"num_prompts": 10, **settings})
+
+
+def test_a_misspelt_rule_is_named():
+    with pytest.raises(ValueError, match=r"shares has \['differnce'\]: set the rules sum, difference, first, second"):
+        many_strategies(10, shares={"sum": 0.5, "differnce": 0.5})

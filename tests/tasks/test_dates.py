@@ -14,6 +14,12 @@ def test_same_seed_same_rows_other_seed_others():
     assert ambiguous_dates(50, seed=3)["date"][:] != ambiguous_dates(50, seed=4)["date"][:]
 
 
+def test_a_machine_of_another_language_has_the_same_rows(monkeypatch):
+    rows = ambiguous_dates(50).to_list()
+    monkeypatch.setattr(calendar, "month_name", ["", *"ABCDEFGHIJKL"])
+    assert ambiguous_dates(50).to_list() == rows
+
+
 def test_no_question_repeats_and_no_split_shares_a_date():
     splits = ambiguous_date_splits()
     dates = {name: {*split["date"]} for name, split in splits.items()}

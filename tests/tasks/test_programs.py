@@ -1,5 +1,6 @@
 """The programming tasks: seeded, disjoint between splits, and passed by their own solutions alone."""
 
+import re
 from itertools import combinations
 
 import pytest
@@ -58,6 +59,27 @@ def test_solutions_pass_and_those_of_the_next_task_do_not(split):
     solutions = rows["solution"][:]
     assert code_reward(solutions, test_list=rows["test_list"][:]) == [1.0] * 64
     assert code_reward(solutions[1:] + solutions[:1], test_list=rows["test_list"][:]) == [0.0] * 64
+
+
+@pytest.mark.parametrize(
+    ("right", "nearly"),
+    [
+        ("n > ", "n >= "),  # above
+        (r"min\((max\(x, \d+\)), \d+\)", r"\1"),  # at most
+        (r"max\(x, \d+\)", "x"),  # at least
+        (r"(x\.replace\(.*)\)$", r"\1, 1)"),  # each
+        (r"^.*$", "x"),
+    ],
+)
+def test_programs_that_are_nearly_right_fail(right, nearly):
+    rows = [row for row in everything("probe") if re.search(right, expression(row))][:64]
+    wrong = [f"def f(x):\n    return {re.sub(right, nearly, expression(row))}" for row in rows]
+    assert len(wrong) > 30
+    assert code_reward(wrong, test_list=[row["test_list"] for row in rows]) == [0.0] * len(wrong)
+
+
+def expression(row) -> str:
+    return row["solution"].partition("return ")[2].removesuffix("\n```")
 
 
 def test_the_splits_that_a_recipe_loads():

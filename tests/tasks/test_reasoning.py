@@ -23,7 +23,7 @@ def test_no_question_is_twice_even_where_all_that_there_are_are_used():
     splits = reasoning_gym_splits("chain_sum", settings, train=120, probe=40, test=40)
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 120, "probe": 40, "test": 40}
     assert len({question for rows in splits.values() for question in questions(rows)}) == 200
-    with pytest.raises(ValueError, match=r"'chain_sum' has 200 different questions .* and the splits need 201: set"):
+    with pytest.raises(ValueError, match=r"no more than 200 different questions .* need 201: set"):
         reasoning_gym_splits("chain_sum", settings, train=121, probe=40, test=40)
 
 
@@ -90,6 +90,7 @@ def test_shares_add_up(size, weights, expected):
     [
         ({"tasks": "chainsum"}, "reasoning-gym has no task 'chainsum'; did you mean 'chain_sum'?"),
         ({"tasks": "chain_sum+"}, "reasoning-gym has no task ''; did you mean "),
+        ({"tasks": "GCD"}, "reasoning-gym has no task 'GCD'; did you mean 'gcd'?"),
         ({"tasks": "puzzle24"}, "the task 'puzzle24' cannot be used, as reasoning-gym gives full score for any four "),
         ({"tasks": "composite"}, "the task 'composite' cannot be used, as it is a mixture of tasks: set "),
         (
@@ -120,7 +121,7 @@ def test_shares_add_up(size, weights, expected):
         ({"mixture": []}, "reasoning_gym.mixture is a list of {task, weight, settings}: set settings in its parts."),
         (
             {"mixture": ["gcd"]},
-            "reasoning_gym.mixture has the part 'gcd': set task, and if you like weight, settings.",
+            "reasoning_gym.mixture has the part 'gcd': set task, and optionally weight and settings.",
         ),
         ({"mixture": [{"task": "gcd", "wait": 1}]}, "reasoning_gym.mixture has the part {'task': 'gcd', 'wait': 1}: "),
         (
@@ -130,6 +131,23 @@ def test_shares_add_up(size, weights, expected):
         (
             {"mixture": [{"task": "gcd", "settings": 3}]},
             "the settings of 'gcd' are 3: set a block of keys.",
+        ),
+        ({"mixture": [{"task": 3}]}, "reasoning_gym.mixture has the part {'task': 3}: set task, "),
+        (
+            {"mixture": [{"task": "gcd", "weight": float("nan")}]},
+            "the weight of 'gcd' in reasoning_gym.mixture is nan: set it above 0.",
+        ),
+        (
+            {"mixture": [{"task": "gcd", "weight": float("inf")}, {"task": "lcm"}]},
+            "the weight of 'gcd' in reasoning_gym.mixture is inf: set it above 0.",
+        ),
+        (
+            {"mixture": [{"task": "gcd"}, {"task": "chian_sum", "weight": 0.0001}]},
+            "no question of 'chian_sum' is in the splits of 1000, 256 and 256: set reasoning_gym.train, ",
+        ),
+        (
+            {"tasks": "gcd", "train": 0, "probe": 0, "test": 0},
+            "no question of 'gcd' is in the splits of 0, 0 and 0: set reasoning_gym.train, ",
         ),
         ({"tasks": "gcd", "train": -1}, "reasoning_gym.train is -1: set 0 or more questions."),
     ],
@@ -150,7 +168,7 @@ def test_times_and_tuples_are_made_from_what_yaml_has():
 def test_a_question_that_takes_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(reasoning, "_SECONDS", 1)
     settings = {"min_disks": 30, "max_disks": 30}  # a solution has 2 to the power of 30 moves
-    with pytest.raises(ValueError, match=r"a question of 'tower_of_hanoi' .* takes more than 1 seconds to make"):
+    with pytest.raises(ValueError, match=r"no question of 'tower_of_hanoi' .*: it took more than 1 seconds or "):
         reasoning_gym_splits("tower_of_hanoi", settings, **SMALL)
     monkeypatch.undo()
     assert len(reasoning_gym_splits("gcd", **SMALL)["test"]) == 16

@@ -1,17 +1,26 @@
 """Short questions: seeded, disjoint by what they are about, and verifiable."""
 
+import calendar
 from itertools import combinations
 
 import pytest
 
 from passk_trl.rewards import short_answer_reward
 from passk_trl.tasks import SPLITS, short_question_splits, short_questions
+from passk_trl.tasks.facts import OPPOSITES, OTHER_OPPOSITES
 from passk_trl.tasks.short_answers import _questions
 
 
 def test_same_seed_same_rows_other_seed_others():
     assert short_questions(50, seed=3).to_list() == short_questions(50, seed=3).to_list()
     assert short_questions(50, seed=3)["about"][:] != short_questions(50, seed=4)["about"][:]
+
+
+def test_a_machine_of_another_language_has_the_same_rows(monkeypatch):
+    rows = short_questions(600).to_list()
+    monkeypatch.setattr(calendar, "day_name", [*"ABCDEFG"])
+    monkeypatch.setattr(calendar, "month_name", ["", *"ABCDEFGHIJKL"])
+    assert short_questions(600).to_list() == rows
 
 
 def test_no_question_repeats_and_no_split_shares_what_it_is_about():
@@ -52,11 +61,19 @@ def test_every_accepted_answer_is_right_and_no_other_kind_of_answer_is():
         ),
         ("What is the last letter of the word planet?", ["t", "The last letter of the word planet is t"]),
         ('What is the opposite of "cold"?', ["hot", "The opposite of cold is hot"]),
+        (
+            'What is the opposite of "hard"?',
+            ["soft", "easy", "The opposite of hard is soft", "The opposite of hard is easy"],
+        ),
         ("Oslo is the capital of which country?", ["Norway", "Oslo is the capital of Norway"]),
     ],
 )
 def test_answers(question, answers):
     assert {wording: accepted for _, _, wording, accepted in _questions()}[question] == answers
+
+
+def test_every_second_opposite_is_asked_for():
+    assert {*OTHER_OPPOSITES} <= {word for pair in OPPOSITES for word in pair}
 
 
 def test_a_choice_lists_its_answer_under_its_letter():

@@ -6,6 +6,7 @@ python -m passk_trl.policy smollm2 outputs/smollm2/policy   # SmolLM2-135M-Instr
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,19 +22,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m passk_trl.policy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="?", choices=_POLICIES, default="quickstart", help="which policy")
+    parser.add_argument("name", nargs="?", choices=_POLICIES, help="which policy; by default the quickstart's")
     parser.add_argument("path", type=Path, help="where to put the link")
     args = parser.parse_args()
+    if args.name is None and str(args.path) in _POLICIES:
+        parser.error(f"{args.path} is the name of a policy: set path, too, such as outputs/{args.path}/policy.")
     if args.path.exists() and not args.path.is_symlink():
         parser.error(f"{args.path} exists and is no link: set path to where nothing is.")
     try:
-        policy = _POLICIES[args.name]()
+        args.path.parent.mkdir(parents=True, exist_ok=True)
+        _link(args.path, _POLICIES[args.name or "quickstart"]())
     except (ImportError, OSError) as error:
         sys.exit(f"passk_trl.policy: {error}")
-    args.path.parent.mkdir(parents=True, exist_ok=True)
-    args.path.unlink(missing_ok=True)  # of an earlier version
-    args.path.symlink_to(policy, target_is_directory=True)
     print(f"start policy: {args.path}")
+
+
+def _link(path: Path, policy: Path) -> None:
+    """Makes the link, or replaces one of an earlier version, at once: another process may do the same."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
+        link = Path(folder, path.name)
+        link.symlink_to(policy.absolute(), target_is_directory=True)
+        link.replace(path)
 
 
 if __name__ == "__main__":

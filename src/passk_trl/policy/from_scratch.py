@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from passk_trl.files import whole_folder
 from passk_trl.tasks import arithmetic as tasks
-from passk_trl.tasks import splits
+from passk_trl.tasks import minority, splits
 
 from .cache import cache_folder
 
@@ -214,8 +214,8 @@ def cached_policy(
     shown: Demonstrations = AMBIGUOUS,
 ) -> Path:
     """
-    Path of the policy, which is built on first use. The folder's name has a hash of the code, the seed and the library
-    versions, so that a stale policy is never used.
+    Path of the policy, which is built on first use. The folder's name has a hash of the code, the seed, the
+    demonstrations and the library versions, so that a stale policy is never used.
 
     Args:
         seed (`int`, *optional*, defaults to `0`):
@@ -230,7 +230,7 @@ def cached_policy(
     Returns:
         `Path`: Folder to pass to `from_pretrained` or as a trainer's `model`.
     """
-    path = cache_folder(cache_dir) / f"{shown.name}-{_fingerprint(seed)}"
+    path = cache_folder(cache_dir) / f"{shown.name}-{_fingerprint(seed, shown)}"
     return path if path.is_dir() else build_policy(path, seed, progress, shown)
 
 
@@ -246,10 +246,11 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _fingerprint(seed: int) -> str:
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, tasks.__file__, splits.__file__))
-    versions = f"{seed} {torch.__version__} {transformers.__version__}"
-    return hashlib.sha256(sources + versions.encode()).hexdigest()[:12]
+def _fingerprint(seed: int, shown: Demonstrations) -> str:
+    files = (__file__, tasks.__file__, minority.__file__, splits.__file__)
+    sources = b"".join(Path(file).read_bytes() for file in files)
+    settings = f"{seed} {shown.slips} {shown.unboxed} {shown.epochs} {torch.__version__} {transformers.__version__}"
+    return hashlib.sha256(sources + settings.encode()).hexdigest()[:12]
 
 
 def _corpus(tokenizer: PreTrainedTokenizerFast, seed: int, shown: Demonstrations) -> list[tuple[list[int], list[int]]]:

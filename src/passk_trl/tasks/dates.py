@@ -5,13 +5,13 @@ that of the second (hard minority), in nearly the same words. As in `ambiguous_a
 one reading moves away from the other.
 """
 
-import calendar
 import random
 from itertools import product
 
 from datasets import Dataset, DatasetDict
 
 from .conversation import after_examples
+from .facts import MONTHS
 from .minority import check_minority, minority_odds
 from .splits import drawn, part_of
 
@@ -88,10 +88,10 @@ def ambiguous_date_splits() -> DatasetDict:
 def _row(date: tuple[int, int, int], wording: str, rule: str) -> dict:
     one, two, year = date
     written = f"{one:02}/{two:02}/{year}"
-    month = two if rule == "day first" else one
+    month = MONTHS[(two if rule == "day first" else one) - 1]
     return {
         "prompt": after_examples(EXAMPLES, f"{wording.format(date=written)} Which month is that?"),
-        "solution": sorted({calendar.month_name[month], calendar.month_abbr[month]}, key=len, reverse=True),
+        "solution": sorted({month, month[:3]}, key=len, reverse=True),
         "rule": rule,
         "date": written,
         "wording": wording,

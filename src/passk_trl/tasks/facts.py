@@ -58,6 +58,16 @@ CAPITALS = {
 }
 """Countries and their capitals."""
 
+# Not Python's calendar: its names are those of the machine's language.
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+"""The days of the week."""
+
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+"""The months of the year."""
+
 OPPOSITES = (
     ("hot", "cold"),
     ("big", "small"),
@@ -91,6 +101,20 @@ OPPOSITES = (
     ("yes", "no"),
 )
 """Pairs of words, each the opposite of the other."""
+
+OTHER_OPPOSITES = {
+    "big": "little",
+    "hard": "easy",
+    "light": "heavy",
+    "old": "new",
+    "open": "close",
+    "quiet": "noisy",
+    "right": "wrong",
+    "short": "long",
+    "small": "large",
+    "thin": "fat",
+}
+"""A second opposite of a word of `OPPOSITES`, which is as good."""
 
 UNITS = (
     ("minute", "second", 60),

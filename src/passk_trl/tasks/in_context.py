@@ -44,7 +44,8 @@ def competing_formats(num_prompts: int, seed: int = 0, split: str = "train", wor
         seed (`int`, *optional*, defaults to `0`):
             Seed of the prompts and of the format behind each. It does not affect which split a sum is in.
         split (`str`, *optional*, defaults to `"train"`):
-            One of `"train"`, `"probe"` and `"test"`, which ask for different sums, whatever the seeds.
+            One of `"train"`, `"probe"` and `"test"`, which ask for different sums, whatever the seeds. `3 + 4` and
+            `4 + 3` are in the same one. The examples are from all of them.
         words_share (`float`, *optional*, defaults to `0.25`):
             Share of the prompts whose answer is a word.
 
@@ -57,9 +58,10 @@ def competing_formats(num_prompts: int, seed: int = 0, split: str = "train", wor
     """
     if not 0 <= words_share <= 1:
         raise ValueError(f"words_share is {words_share}: set it between 0 and 1.")
+    sums = _part_of(_SMALL, split)
 
     def draw(rng: random.Random) -> Question:
-        asked = rng.choice(part_of(_SMALL, split))
+        asked = rng.choice(sums)
         shown = rng.sample([each for each in _SMALL if sum(each) != sum(asked)], 3)
         examples = [_example(shown[0], str), _example(shown[1], str), _example(shown[2], _word)]
         rng.shuffle(examples)
@@ -87,11 +89,13 @@ def mixed_sums(num_prompts: int, seed: int = 0, split: str = "train", hard_share
     """
     if not 0 <= hard_share <= 1:
         raise ValueError(f"hard_share is {hard_share}: set it between 0 and 1.")
+    of_kind = {"easy": _ONE_DIGIT, "hard": _TWO_DIGITS}
+    sums = {kind: _part_of(every, split) for kind, every in of_kind.items()}
 
     def draw(rng: random.Random) -> Question:
-        kind, sums = ("hard", _TWO_DIGITS) if rng.random() < hard_share else ("easy", _ONE_DIGIT)
-        asked = rng.choice(part_of(sums, split))
-        shown = rng.sample([each for each in sums if sum(each) != sum(asked)], 2)
+        kind = "hard" if rng.random() < hard_share else "easy"
+        asked = rng.choice(sums[kind])
+        shown = rng.sample([each for each in of_kind[kind] if sum(each) != sum(asked)], 2)
         return _prompt([_example(each, str) for each in shown], asked), str(sum(asked)), kind
 
     return unique_questions(f"mixed_sums {split} {seed}", num_prompts, draw)
@@ -105,6 +109,12 @@ def formats_splits() -> DatasetDict:
 def sums_splits() -> DatasetDict:
     """[`mixed_sums`] as `train` (2,000 prompts), `probe` (1,024) and `test` (512), for a recipe to name."""
     return splits_of(mixed_sums)
+
+
+def _part_of(sums: list[Sum], split: str) -> list[Sum]:
+    """The sums of a split. `3 + 4` and `4 + 3` are in the same one."""
+    larger_first = {*part_of([(a, b) for a, b in sums if a >= b], split)}
+    return [(a, b) for a, b in sums if (max(a, b), min(a, b)) in larger_first]
 
 
 def _word(number: int) -> str:

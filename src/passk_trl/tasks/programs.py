@@ -27,6 +27,7 @@ class _Kind:
     expression: str
     choices: tuple[Sequence[Any], Sequence[Any]]
     argument: Callable[[random.Random, Any], Any]  # for one a
+    nearly: tuple[str, ...] = ()  # what a program may return by mistake, which the unit tests must notice
 
 
 def _number(rng: random.Random, a: Any) -> int:
@@ -46,18 +47,26 @@ def _text(rng: random.Random, a: str) -> str:
 _KINDS = {
     "linear": _Kind("{a} times x plus {b}", "{a} * x + {b}", (_NUMBERS, _NUMBERS), _number),
     "remainder": _Kind("the remainder of x plus {b} divided by {a}", "(x + {b}) % {a}", (_MODULI, _NUMBERS), _number),
-    "clipped": _Kind("x, but at least {a} and at most {b}", "min(max(x, {a}), {b})", (_NUMBERS, _MODULI), _number),
+    "clipped": _Kind(
+        "x, but at least {a} and at most {b}",
+        "min(max(x, {a}), {b})",
+        (_NUMBERS, _MODULI),
+        _number,
+        ("max(x, {a})", "min(x, {b})"),
+    ),
     "sum": _Kind(
         "{b} plus the sum of the numbers in the list x that are above {a}",
         "{b} + sum(n for n in x if n > {a})",
         (_NUMBERS, _NUMBERS),
         _numbers,
+        ("{b} + sum(n for n in x if n >= {a})",),
     ),
     "counted": _Kind(
         "{b} times how many numbers in the list x are above {a}",
         "{b} * sum(n > {a} for n in x)",
         (_NUMBERS, _NUMBERS),
         _numbers,
+        ("{b} * sum(n >= {a} for n in x)",),
     ),
     "scaled": _Kind(
         "the list x with each number times {a} and then minus {b}",
@@ -70,6 +79,7 @@ _KINDS = {
         "x.replace('{a}', '{a}' * {b})",
         (_LETTERS, _NUMBERS),
         _text,
+        ("x.replace('{a}', '{a}' * {b}, 1)",),
     ),
     "framed": _Kind("the text x between the letters {a} and {b}", "'{a}' + x + '{b}'", (_LETTERS, _LETTERS), _text),
 }
@@ -132,21 +142,30 @@ def _tasks_of(split: str) -> list[tuple[str, Any, Any]]:
 
 def _row(name: str, a: Any, b: Any, rng: random.Random) -> dict[str, Any]:
     kind = _KINDS[name]
-    expression = kind.expression.format(a=a, b=b)
+    expression, *nearly = (each.format(a=a, b=b) for each in (kind.expression, *kind.nearly))
     asked = f"Write a Python function `f(x)` that returns {kind.asks.format(a=a, b=b)}."
-    function = eval(f"lambda x: {expression}")
+    function = _function(expression)
+    arguments = _arguments(kind, a, function, [_function(each) for each in ("x", *nearly)], rng)
     return {
         "prompt": [{"role": "user", "content": asked}],
-        "test_list": [f"assert f({x!r}) == {function(x)!r}" for x in _arguments(kind, a, function, rng)],
+        "test_list": [f"assert f({x!r}) == {function(x)!r}" for x in arguments],
         "solution": f"```python\ndef f(x):\n    return {expression}\n```",
         "kind": name,
     }
 
 
-def _arguments(kind: _Kind, a: Any, function: Callable[[Any], Any], rng: random.Random) -> list[Any]:
-    """Arguments on which the function is neither constant nor returns what it is given."""
+def _function(expression: str) -> Callable[[Any], Any]:
+    return eval(f"lambda x: {expression}")
+
+
+def _arguments(
+    kind: _Kind, a: Any, function: Callable[[Any], Any], others: list[Callable[[Any], Any]], rng: random.Random
+) -> list[Any]:
+    """Arguments on which the function is not constant, and differs from each of the others."""
     while True:
         arguments = [kind.argument(rng, a) for _ in range(_TESTS)]
-        results = [function(argument) for argument in arguments]
-        if results != arguments and any(result != results[0] for result in results):
+        results = [*map(function, arguments)]
+        if any(result != results[0] for result in results) and all(
+            results != [*map(other, arguments)] for other in others
+        ):
             return arguments

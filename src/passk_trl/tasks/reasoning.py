@@ -4,6 +4,7 @@ Source: [reasoning-gym](https://github.com/open-thought/reasoning-gym) 0.1.25, A
 """
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -81,6 +82,12 @@ def reasoning_gym_splits(
             raise ValueError(f"reasoning_gym.{split} is {size}: set 0 or more questions.")
     parts = _parts(tasks, settings, mixture)
     shares = {split: _shares(size, [part.weight for part in parts]) for split, size in sizes.items()}
+    for number, part in enumerate(parts):
+        if not any(shares[split][number] for split in sizes):
+            raise ValueError(
+                f"no question of '{part.task}' is in the splits of {train}, {probe} and {test}: set "
+                "reasoning_gym.train, probe or test to more, or its weight."
+            )
     asked: set[str] = set()
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in sizes}
     for split in ("test", "probe", "train"):
@@ -115,8 +122,8 @@ class _Part:
                 reply = _process.ask([self.task, self.settings, seed, first, count, _SECONDS])
             except ChildProcessError as error:
                 raise ValueError(
-                    f"a question of '{self.task}' with the settings {self.settings} takes more than {_SECONDS} "
-                    "seconds to make: set others."
+                    f"no question of '{self.task}' can be made with the settings {self.settings}: it took more than "
+                    f"{_SECONDS} seconds or too much memory ({str(error).rstrip('.')}); set others."
                 ) from error
             if "error" in reply:
                 raise ValueError(reply["error"])
@@ -155,13 +162,13 @@ def _parts(tasks: str | None, settings: dict | None, mixture: list[dict] | None)
 
 
 def _part(written: Any) -> _Part:
-    keys = ("task", "weight", "settings")
-    if not isinstance(written, dict) or "task" not in written or not {*written} <= {*keys}:
+    keys = {"task", "weight", "settings"}
+    if not isinstance(written, dict) or not isinstance(written.get("task"), str) or not {*written} <= keys:
         raise ValueError(
-            f"reasoning_gym.mixture has the part {written!r}: set task, and if you like weight, settings."
+            f"reasoning_gym.mixture has the part {written!r}: set task, and optionally weight and settings."
         )
     part = _Part(**{"settings": {}, **written})
-    if not isinstance(part.weight, int | float) or part.weight <= 0:
+    if not isinstance(part.weight, int | float) or not 0 < part.weight < math.inf:
         raise ValueError(f"the weight of '{part.task}' in reasoning_gym.mixture is {part.weight!r}: set it above 0.")
     return part
 
@@ -189,7 +196,8 @@ def _new_entries(
             in_vain = 0
         elif (in_vain := in_vain + 1) == _PATIENCE:
             raise ValueError(
-                f"the task '{part.task}' has {part.found} different questions with the settings {part.settings}, and "
-                f"the splits need {needed}: set reasoning_gym.train, probe and test to fewer, or other settings."
+                f"no more than {part.found} different questions of '{part.task}' were found with the settings "
+                f"{part.settings}, and the splits need {needed}: set reasoning_gym.train, probe and test to fewer, or "
+                "other settings."
             )
     return new

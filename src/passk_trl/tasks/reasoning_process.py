@@ -68,7 +68,7 @@ def entries(
 @lru_cache(maxsize=8)
 def _dataset(task: str, settings: str, seed: int) -> Any:
     if task not in DATASETS:
-        close = difflib.get_close_matches(task, DATASETS, n=1, cutoff=0)
+        close = difflib.get_close_matches(task.lower(), DATASETS, n=1, cutoff=0)
         raise ValueError(f"reasoning-gym has no task '{task}'; did you mean '{close[0]}'?")
     if task in UNUSABLE:
         raise ValueError(f"the task '{task}' cannot be used, as {UNUSABLE[task]}.")

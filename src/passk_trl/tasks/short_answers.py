@@ -1,9 +1,8 @@
 """Short questions with short answers: small facts that a small chat model knows in part.
 
-Every question comes from a table of this file or of Python's own `calendar`. `short_answer_reward` verifies them.
+Every question comes from a table of facts. `short_answer_reward` verifies them.
 """
 
-import calendar
 import random
 import string
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from itertools import pairwise
 from datasets import Dataset, DatasetDict
 
 from .conversation import after_examples
-from .facts import CAPITALS, EXAMPLES, NUMBER_WORDS, OPPOSITES, UNITS, WORDS
+from .facts import CAPITALS, DAYS, EXAMPLES, MONTHS, NUMBER_WORDS, OPPOSITES, OTHER_OPPOSITES, UNITS, WORDS
 from .splits import drawn, part_of
 
 
@@ -86,7 +85,7 @@ def _questions() -> Iterator[Question]:
 
 
 def _about_the_calendar() -> Iterator[Question]:
-    for names, unit, most in ((calendar.day_name, "day", 10), (calendar.month_name[1:], "month", 6)):
+    for names, unit, most in ((DAYS, "day", 10), (MONTHS, "month", 6)):
         for start, name in enumerate(names):
             for steps in range(1, most + 1):
                 later = names[(start + steps) % len(names)]
@@ -144,7 +143,8 @@ def _about_words() -> Iterator[Question]:
         yield "choice", country, f"Which is the capital of {country}? {listed}", answers
     for pair in OPPOSITES:
         for word, opposite in (pair, pair[::-1]):
-            answers = [opposite, f"The opposite of {word} is {opposite}"]
+            opposites = [opposite, *([OTHER_OPPOSITES[word]] if word in OTHER_OPPOSITES else [])]
+            answers = [*opposites, *(f"The opposite of {word} is {each}" for each in opposites)]
             yield "opposite", " ".join(pair), f'What is the opposite of "{word}"?', answers
 
 

@@ -35,7 +35,8 @@ def divisibility(num_prompts: int, seed: int = 0, split: str = "train", yes_shar
         seed (`int`, *optional*, defaults to `0`):
             Seed of the prompts. It does not affect which split a question is in.
         split (`str`, *optional*, defaults to `"train"`):
-            One of `"train"`, `"probe"` and `"test"`, which ask different questions, whatever the seeds.
+            One of `"train"`, `"probe"` and `"test"`, which ask different questions, whatever the seeds. The
+            examples are from all of them.
         yes_share (`float`, *optional*, defaults to `0.3`):
             Share of the prompts whose answer is yes.
 
