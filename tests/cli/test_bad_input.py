@@ -92,6 +92,19 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"model_name_or_path": "/no/such/model"}, "model_name_or_path='/no/such/model' does not exist"),
         ({"model_name_or_path": str(Path(__file__).parent)}, "has no config that can be loaded: "),
         ({"dataset_name": "tiny.nothing"}, "dataset_name='tiny.nothing' cannot be loaded: "),
+        ({"dataset_name": "passk_trl.tasks.sums_split"},
+         "passk_trl.tasks has no 'sums_split'; did you mean 'passk_trl.tasks.sums_splits'?"),
+        ({"dataset_name": "passk_trl.tasks.mixed_sums"},
+         "cannot be loaded: it is no function without arguments, such as passk_trl.tasks.quickstart."),
+        ({"dataset_name": "passk_trl.tasks.SPLITS"}, "it is no function without arguments, such as "),
+        ({"dataset_config": "main"},
+         "dataset_config is 'main', but tiny.splits is no dataset of the hub: set it to ''."),
+        ({"dataset_streaming": True},
+         "dataset_streaming is True, but tiny.splits is no dataset of the hub: set it to False."),
+        ({**GYM, "dataset_config": "main"}, "dataset_config is 'main', but reasoning_gym:"),
+        ({"dataset_name": "reasoning-gym:gcd"}, "is no hub id; did you mean 'reasoning_gym:gcd'?"),
+        ({"dataset_name": "reasoning_gyms:gcd", "reasoning_gym": {"train": 8}}, "reasoning_gym is set, but "),
+        ({**GYM, "reasoning_gym": {"xyzzy": 8}}, "the keys of reasoning_gym are settings, mixture, "),
         ({"dataset_name": "/no/such/data"}, "dataset_name='/no/such/data' cannot be loaded: "),
         ({"dataset_name": ""}, "dataset_name is not set"),
         ({"dataset_name": "tiny.policy"}, "the function returns a Qwen2ForCausalLM, not a DatasetDict."),
@@ -123,6 +136,13 @@ def test_a_wrong_key_or_value(tmp_path, model, changes, message, capsys):
     error = one_line(capsys, train.main, "--config", path)
     assert error.startswith(f"passk-trl train: {path}: ")
     assert message in error
+
+
+def test_a_dataset_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):
+    (tmp_path / "broken_data.py").write_text("def splits(:\n")
+    monkeypatch.chdir(tmp_path)
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, model, dataset_name="broken_data.splits"))
+    assert "dataset_name='broken_data.splits' cannot be loaded: invalid syntax (broken_data.py, line 1)" in error
 
 
 def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):

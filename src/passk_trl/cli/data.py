@@ -1,6 +1,7 @@
 """The prompts of a recipe, from any dataset, and their verifiers."""
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from passk_trl.rewards.golds import check_golds
 from passk_trl.rollouts.checks import check_reward_columns
 from passk_trl.tasks import reasoning_gym_splits
 
-from .settings import arguments_of, block_of, check_settings
+from .settings import arguments_of, block_of, check_settings, suggestion
 
 
 _REASONING_GYM = "reasoning_gym"
@@ -100,7 +101,7 @@ class PromptArguments(ScriptArguments):
         block = block_of("reasoning_gym", self.reasoning_gym)
         if block is None:
             return
-        if not (self.dataset_name or "").startswith(_REASONING_GYM):
+        if (self.dataset_name or "").partition(":")[0] != _REASONING_GYM:
             raise ValueError(
                 f"reasoning_gym is set, but dataset_name is {self.dataset_name!r}: set it to reasoning_gym:task, or "
                 "to reasoning_gym for a mixture."
@@ -161,20 +162,49 @@ def load_splits(script_args: PromptArguments) -> DatasetDict:
     if not name:
         raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
     source, _, tasks = name.partition(":")
+    module, _, function = name.rpartition(".")
+    if source != _REASONING_GYM and (not module or "/" in name or Path(name).exists()):
+        if tasks and "/" not in name and not Path(name).exists():
+            raise ValueError(f"dataset_name={name!r} is no hub id; did you mean '{_REASONING_GYM}:{tasks}'?")
+        try:
+            return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+        except (ImportError, OSError, ValueError) as error:
+            raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
+    for setting, nothing in {"dataset_config": "", "dataset_streaming": False}.items():
+        if value := getattr(script_args, setting):
+            raise ValueError(f"{setting} is {value!r}, but {name} is no dataset of the hub: set it to {nothing!r}.")
     if source == _REASONING_GYM:
         block = script_args.reasoning_gym
         return reasoning_gym_splits(tasks or None, chat=False, **(block if isinstance(block, dict) else {}))
-    module, _, function = name.rpartition(".")
+    return _made_by(name, module, function)
+
+
+def _made_by(name: str, module: str, function: str) -> DatasetDict:
+    """The splits that a function returns."""
+    sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
     try:
-        if module and "/" not in name and not Path(name).exists():
-            sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
-            splits = getattr(importlib.import_module(module), function)()
-            if not isinstance(splits, dict):
-                raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
-            return splits
-        return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
+        imported = importlib.import_module(module)
+        if not hasattr(imported, function):
+            hint = suggestion(function, dir(imported), f"{module}.", otherwise="set a function of it.")
+            raise ValueError(f"{module} has no '{function}'; {hint}")
+        make = getattr(imported, function)
+        if not _takes_nothing(make):
+            raise ValueError("it is no function without arguments, such as passk_trl.tasks.quickstart.")
+        splits = make()
+        if not isinstance(splits, dict):
+            raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
+    except (ImportError, SyntaxError, OSError, ValueError) as error:
         raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
+    return splits
+
+
+def _takes_nothing(function: Any) -> bool:
+    """Whether it is a function that can be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def check_split(script_args: ScriptArguments, splits: DatasetDict, split: str, setting: str) -> None:
