@@ -60,9 +60,11 @@ def one_line(capsys, main, *args: str) -> str:
         (b"\xff\xfe\x00", "the recipe is not YAML: "),
         ("- 1\n", "the recipe is not a mapping of keys to values."),
         ("", "the recipe is not a mapping of keys to values."),
+        ("seed: 0\nsave_steps: 2\nseed: 1\n", "'seed' is set twice, again in line 3: remove one."),
+        ("monitor:\n  every: 1\n  every: 2\n", "'every' is set twice, again in line 3: remove one."),
         ("a: !!python/object/apply:os.system ['true']\n", "the recipe is not YAML: "),
     ],
-    ids=["missing", "not YAML", "binary", "a list", "empty", "code"],
+    ids=["missing", "not YAML", "binary", "a list", "empty", "a key twice", "a key of a block twice", "code"],
 )
 def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
     path = tmp_path / "recipe.yaml"
