@@ -98,6 +98,10 @@ class PromptArguments(ScriptArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.answer_after is not None and self.answer_column is None:
+            raise ValueError(f"answer_after is {self.answer_after!r}, but answer_column is not set: set it, too.")
+        if self.system_prompt is not None and not self.chat:
+            raise ValueError("system_prompt is set, but chat is False: set instruction instead, or chat to True.")
         block = block_of("reasoning_gym", self.reasoning_gym)
         if block is None:
             return
@@ -245,7 +249,8 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
     The dataset with the columns `prompt` and `solution`, built from the columns that the arguments name.
 
     Raises:
-        `ValueError`: if a column is missing, or the dataset is a stream, whose columns cannot be changed.
+        `ValueError`: if a column is missing, a setting would change nothing, or the dataset is a stream, whose columns
+        cannot be changed.
     """
     if isinstance(dataset, IterableDataset):
         changed = [script_args.answer_column, script_args.instruction, script_args.system_prompt]
@@ -253,10 +258,14 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
             raise ValueError("columns of a stream cannot be changed: set dataset_streaming to False.")
         return dataset
     originals = column_of(dataset, "prompt_column", script_args.prompt_column)
+    if script_args.instruction is not None and not any(isinstance(original, str) for original in originals):
+        raise ValueError("instruction is set, but the prompts are conversations: set system_prompt instead.")
     columns = {"prompt": [_prompt(original, script_args) for original in originals]}
     if script_args.answer_column is not None:
         answers = column_of(dataset, "answer_column", script_args.answer_column)
         if (mark := script_args.answer_after) is not None:
+            if not any(mark in answer for answer in answers):
+                raise ValueError(f"answer_after is {mark!r}, which is in no answer: set it to a text that is.")
             answers = [answer.rpartition(mark)[2].strip() for answer in answers]
         columns["solution"] = answers
     if columns == {"prompt": originals}:
