@@ -60,9 +60,11 @@ def one_line(capsys, main, *args: str) -> str:
         (b"\xff\xfe\x00", "the recipe is not YAML: "),
         ("- 1\n", "the recipe is not a mapping of keys to values."),
         ("", "the recipe is not a mapping of keys to values."),
+        ("seed: 0\nsave_steps: 2\nseed: 1\n", "'seed' is set twice, again in line 3: remove one."),
+        ("monitor:\n  every: 1\n  every: 2\n", "'every' is set twice, again in line 3: remove one."),
         ("a: !!python/object/apply:os.system ['true']\n", "the recipe is not YAML: "),
     ],
-    ids=["missing", "not YAML", "binary", "a list", "empty", "code"],
+    ids=["missing", "not YAML", "binary", "a list", "empty", "a key twice", "a key of a block twice", "code"],
 )
 def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
     path = tmp_path / "recipe.yaml"
@@ -92,12 +94,31 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message, capsys):
         ({"model_name_or_path": "/no/such/model"}, "model_name_or_path='/no/such/model' does not exist"),
         ({"model_name_or_path": str(Path(__file__).parent)}, "has no config that can be loaded: "),
         ({"dataset_name": "tiny.nothing"}, "dataset_name='tiny.nothing' cannot be loaded: "),
+        ({"dataset_name": "passk_trl.tasks.sums_split"},
+         "passk_trl.tasks has no 'sums_split'; did you mean 'passk_trl.tasks.sums_splits'?"),
+        ({"dataset_name": "passk_trl.tasks.mixed_sums"},
+         "cannot be loaded: it is no function without arguments, such as passk_trl.tasks.quickstart."),
+        ({"dataset_name": "passk_trl.tasks.SPLITS"}, "it is no function without arguments, such as "),
+        ({"dataset_config": "main"},
+         "dataset_config is 'main', but tiny.splits is no dataset of the hub: set it to ''."),
+        ({"dataset_streaming": True},
+         "dataset_streaming is True, but tiny.splits is no dataset of the hub: set it to False."),
+        ({**GYM, "dataset_config": "main"}, "dataset_config is 'main', but reasoning_gym:"),
+        ({"dataset_name": "reasoning-gym:gcd"}, "is no hub id; did you mean 'reasoning_gym:gcd'?"),
+        ({"dataset_name": "reasoning_gyms:gcd", "reasoning_gym": {"train": 8}}, "reasoning_gym is set, but "),
+        ({**GYM, "reasoning_gym": {"xyzzy": 8}}, "the keys of reasoning_gym are settings, mixture, "),
         ({"dataset_name": "/no/such/data"}, "dataset_name='/no/such/data' cannot be loaded: "),
         ({"dataset_name": ""}, "dataset_name is not set"),
         ({"dataset_name": "tiny.policy"}, "the function returns a Qwen2ForCausalLM, not a DatasetDict."),
         ({"dataset_train_split": "tran"}, "has no split 'tran', only train, probe, test; set dataset_train_split."),
         ({"prompt_column": "problem"}, "has no column 'problem', only ['prompt', 'solution']; set prompt_column"),
         ({"answer_column": "gold"}, "has no column 'gold', only ['prompt', 'solution']; set answer_column"),
+        ({"answer_after": "####"}, "answer_after is '####', but answer_column is not set: set it, too."),
+        ({"dataset_name": "tiny.gsm8k_splits", "prompt_column": "question", "answer_column": "answer",
+          "answer_after": "Answer:"}, "answer_after is 'Answer:', which is in no answer: set it to a text that is."),
+        ({"system_prompt": "Be brief.", "chat": False}, "system_prompt is set, but chat is False: set instruction "),
+        ({"dataset_name": "passk_trl.tasks.quickstart", "instruction": "Be brief."},
+         "instruction is set, but the prompts are conversations: set system_prompt instead."),
         ({"dataset_name": "tiny.gsm8k_splits", "prompt_column": "question", "reward_funcs": ["accuracy_reward"]},
          "the reward function 'accuracy_reward' needs solution, which the train prompts lack"),
         ({"reward_funcs": ["multiple_choice_reward"]}, "can read none of the gold answers of the train prompts"),
@@ -123,6 +144,13 @@ def test_a_wrong_key_or_value(tmp_path, model, changes, message, capsys):
     error = one_line(capsys, train.main, "--config", path)
     assert error.startswith(f"passk-trl train: {path}: ")
     assert message in error
+
+
+def test_a_dataset_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):
+    (tmp_path / "broken_data.py").write_text("def splits(:\n")
+    monkeypatch.chdir(tmp_path)
+    error = one_line(capsys, train.main, "--config", recipe(tmp_path, model, dataset_name="broken_data.splits"))
+    assert "dataset_name='broken_data.splits' cannot be loaded: invalid syntax (broken_data.py, line 1)" in error
 
 
 def test_a_reward_module_that_fails_when_imported(tmp_path, model, monkeypatch, capsys):

@@ -56,6 +56,7 @@ def test_every_recipe_passes_a_dry_run(path, checkpoints, tmp_path, capsys):
     changes = {
         "model_name_or_path": checkpoints["llama" if "llama" in path.parts[-3] else "qwen2"],
         "dataset_name": STAND_INS[recipe["dataset_name"]],
+        "dataset_config": "",
         "output_dir": str(tmp_path),
         "use_cpu": "true",
     }
@@ -82,7 +83,8 @@ def test_every_recipe_passes_a_dry_run(path, checkpoints, tmp_path, capsys):
 def test_gold_answers_of_gsm8k_are_cut_from_their_solutions(checkpoints):
     path = ROOT / "recipes/qwen2.5-1.5b/gsm8k/config_pass8.yaml"
     types = (train.TrainArguments, PassKGRPOConfig, ModelConfig)
-    arguments = ["--config", str(path), "--dataset_name", "tiny.gsm8k_splits", "--use_cpu", "true"]
+    data = ["--dataset_name", "tiny.gsm8k_splits", "--dataset_config", ""]
+    arguments = ["--config", str(path), *data, "--use_cpu", "true"]
     script_args, training_args, *_ = parse_recipe(types, "passk-trl train", arguments)
     given = train.trainer_arguments(script_args, training_args)
     row = given["train_dataset"][0]

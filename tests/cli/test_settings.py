@@ -69,6 +69,8 @@ def test_keys_of_a_block_carry_its_name():
     with pytest.raises(ValueError, match=r"^monitor\.steps is None; set a whole number\.$"):
         check_settings({"steps": None}, HINTS, "monitor.")
     assert suggestion("stps", HINTS, "monitor.") == "did you mean 'monitor.steps'?"
+    with pytest.raises(ValueError, match=r"^unknown key 'monitor\.xyzzy'; the keys of monitor are steps, rate, "):
+        check_settings({"xyzzy": 1}, HINTS, "monitor.")
     assert suggestion("xyzzy", HINTS) == "`--help` lists the known ones."
 
 

@@ -87,15 +87,30 @@ def test_a_sketch_is_determined_by_its_seed():
 
 
 def test_projections_that_are_kept_are_those_that_would_be_drawn_again(monkeypatch):
-    def gram_of_two_passes() -> torch.Tensor:
-        store = SketchStore(N, SHAPES, seed=3)
+    def gram_of_two_passes() -> tuple[torch.Tensor, int, int]:
+        store, drawn = SketchStore(N, SHAPES, seed=3), []
+        draw = store._drawn
+        monkeypatch.setattr(store, "_drawn", lambda name, *others: drawn.append(name) or draw(name, *others))
         fill(store)
         fill(store)
-        return store.gram()
+        return store.gram(), len(drawn), len(set(drawn))
 
-    kept = gram_of_two_passes()
+    kept, draws, names = gram_of_two_passes()
+    assert draws == names
     monkeypatch.setattr("passk_trl.gradients.store.PROJECTION_BYTES", 0)
-    assert torch.equal(gram_of_two_passes(), kept)
+    again, draws, names = gram_of_two_passes()
+    assert draws >= 2 * names
+    assert torch.equal(again, kept)
+
+
+def test_projections_are_kept_up_to_a_size(monkeypatch):
+    monkeypatch.setattr("passk_trl.gradients.store.PROJECTION_BYTES", most := 20_000)
+    store = SketchStore(N, {name: torch.Size([40, 40]) for name in "abc"}, seed=0)
+    for name in "abc":
+        store.add_outer(name, list(range(N)), torch.randn(N, 3, 40), torch.randn(N, 3, 40))
+    sizes = [projection.nbytes for projection in store._projections.values()]
+    assert len(sizes) == most // (40 * 14 * 4 * 4)
+    assert store._projection_bytes == sum(sizes) <= most
 
 
 def test_a_sketch_does_not_grow_with_the_layer():

@@ -1,6 +1,7 @@
 """The prompts of a recipe, from any dataset, and their verifiers."""
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from passk_trl.rewards.golds import check_golds
 from passk_trl.rollouts.checks import check_reward_columns
 from passk_trl.tasks import reasoning_gym_splits
 
-from .settings import arguments_of, block_of, check_settings
+from .settings import arguments_of, block_of, check_settings, suggestion
 
 
 _REASONING_GYM = "reasoning_gym"
@@ -97,10 +98,14 @@ class PromptArguments(ScriptArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.answer_after is not None and self.answer_column is None:
+            raise ValueError(f"answer_after is {self.answer_after!r}, but answer_column is not set: set it, too.")
+        if self.system_prompt is not None and not self.chat:
+            raise ValueError("system_prompt is set, but chat is False: set instruction instead, or chat to True.")
         block = block_of("reasoning_gym", self.reasoning_gym)
         if block is None:
             return
-        if not (self.dataset_name or "").startswith(_REASONING_GYM):
+        if (self.dataset_name or "").partition(":")[0] != _REASONING_GYM:
             raise ValueError(
                 f"reasoning_gym is set, but dataset_name is {self.dataset_name!r}: set it to reasoning_gym:task, or "
                 "to reasoning_gym for a mixture."
@@ -161,20 +166,49 @@ def load_splits(script_args: PromptArguments) -> DatasetDict:
     if not name:
         raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
     source, _, tasks = name.partition(":")
+    module, _, function = name.rpartition(".")
+    if source != _REASONING_GYM and (not module or "/" in name or Path(name).exists()):
+        if tasks and "/" not in name and not Path(name).exists():
+            raise ValueError(f"dataset_name={name!r} is no hub id; did you mean '{_REASONING_GYM}:{tasks}'?")
+        try:
+            return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
+        except (ImportError, OSError, ValueError) as error:
+            raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
+    for setting, nothing in {"dataset_config": "", "dataset_streaming": False}.items():
+        if value := getattr(script_args, setting):
+            raise ValueError(f"{setting} is {value!r}, but {name} is no dataset of the hub: set it to {nothing!r}.")
     if source == _REASONING_GYM:
         block = script_args.reasoning_gym
         return reasoning_gym_splits(tasks or None, chat=False, **(block if isinstance(block, dict) else {}))
-    module, _, function = name.rpartition(".")
+    return _made_by(name, module, function)
+
+
+def _made_by(name: str, module: str, function: str) -> DatasetDict:
+    """The splits that a function returns."""
+    sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
     try:
-        if module and "/" not in name and not Path(name).exists():
-            sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
-            splits = getattr(importlib.import_module(module), function)()
-            if not isinstance(splits, dict):
-                raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
-            return splits
-        return load_dataset(name, name=script_args.dataset_config, streaming=script_args.dataset_streaming)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
+        imported = importlib.import_module(module)
+        if not hasattr(imported, function):
+            hint = suggestion(function, dir(imported), f"{module}.", otherwise="set a function of it.")
+            raise ValueError(f"{module} has no '{function}'; {hint}")
+        make = getattr(imported, function)
+        if not _takes_nothing(make):
+            raise ValueError("it is no function without arguments, such as passk_trl.tasks.quickstart.")
+        splits = make()
+        if not isinstance(splits, dict):
+            raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
+    except (ImportError, SyntaxError, OSError, ValueError) as error:
         raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
+    return splits
+
+
+def _takes_nothing(function: Any) -> bool:
+    """Whether it is a function that can be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def check_split(script_args: ScriptArguments, splits: DatasetDict, split: str, setting: str) -> None:
@@ -215,7 +249,8 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
     The dataset with the columns `prompt` and `solution`, built from the columns that the arguments name.
 
     Raises:
-        `ValueError`: if a column is missing, or the dataset is a stream, whose columns cannot be changed.
+        `ValueError`: if a column is missing, a setting would change nothing, or the dataset is a stream, whose columns
+        cannot be changed.
     """
     if isinstance(dataset, IterableDataset):
         changed = [script_args.answer_column, script_args.instruction, script_args.system_prompt]
@@ -223,10 +258,14 @@ def with_columns(dataset: Dataset | IterableDataset, script_args: PromptArgument
             raise ValueError("columns of a stream cannot be changed: set dataset_streaming to False.")
         return dataset
     originals = column_of(dataset, "prompt_column", script_args.prompt_column)
+    if script_args.instruction is not None and not any(isinstance(original, str) for original in originals):
+        raise ValueError("instruction is set, but the prompts are conversations: set system_prompt instead.")
     columns = {"prompt": [_prompt(original, script_args) for original in originals]}
     if script_args.answer_column is not None:
         answers = column_of(dataset, "answer_column", script_args.answer_column)
         if (mark := script_args.answer_after) is not None:
+            if not any(mark in answer for answer in answers):
+                raise ValueError(f"answer_after is {mark!r}, which is in no answer: set it to a text that is.")
             answers = [answer.rpartition(mark)[2].strip() for answer in answers]
         columns["solution"] = answers
     if columns == {"prompt": originals}:

@@ -98,6 +98,18 @@ def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[No
         sys.exit(2)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice. YAML would ignore the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise ValueError(f"'{key.value}' is set twice, again in line {key.start_mark.line + 1}: remove one.")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 class _Parser(TrlParser):
     """Raises an error where argparse would print some hundred options and exit."""
 
@@ -186,7 +198,7 @@ def _split_config(args: Sequence[str] | None) -> tuple[str | None, list[str]]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ValueError(f"the recipe cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -9,6 +9,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 
+IN_HELP = "`--help` lists the known ones."
+"""A hint where no known key is close to an unknown one."""
+
 # What a value should be, in words.
 _DESCRIPTIONS = {
     bool: "true or false",
@@ -45,7 +48,9 @@ def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str =
     checked = {}
     for key, value in settings.items():
         if key not in hints:
-            raise ValueError(f"unknown key '{block}{key}'; {suggestion(str(key), hints, block)}")
+            # `--help` lists blocks, and not their keys.
+            otherwise = f"the keys of {block[:-1]} are {', '.join(hints)}." if block else IN_HELP
+            raise ValueError(f"unknown key '{block}{key}'; {suggestion(str(key), hints, block, otherwise)}")
         hint = hints[key]
         checked[key] = _as_number(value, hint)
         if not _fits(checked[key], hint) and not (key in _ALSO_BOOL and isinstance(value, bool)):
@@ -79,10 +84,10 @@ def arguments_of(function: Callable, exclude: Sequence[str] = ()) -> dict[str, A
     return {name: hint for name, hint in get_type_hints(function).items() if name not in ("return", *exclude)}
 
 
-def suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
-    """What to write instead of an unknown key, if a known key is close to it."""
+def suggestion(key: str, known: Iterable[str], prefix: str = "", otherwise: str = IN_HELP) -> str:
+    """What to write instead of an unknown key: a known key that is close to it, else the other hint."""
     close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean '{prefix}{close[0]}'?" if close else "`--help` lists the known ones."
+    return f"did you mean '{prefix}{close[0]}'?" if close else otherwise
 
 
 def takes_block(hint: Any) -> bool:
