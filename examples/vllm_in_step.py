@@ -58,18 +58,18 @@ def watch_calls(trainer: GRPOTrainer, start: Any) -> list[Call]:
         answer = generate(prompts, images, num_generations, profiler)
         _, completion_ids, log_probs, _ = answer
         sampled = torch.tensor([token[0] for completion in log_probs for token in completion])
+        # A group needs two rollouts, so each completion is given twice. Equal ones get one row of the batch.
         rollouts = ScoredRollouts(prompts, [[ids, ids] for ids in completion_ids], torch.zeros(len(prompts), 2))
         batch = padded(
             rollouts, list(range(len(prompts))), trainer._tokenizer.pad_token_id, trainer.accelerator.device
         )
-        # A group needs two rollouts, so each completion is there twice.
-        kept = batch.attention_mask[::2, -batch.completion_length :].bool()
+        kept = batch.attention_mask[:, -batch.completion_length :].bool()
         with torch.no_grad():
             current, *_ = trainer._get_per_token_logps_and_entropies(
                 trainer.model, batch.input_ids, batch.attention_mask, batch.completion_length
             )
             at_start = CausalLM(start, trainer.temperature, nullcontext).log_probs(batch)
-        current, at_start = (rows.view(len(prompts), 2, -1)[:, 0][kept].float().cpu() for rows in (current, at_start))
+        current, at_start = (rows.view_as(kept)[kept].float().cpu() for rows in (current, at_start))
         distances = ((sampled - current).abs().mean(), (current - at_start).abs().mean())
         calls.append(Call(trainer.state.global_step, num_generations, *map(float, distances)))
         return answer
