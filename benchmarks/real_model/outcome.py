@@ -4,8 +4,8 @@
 
 Trains SmolLM2-135M-Instruct with the recipe `recipes/smollm2/divisibility/config_pass8.yaml`: for pass@1, for pass@8,
 and for pass@8 with the controller `guard`. Evaluates the start and each run on the same test questions. A run that is
-in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file. Start it once
-at a time: two at once would each leave out the other's rows.
+in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file. Let one end
+before the next starts: two at once lose each other's rows.
 """
 
 import argparse

