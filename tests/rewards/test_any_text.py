@@ -16,7 +16,10 @@ from passk_trl.rewards import (
     short_answer_reward,
     token_f1_reward,
 )
+from passk_trl.rewards.code.program_text import program_of
+from passk_trl.rewards.completions import last_boxed
 from passk_trl.rewards.mathematical import _answer
+from passk_trl.rewards.reasoning import readings
 
 
 CHOICES = ["Rome", "Paris"]
@@ -33,7 +36,8 @@ PIECES = [
     "1", "1 ", "1,", "1,234", "1/", "1 1/2 ", "1e", "1.5e3", "$", "-", "½", "5 km ", "5 m/", "5 m^2", "°", "%", "''",
     "A", "A ", "(", ") ", "B. ", "answer", "answer is ", "Answer: A", "*", "**", "_", " ", "\n", "\u00a0", "\\", "{",
     r"\boxed{", r"\text{", r"\frac{1}{", r"\times", "{,}", "or ", "=", "x", "the ", "\u0301", "\u0334\u0327", "北",
-    "\x00",
+    "\x00", "\t", "(A)", "[", "A or ", "not ", ";", ":", "<answer>", "</answer>", "<think>", "</think>", "`", "```",
+    "```\n", "\n```python\n", "}",
 ]  # fmt: skip
 
 
@@ -101,7 +105,23 @@ def test_a_long_text_takes_linear_time(verifier, before, size):
         assert grows_linearly(work, size), piece
 
 
+READERS = {
+    "box": last_boxed,
+    "mathematical": _answer,
+    "reasoning": lambda text: readings(text, "a b"),
+    "program": program_of,
+}
+
+
 @SIZES
-def test_accuracy_prepares_a_long_text_in_linear_time(size):
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("before", ["", "```", r"\boxed{"])
+def test_an_answer_is_found_in_linear_time(reader, before, size):
     for piece in PIECES:
-        assert grows_linearly(lambda size, piece=piece: _answer(piece * (size // len(piece))), size), piece
+
+        def work(size: int, piece: str = piece) -> None:
+            pieces = size // len(piece)
+            for end in ("!", "}" * pieces):
+                READERS[reader](before + piece * pieces + end)
+
+        assert grows_linearly(work, size), piece

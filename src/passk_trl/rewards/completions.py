@@ -27,7 +27,7 @@ def last_boxed(text: str) -> str | None:
 
     It reads the text once, because degenerate completions repeat `\boxed{` without end.
     """
-    content = None
+    start, end = None, 0
     opened: list[int | None] = []  # for each open brace: where its content starts if it is a box, else None
     for match in _BRACES.finditer(text):
         token = match.group()
@@ -35,7 +35,6 @@ def last_boxed(text: str) -> str | None:
             opened.append(None)
         elif token.startswith(r"\boxed"):
             opened.append(match.end())
-        elif token == "}" and opened:
-            start = opened.pop()
-            content = content if start is None else text[start : match.start()]
-    return content
+        elif token == "}" and opened and (begun := opened.pop()) is not None:
+            start, end = begun, match.start()
+    return None if start is None else text[start:end]

@@ -21,7 +21,7 @@ _process = ChildProcess("passk_trl.rewards.reasoning_process", OMP_NUM_THREADS="
 
 _warned: set[str] = set()  # tasks of which a failure was logged
 
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_OPEN, _CLOSED = "<answer>", "</answer>"
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _PUNCTUATION = ".,;:!?*\"'`"
 
@@ -125,8 +125,8 @@ def readings(text: str, reference: str) -> list[str]:
     if r"\boxed" in text:
         boxed = last_boxed(text)
         return [] if boxed is None else [boxed.strip()]
-    if tagged := _TAGS.findall(text):
-        return [tagged[-1].strip()]
+    if (start := text.rfind(_OPEN, 0, max(0, text.rfind(_CLOSED)))) >= 0:
+        return [text[start + len(_OPEN) :].partition(_CLOSED)[0].strip()]
     text = text.strip()
     found = [text, *text.splitlines()[-1:]]
     if _NUMBER.fullmatch(reference):

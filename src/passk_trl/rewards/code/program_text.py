@@ -6,7 +6,8 @@ import re
 from .names import names_defined, parsed
 
 
-_BLOCK = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+# Possessive, because a fence on a last line that never ends is tried at every length of its parts otherwise.
+_BLOCK = re.compile(r"^[ \t]*+```[ \t]*+(\w*+)[^\n]*+\n(.*?)(?:^[ \t]*+```|\Z)", re.MULTILINE | re.DOTALL)
 _LINES_OF_INSTRUCTION = 5
 _PYTHON = ("python", "py", "python3")
 
