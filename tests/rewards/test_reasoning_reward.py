@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from completions import message
+from passk_trl.child_process import ChildProcess
 from passk_trl.rewards import load_reward, reasoning, reasoning_gym_reward
 from passk_trl.rewards.reasoning import readings, reasoning_gym_score
 from reasoning_tasks import TASKS, columns, rows
@@ -244,6 +245,13 @@ def test_it_scores_in_any_thread():
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(reasoning, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'reasoning-gym is not installed: pip install "passk-trl\[reasoning-gym\]"'):
+        reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
+
+
+def test_a_process_of_scorers_that_cannot_start_stops_the_training(monkeypatch):
+    reasoning._reply.cache_clear()
+    monkeypatch.setattr(reasoning, "_process", ChildProcess("passk_trl.rewards.no_such_module"))
+    with pytest.raises(RuntimeError, match=r"no_such_module cannot start"):
         reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
 
 
