@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from passk_trl.rewards import (
     accuracy_reward,
     exact_match_reward,
+    first_line_reward,
     multiple_choice_reward,
     quantity_reward,
     short_answer_reward,
@@ -26,6 +27,7 @@ CHOICES = ["Rome", "Paris"]
 GOLDS = {
     accuracy_reward: "12",
     exact_match_reward: "12",
+    first_line_reward: "12",
     short_answer_reward: ["Paris", "A"],
     token_f1_reward: {"text": ["New York"]},
     multiple_choice_reward: "B",
@@ -57,6 +59,25 @@ OWN = pytest.mark.parametrize(
 @pytest.mark.parametrize("completion", ["", [], [{"role": "assistant", "content": None}], [{"role": "assistant"}]])
 def test_a_completion_without_text_is_wrong(verifier, completion):
     assert judge(verifier, [completion]) == [0]
+
+
+# A draft in the thinking of a policy, and its answer.
+THOUGHT = {
+    accuracy_reward: r"\boxed{13}?</think> It is 12.",
+    exact_match_reward: r"\boxed{13}?</think>12",
+    first_line_reward: "13?</think>12",
+    short_answer_reward: "The answer is Rome?</think>Paris",
+    token_f1_reward: "The answer is Rome?</think>New York",
+    multiple_choice_reward: "The answer is A?</think>B",
+    quantity_reward: "The answer is 5 km?</think>3500 m",
+}
+
+
+@ALL
+def test_what_a_policy_thinks_is_not_judged(verifier):
+    assert judge(verifier, ["<think>" + THOUGHT[verifier]]) == [1]
+    draft, _, answer = THOUGHT[verifier].rpartition("</think>")
+    assert judge(verifier, [f"<think>{answer}</think>{draft}"]) == [0]
 
 
 @OWN

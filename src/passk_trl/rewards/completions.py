@@ -12,13 +12,11 @@ _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
 
 
 def text_of(completion: Completion) -> str:
-    """The text of a plain completion, or of the last message of a conversational one; `""` if it has none."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1].get("content") if completion else None
-    if isinstance(content, list):  # parts, as policies that read images write them
-        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    return content if isinstance(content, str) else ""
+    """
+    The text of a plain completion, or of the last message of a conversational one; `""` if it has none. What a policy
+    thinks is no answer: only what follows the last `</think>` is read.
+    """
+    return _written(completion).rpartition("</think>")[2]
 
 
 def last_boxed(text: str) -> str | None:
@@ -38,3 +36,12 @@ def last_boxed(text: str) -> str | None:
         elif token == "}" and opened and (begun := opened.pop()) is not None:
             start, end = begun, match.start()
     return None if start is None else text[start:end]
+
+
+def _written(completion: Completion) -> str:
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None
+    if isinstance(content, list):  # parts, as policies that read images write them
+        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""

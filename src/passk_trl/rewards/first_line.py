@@ -21,9 +21,9 @@ def first_line_reward(completions: list[Completion], solution: list[str], **kwar
             Other arguments that TRL passes to a reward function. Not used.
 
     Returns:
-        `list[float | None]`: One reward per completion.
+        `list[float | None]`: One reward per completion. It is `None` where the gold answer is.
     """
     return [
-        float(text_of(completion).strip().partition("\n")[0].strip() == str(gold).strip())
+        None if gold is None else float(text_of(completion).strip().partition("\n")[0].strip() == str(gold).strip())
         for completion, gold in zip(completions, solution, strict=True)
     ]
