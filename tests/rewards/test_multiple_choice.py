@@ -64,6 +64,7 @@ WITHOUT_CHOICES = [
     ("The answer is B because A is in Italy", "B", 0),
     (r"It is \boxed{B}", "B", 1),
     (r"It is \boxed{\text{(B)}}", "B", 1),
+    (r"It is \boxed{\mathbf{\text{(B)}}}", "B", 1),
     (r"It is B, so \boxed{C}", "B", 0),
     (r"It is \boxed{B", "B", 0),
     (r"\boxed{B} or rather \boxed{C}", "C", 1),

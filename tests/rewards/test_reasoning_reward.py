@@ -80,6 +80,10 @@ CUBE = row("rubiks_cube", None, cube_size=3, scramble_moves="R")
         (DAY, "It is a Monday!", 1.0),
         (DAY, "It is **Monday**", 1.0),
         (DAY, "Let me see.\nMonday", 1.0),
+        (DAY, r"\boxed{\text{Monday}}", 1.0),
+        (DAY, r"\boxed{\text{Tuesday}}", 0.0),
+        (DAY, "<answer>It is <answer>Monday</answer>", 1.0),
+        (DAY, "<think>Tuesday? </answer></think><answer>Monday</answer>", 1.0),
         (DAY, "Tuesday", 0.0),  # 0.1 from the scorer, for a day of the week
         (DAY, "Monday or Tuesday", 0.0),
         (YES, "Yes", 1.0),

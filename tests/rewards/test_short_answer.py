@@ -1,5 +1,7 @@
 """Exact match of short answers: what counts as the answer, and what as the same."""
 
+import math
+
 import pytest
 
 from completions import message
@@ -78,6 +80,8 @@ VERDICTS = [
     ("The answer is", "Paris", 0),
     (r"So \boxed{Paris}, the answer is Rome", "Paris", 1),
     (r"\boxed{\text{the Paris}}", "Paris", 1),
+    (r"\boxed{\text{\textbf{Paris}}}", "Paris", 1),
+    (r"\boxed{\mathrm{H_{2}O}}", "H2O", 1),
     (r"\boxed{Rome} or \boxed{Paris}", "Paris", 1),
     (r"\boxed{Rome}, not Paris", "Paris", 0),
     (r"The answer is \boxed{Paris", "Paris", 0),
@@ -92,6 +96,12 @@ VERDICTS = [
     ("Broncos", SQUAD, 1),
     ("Denver", SQUAD, 0),
     ("1989", 1989, 1),
+    ("1989", 1989.0, 1),
+    ("19890", 1989.0, 0),
+    ("2.5", 2.5, 1),
+    ("-3", [-3.0], 1),
+    ("nan", math.nan, None),
+    ("inf", math.inf, 1),
     ("Paris", [], None),
     ("Paris", {"text": []}, None),
     ("Paris", None, None),

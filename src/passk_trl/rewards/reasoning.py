@@ -12,6 +12,7 @@ from typing import Any
 from passk_trl.child_process import ChildProcess
 
 from .completions import Completion, last_boxed, text_of
+from .final_answer import without_commands
 
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def reasoning_gym_reward(
 
     The answer is the first of these that the completion has:
 
-    1. the last complete `\boxed{}`; a box that is never closed is not an answer,
+    1. the last complete `\boxed{}`, with `\text{…}` and such or without; a box that is never closed is no answer,
     2. the last `<answer>…</answer>`,
     3. the whole text, or its last line, or, where the reference answer is one number or one word, the last number or
        word of the text. Of these the best counts.
@@ -124,7 +125,7 @@ def readings(text: str, reference: str) -> list[str]:
     """
     if r"\boxed" in text:
         boxed = last_boxed(text)
-        return [] if boxed is None else [boxed.strip()]
+        return [] if boxed is None else list(dict.fromkeys([boxed.strip(), without_commands(boxed).strip()]))
     if (start := text.rfind(_OPEN, 0, max(0, text.rfind(_CLOSED)))) >= 0:
         return [text[start + len(_OPEN) :].partition(_CLOSED)[0].strip()]
     text = text.strip()
