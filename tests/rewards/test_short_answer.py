@@ -5,7 +5,7 @@ import math
 import pytest
 
 from completions import message
-from passk_trl.rewards import short_answer_reward
+from passk_trl.rewards import short_answer, short_answer_reward
 from passk_trl.rewards.short_answer import normalized
 
 
@@ -137,3 +137,10 @@ def test_a_gold_answer_of_another_kind_is_refused(gold):
 def test_the_two_normal_forms():
     assert normalized("The Jay-Z_Album") == "jayzalbum"
     assert normalized("The Jay-Z_Album", spaced=True) == "jay z album"
+
+
+def test_an_answer_is_read_once_for_all_accepted_answers(monkeypatch):
+    read = []
+    monkeypatch.setattr(short_answer, "plain_letters", lambda text: read.append(text) or text)
+    assert short_answer_reward(["slow to read"], [["Paris"] * 50]) == [0]
+    assert read.count("slow to read") == 2  # in SQuAD's way and in TriviaQA's
