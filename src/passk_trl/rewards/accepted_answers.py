@@ -38,5 +38,20 @@ def accepted_answers(solution: Any) -> list[str]:
     )
 
 
+def the_answer(solution: Any) -> str | None:
+    """
+    The text of a gold answer that is one answer; `None` if there is none.
+
+    Raises:
+        `ValueError`: If it is a list or a dictionary.
+    """
+    if isinstance(solution, list | tuple | dict):
+        raise ValueError(
+            f"solution is {str(solution)[:80]!r} of type {type(solution).__name__}: set it to one string, or "
+            "reward_funcs to short_answer_reward, which reads several accepted answers."
+        )
+    return None if solution is None else str(solution)
+
+
 # SQuAD's key, then TriviaQA's.
 _KEYS = ("text", "value", "aliases", "normalized_aliases")
