@@ -39,7 +39,7 @@ PIECES = [
     "A", "A ", "(", ") ", "B. ", "answer", "answer is ", "Answer: A", "*", "**", "_", " ", "\n", "\u00a0", "\\", "{",
     r"\boxed{", r"\text{", r"\frac{1}{", r"\times", "{,}", "or ", "=", "x", "the ", "\u0301", "\u0334\u0327", "北",
     "\x00", "\t", "(A)", "[", "A or ", "not ", ";", ":", "<answer>", "</answer>", "<think>", "</think>", "`", "```",
-    "```\n", "\n```python\n", "}",
+    "```\n", "\n```python\n", "}", "1/0 m ", "1e999 m ", " 5 cm",
 ]  # fmt: skip
 
 

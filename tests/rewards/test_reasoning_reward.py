@@ -55,6 +55,9 @@ CUBE = row("rubiks_cube", None, cube_size=3, scramble_moves="R")
         (SUM, "<answer>5</answer> or <answer> -6 </answer>", 1.0),
         (SUM, r"<answer>5</answer> \boxed{-6}", 1.0),
         (SUM, "First 5.\nThen\n-6", 1.0),
+        (SUM, "The answer is −6.", 1.0),
+        (SUM, r"\boxed{−6}", 1.0),
+        (MANY, "−1234", 0.0),
         (SUM, "6", 0.0),
         (SUM, "10-6", 0.0),  # a difference, not a negative number
         (SUM, "-6 or 5", 0.0),
@@ -244,6 +247,11 @@ def test_it_scores_in_any_thread():
     for thread in threads:
         thread.join(timeout=60)
     assert sorted(results) == [[0.0], [0.0], [0.0], [1.0]]
+
+
+def test_a_row_without_a_reference_answer_is_scored():
+    its = {name: [value] for name, value in {**LOGIC, "solution": None}.items()}
+    assert reasoning_gym_reward(["(Q ∧ P)"], **its) == [1.0]
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -13,6 +13,7 @@ from passk_trl.child_process import ChildProcess
 
 from .completions import Completion, last_boxed, text_of
 from .final_answer import without_commands
+from .plain_text import plain_signs
 
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def reasoning_gym_score(
         raise ImportError('reasoning-gym is not installed: pip install "passk-trl[reasoning-gym]".')
     rows = list(zip(completions, solution, task, settings, entry, strict=True))
     replies = [
-        _reply(name, its_settings, row, tuple(readings(text_of(completion), gold)))
+        _reply(name, its_settings, row, tuple(readings(text_of(completion), gold or "")))
         for completion, gold, name, its_settings, row in rows
     ]
     failed = [(name, raised) for name, (_, raised) in zip(task, replies, strict=True) if raised is not None]
@@ -125,13 +126,14 @@ def readings(text: str, reference: str) -> list[str]:
     """
     if r"\boxed" in text:
         boxed = last_boxed(text)
-        return [] if boxed is None else list(dict.fromkeys([boxed.strip(), without_commands(boxed).strip()]))
+        found = [] if boxed is None else [boxed, without_commands(plain_signs(boxed))]
+        return list(dict.fromkeys(each.strip() for each in found))
     if (start := text.rfind(_OPEN, 0, max(0, text.rfind(_CLOSED)))) >= 0:
         return [text[start + len(_OPEN) :].partition(_CLOSED)[0].strip()]
     text = text.strip()
     found = [text, *text.splitlines()[-1:]]
     if _NUMBER.fullmatch(reference):
-        found += _NUMBER.findall(text)[-1:]
+        found += _NUMBER.findall(plain_signs(text))[-1:]
     elif len(reference.split()) == 1:
         found += [word.strip(_PUNCTUATION) for word in text.split()[-1:]]
     return list(dict.fromkeys(found))
