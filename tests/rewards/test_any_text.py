@@ -131,12 +131,13 @@ READERS = {
     "mathematical": _answer,
     "reasoning": lambda text: readings(text, "a b"),
     "program": program_of,
+    "program in a fence": lambda text: program_of("```" + text),
 }
 
 
 @SIZES
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("before", ["", "```", r"\boxed{"])
+@pytest.mark.parametrize("before", ["", r"\boxed{"])
 def test_an_answer_is_found_in_linear_time(reader, before, size):
     for piece in PIECES:
 
