@@ -10,7 +10,8 @@ LONGEST = 10_000
 """Characters of an answer that are read: of a named answer the first, of a whole text the last."""
 
 _NAMED = re.compile(r"\banswer[*_ \t]{0,4}(?:is\b|[:：])", re.IGNORECASE)
-_COMMAND = re.compile(r"\\(?:text[a-z]{0,9}|math[a-z]{0,9}|operatorname)[ ]?\{((?:[^{}]|\{[^{}]*\})*)\}")
+_COMMAND = re.compile(r"\\(?:text[a-z]{0,9}|math[a-z]{0,9}|operatorname|mbox)[ ]?\{((?:[^{}]|\{[^{}]*\})*)\}")
+_GLUED = re.compile(r"(\\[A-Za-z]{1,20})(?=\\)")  # as in `\cdot\text{m}`
 _DEEPEST = 4  # commands within one another that are taken away
 
 
@@ -43,6 +44,7 @@ def final_answer(completion: Completion) -> FinalAnswer:
 
 def without_commands(text: str) -> str:
     r"""A text with what is in commands such as `\text{…}` in their place."""
+    text = _GLUED.sub(r"\1 ", text)
     for _ in range(_DEEPEST):
         text = _COMMAND.sub(r"\1", text)
     return text

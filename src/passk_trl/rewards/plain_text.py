@@ -10,7 +10,8 @@ _QUOTES = {**dict.fromkeys(map(ord, "‘’‛´`′"), "'"), **dict.fromkeys(ma
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _NOT_SEEN = dict.fromkeys([0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF], None)
 _SLASHES = dict.fromkeys(map(ord, "⁄∕"), "/")
-_SIGNS = {**_FULL_WIDTH, **_SLASHES, **_SPACES, **_QUOTES, **_DASHES, **_NOT_SEEN}
+_DOTS = dict.fromkeys(map(ord, "⋅∙"), "·")
+_SIGNS = {**_DOTS, **_FULL_WIDTH, **_SLASHES, **_SPACES, **_QUOTES, **_DASHES, **_NOT_SEEN}
 
 _FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _FRACTION = re.compile(rf"(?<=(\d))?([{_FRACTIONS}])")

@@ -29,6 +29,7 @@ _SPELLINGS = {
     "kmph": "km/h",
     "kms": "km",
     "mms": "mm",
+    "pct": "percent",
     "ohm": "ohm",
     "sqft": "foot**2",
     "sqm": "meter**2",
