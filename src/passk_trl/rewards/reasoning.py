@@ -67,6 +67,7 @@ def reasoning_gym_reward(
 
     Raises:
         `ImportError`: if reasoning-gym is not installed.
+        `RuntimeError`: if the process of the scorers cannot start.
     """
     scores = reasoning_gym_score(completions, solution, task, settings, entry, **kwargs)
     return [None if score is None else float(score >= 1) for score in scores]
@@ -93,6 +94,7 @@ def reasoning_gym_score(
 
     Raises:
         `ImportError`: if reasoning-gym is not installed.
+        `RuntimeError`: if the process of the scorers cannot start.
     """
     if find_spec("reasoning_gym") is None:
         raise ImportError('reasoning-gym is not installed: pip install "passk-trl[reasoning-gym]".')
