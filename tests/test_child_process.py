@@ -12,6 +12,7 @@ def echo(tmp_path, monkeypatch) -> ChildProcess:
     (tmp_path / "echo.py").write_text(
         "import os, sys\n"
         "from passk_trl.child_process import serve\n"
+        "print('noise')\n"
         "def answer(question):\n"
         "    print('noise')\n"
         "    os.system('echo noise')\n"
@@ -46,3 +47,15 @@ def test_a_forked_process_has_one_of_its_own(echo):
         os._exit(0)
     assert int(os.read(reading, 100)) != parents
     assert echo.ask("three")[1] == parents
+
+
+@pytest.mark.parametrize("source", ["import no_such_module\n", "print('noise')\n", "import os\nos._exit(0)\n"])
+def test_a_process_that_cannot_start_is_an_error_of_its_own(source, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken = ChildProcess("broken")
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=r"^the process of broken cannot start \(status \d\): run .* -m broken to"
+        ):
+            broken.ask("one")

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 
+_READY = "ready to answer\n"  # what a process says first: one that dies before it would die at every question
+
+
 class ChildProcess:
     """
     A module of this package that runs in a process of its own. It starts at the first question. A process that died is
@@ -38,16 +41,11 @@ class ChildProcess:
 
         Raises:
             `ChildProcessError`: if the process dies before it answers.
+            `RuntimeError`: if it cannot start.
         """
         with self._lock:
             if self.process is None or self.process.poll() is not None:
-                self.process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    env={**_environment(), **self.environment},
-                )
+                self.process = self._started()
             assert self.process.stdin is not None
             assert self.process.stdout is not None
             try:
@@ -60,6 +58,19 @@ class ChildProcess:
                 raise ChildProcessError(f"the process died with status {self.process.wait()}.")
         return json.loads(reply)
 
+    def _started(self) -> "subprocess.Popen[str]":
+        environment = {**_environment(), **self.environment}
+        process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert process.stdout is not None
+        if _READY not in process.stdout:  # which reads up to that line: a module may print as it is imported
+            status, command = process.wait(), " ".join(self.command)
+            raise RuntimeError(
+                f"the process of {self.command[-1]} cannot start (status {status}): run {command} to see why."
+            )
+        return process
+
     def _forget(self) -> None:
         self.process, self._lock = None, threading.Lock()
 
@@ -70,6 +81,7 @@ def serve(answer: Callable[[Any], Any]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
+    print(_READY, end="", file=replies, flush=True)
     for question in questions:
         print(json.dumps(answer(json.loads(question))), file=replies, flush=True)
 

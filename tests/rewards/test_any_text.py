@@ -11,18 +11,23 @@ from hypothesis import strategies as st
 from passk_trl.rewards import (
     accuracy_reward,
     exact_match_reward,
+    first_line_reward,
     multiple_choice_reward,
     quantity_reward,
     short_answer_reward,
     token_f1_reward,
 )
+from passk_trl.rewards.code.program_text import program_of
+from passk_trl.rewards.completions import last_boxed
 from passk_trl.rewards.mathematical import _answer
+from passk_trl.rewards.reasoning import readings
 
 
 CHOICES = ["Rome", "Paris"]
 GOLDS = {
     accuracy_reward: "12",
     exact_match_reward: "12",
+    first_line_reward: "12",
     short_answer_reward: ["Paris", "A"],
     token_f1_reward: {"text": ["New York"]},
     multiple_choice_reward: "B",
@@ -33,7 +38,8 @@ PIECES = [
     "1", "1 ", "1,", "1,234", "1/", "1 1/2 ", "1e", "1.5e3", "$", "-", "½", "5 km ", "5 m/", "5 m^2", "°", "%", "''",
     "A", "A ", "(", ") ", "B. ", "answer", "answer is ", "Answer: A", "*", "**", "_", " ", "\n", "\u00a0", "\\", "{",
     r"\boxed{", r"\text{", r"\frac{1}{", r"\times", "{,}", "or ", "=", "x", "the ", "\u0301", "\u0334\u0327", "北",
-    "\x00",
+    "\x00", "\t", "(A)", "[", "A or ", "not ", ";", ":", "<answer>", "</answer>", "<think>", "</think>", "`", "```",
+    "```\n", "\n```python\n", "}", "1/0 m ", "1e999 m ", " 5 cm",
 ]  # fmt: skip
 
 
@@ -53,6 +59,25 @@ OWN = pytest.mark.parametrize(
 @pytest.mark.parametrize("completion", ["", [], [{"role": "assistant", "content": None}], [{"role": "assistant"}]])
 def test_a_completion_without_text_is_wrong(verifier, completion):
     assert judge(verifier, [completion]) == [0]
+
+
+# A draft in the thinking of a policy, and its answer.
+THOUGHT = {
+    accuracy_reward: r"\boxed{13}?</think> It is 12.",
+    exact_match_reward: r"\boxed{13}?</think>12",
+    first_line_reward: "13?</think>12",
+    short_answer_reward: "The answer is Rome?</think>Paris",
+    token_f1_reward: "The answer is Rome?</think>New York",
+    multiple_choice_reward: "The answer is A?</think>B",
+    quantity_reward: "The answer is 5 km?</think>3500 m",
+}
+
+
+@ALL
+def test_what_a_policy_thinks_is_not_judged(verifier):
+    assert judge(verifier, ["<think>" + THOUGHT[verifier]]) == [1]
+    draft, _, answer = THOUGHT[verifier].rpartition("</think>")
+    assert judge(verifier, [f"<think>{answer}</think>{draft}"]) == [0]
 
 
 @OWN
@@ -101,7 +126,24 @@ def test_a_long_text_takes_linear_time(verifier, before, size):
         assert grows_linearly(work, size), piece
 
 
+READERS = {
+    "box": last_boxed,
+    "mathematical": _answer,
+    "reasoning": lambda text: readings(text, "a b"),
+    "program": program_of,
+    "program in a fence": lambda text: program_of("```" + text),
+}
+
+
 @SIZES
-def test_accuracy_prepares_a_long_text_in_linear_time(size):
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("before", ["", r"\boxed{"])
+def test_an_answer_is_found_in_linear_time(reader, before, size):
     for piece in PIECES:
-        assert grows_linearly(lambda size, piece=piece: _answer(piece * (size // len(piece))), size), piece
+
+        def work(size: int, piece: str = piece) -> None:
+            pieces = size // len(piece)
+            for end in ("!", "}" * pieces):
+                READERS[reader](before + piece * pieces + end)
+
+        assert grows_linearly(work, size), piece

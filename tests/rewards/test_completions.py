@@ -12,6 +12,10 @@ from passk_trl.rewards.completions import last_boxed, text_of
         ([{"role": "assistant", "content": "last"}], "last"),
         ([{"role": "assistant", "content": "first"}, {"role": "assistant", "content": "last"}], "last"),
         ([{"role": "assistant", "content": None}], ""),
+        ([{"role": "assistant", "content": "a</think>b"}], "b"),
+        ("<think>a</think>b</think>c", "c"),
+        ("<think>a</think>", ""),
+        ("<think>a", "<think>a"),
     ],
 )
 def test_the_text_of_a_completion(completion, text):

@@ -5,6 +5,8 @@ from datasets import Dataset
 
 from passk_trl.rewards import (
     accuracy_reward,
+    exact_match_reward,
+    first_line_reward,
     multiple_choice_reward,
     quantity_reward,
     short_answer_reward,
@@ -25,6 +27,7 @@ def prompts(**columns) -> Dataset:
         (multiple_choice_reward, {"solution": ["B", "?"]}),
         (multiple_choice_reward, {"solution": [0, 1], "choices": [["Rome", "Paris"]] * 2}),
         (quantity_reward, {"solution": ["5 km", "5 apples"]}),
+        (exact_match_reward, {"solution": ["", None]}),
         (accuracy_reward, {"solution": ["no formula"]}),  # not tried
         (short_answer_reward, {"solution": []}),
     ],
@@ -41,6 +44,13 @@ def test_what_can_be_read_in_part_passes(reward, columns):
             {"solution": [{"answer": "Paris"}]},
             r"^train prompts: solution is \"\{'answer': 'Paris'\}",
         ),
+        (
+            exact_match_reward,
+            {"solution": [["ab"]]},
+            r"^train prompts: solution is .* of type list: set it to one",
+        ),
+        (first_line_reward, {"solution": [{"text": "ab"}]}, r"of type dict: set it to one string, or reward_funcs to"),
+        (first_line_reward, {"solution": [None]}, r"^first_line_reward can read none"),
         (
             multiple_choice_reward,
             {"solution": [0, 1]},

@@ -20,6 +20,8 @@ BOXED = [
     ("250", "2.5", 0),
     (r"\$1,200", "1200", 1),
     ("3.50", r"\$3.50", 1),
+    ("€3.50", "3.5", 1),
+    ("500 ₹", "500", 1),
     (r"5 \text{ cm}^2", "5", 1),
     (r"10\text{ km/h}", "10", 1),
     (r"5\text{ cm}", "6", 0),
@@ -63,6 +65,22 @@ BOXED = [
     ("∞", r"\infty", 1),
     (r"\infty", r"-\infty", 0),
     ("5.", "5", 1),
+    ("5,", "5", 1),
+    ("= 5", "5", 1),
+    (r"\approx 3.14", "3.14", 1),
+    ("minus 5", "-5", 1),
+    ("negative 5", "5", 0),
+    ("1⁄2", "0.5", 1),
+    # As programs write formulas.
+    ("2**3 + 2**2", "12", 1),
+    ("2 ** 10", "1024", 1),
+    ("x**(1/2)", r"x^{\frac12}", 1),
+    ("**12**", "12", 1),
+    ("sqrt(8)", r"2\sqrt{2}", 1),
+    ("2√3", r"2\sqrt3", 1),
+    ("√4", "2", 1),
+    ("2pi", r"2\pi", 1),
+    ("pin", r"\pi n", 0),
     # Sets, intervals and lists.
     (r"\{1,2,3\}", r"\{3,2,1\}", 1),
     (r"\{1,2\}", r"\{1,2,3\}", 0),
@@ -202,6 +220,13 @@ def test_a_seen_answer_is_not_compared_again():
     texts = [f"By way {i}, the answer is \\boxed{{ {i % 4} }}" for i in range(256)]
     assert sum(accuracy_reward(texts, ["3"] * 256)) == 64
     assert mathematical._accuracy.cache_info().misses == 4
+
+
+@pytest.mark.parametrize("text", ["12 " * 30_000, r"\boxed{" + "{" * 3000 + "12" + "}" * 3001, "x=" * 5000 + "12"])
+def test_a_formula_without_end_is_wrong_at_once(text):
+    start = time.process_time()
+    assert accuracy_reward([text], ["12"]) == [0.0]
+    assert time.process_time() - start < 1
 
 
 def test_unfinished_boxes_repeated_without_end_are_read_in_one_pass():

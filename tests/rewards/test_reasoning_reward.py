@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from completions import message
+from passk_trl.child_process import ChildProcess
 from passk_trl.rewards import load_reward, reasoning, reasoning_gym_reward
 from passk_trl.rewards.reasoning import readings, reasoning_gym_score
 from reasoning_tasks import TASKS, columns, rows
@@ -54,6 +55,9 @@ CUBE = row("rubiks_cube", None, cube_size=3, scramble_moves="R")
         (SUM, "<answer>5</answer> or <answer> -6 </answer>", 1.0),
         (SUM, r"<answer>5</answer> \boxed{-6}", 1.0),
         (SUM, "First 5.\nThen\n-6", 1.0),
+        (SUM, "The answer is −6.", 1.0),
+        (SUM, r"\boxed{−6}", 1.0),
+        (MANY, "−1234", 0.0),
         (SUM, "6", 0.0),
         (SUM, "10-6", 0.0),  # a difference, not a negative number
         (SUM, "-6 or 5", 0.0),
@@ -79,6 +83,10 @@ CUBE = row("rubiks_cube", None, cube_size=3, scramble_moves="R")
         (DAY, "It is a Monday!", 1.0),
         (DAY, "It is **Monday**", 1.0),
         (DAY, "Let me see.\nMonday", 1.0),
+        (DAY, r"\boxed{\text{Monday}}", 1.0),
+        (DAY, r"\boxed{\text{Tuesday}}", 0.0),
+        (DAY, "<answer>It is <answer>Monday</answer>", 1.0),
+        (DAY, "<think>Tuesday? </answer></think><answer>Monday</answer>", 1.0),
         (DAY, "Tuesday", 0.0),  # 0.1 from the scorer, for a day of the week
         (DAY, "Monday or Tuesday", 0.0),
         (YES, "Yes", 1.0),
@@ -241,9 +249,21 @@ def test_it_scores_in_any_thread():
     assert sorted(results) == [[0.0], [0.0], [0.0], [1.0]]
 
 
+def test_a_row_without_a_reference_answer_is_scored():
+    its = {name: [value] for name, value in {**LOGIC, "solution": None}.items()}
+    assert reasoning_gym_reward(["(Q ∧ P)"], **its) == [1.0]
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(reasoning, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'reasoning-gym is not installed: pip install "passk-trl\[reasoning-gym\]"'):
+        reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
+
+
+def test_a_process_of_scorers_that_cannot_start_stops_the_training(monkeypatch):
+    reasoning._reply.cache_clear()
+    monkeypatch.setattr(reasoning, "_process", ChildProcess("passk_trl.rewards.no_such_module"))
+    with pytest.raises(RuntimeError, match=r"no_such_module cannot start"):
         reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
 
 

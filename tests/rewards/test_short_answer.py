@@ -1,9 +1,11 @@
 """Exact match of short answers: what counts as the answer, and what as the same."""
 
+import math
+
 import pytest
 
 from completions import message
-from passk_trl.rewards import short_answer_reward
+from passk_trl.rewards import short_answer, short_answer_reward
 from passk_trl.rewards.short_answer import normalized
 
 
@@ -78,6 +80,8 @@ VERDICTS = [
     ("The answer is", "Paris", 0),
     (r"So \boxed{Paris}, the answer is Rome", "Paris", 1),
     (r"\boxed{\text{the Paris}}", "Paris", 1),
+    (r"\boxed{\text{\textbf{Paris}}}", "Paris", 1),
+    (r"\boxed{\mathrm{H_{2}O}}", "H2O", 1),
     (r"\boxed{Rome} or \boxed{Paris}", "Paris", 1),
     (r"\boxed{Rome}, not Paris", "Paris", 0),
     (r"The answer is \boxed{Paris", "Paris", 0),
@@ -92,6 +96,12 @@ VERDICTS = [
     ("Broncos", SQUAD, 1),
     ("Denver", SQUAD, 0),
     ("1989", 1989, 1),
+    ("1989", 1989.0, 1),
+    ("19890", 1989.0, 0),
+    ("2.5", 2.5, 1),
+    ("-3", [-3.0], 1),
+    ("nan", math.nan, None),
+    ("inf", math.inf, 1),
     ("Paris", [], None),
     ("Paris", {"text": []}, None),
     ("Paris", None, None),
@@ -127,3 +137,10 @@ def test_a_gold_answer_of_another_kind_is_refused(gold):
 def test_the_two_normal_forms():
     assert normalized("The Jay-Z_Album") == "jayzalbum"
     assert normalized("The Jay-Z_Album", spaced=True) == "jay z album"
+
+
+def test_an_answer_is_read_once_for_all_accepted_answers(monkeypatch):
+    read = []
+    monkeypatch.setattr(short_answer, "plain_letters", lambda text: read.append(text) or text)
+    assert short_answer_reward(["slow to read"], [["Paris"] * 50]) == [0]
+    assert read.count("slow to read") == 2  # in SQuAD's way and in TriviaQA's

@@ -15,4 +15,5 @@ def test_each_line_is_answered_until_the_input_ends():
         timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
-    assert [json.loads(line) for line in ended.stdout.splitlines()] == [1.0, 0.0, None]
+    _, *answers = ended.stdout.splitlines()  # the first line says that the process has started
+    assert [json.loads(answer) for answer in answers] == [1.0, 0.0, None]

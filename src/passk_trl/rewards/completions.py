@@ -12,13 +12,11 @@ _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
 
 
 def text_of(completion: Completion) -> str:
-    """The text of a plain completion, or of the last message of a conversational one; `""` if it has none."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1].get("content") if completion else None
-    if isinstance(content, list):  # parts, as policies that read images write them
-        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    return content if isinstance(content, str) else ""
+    """
+    The text of a plain completion, or of the last message of a conversational one; `""` if it has none. What a policy
+    thinks is no answer: only what follows the last `</think>` is read.
+    """
+    return _written(completion).rpartition("</think>")[2]
 
 
 def last_boxed(text: str) -> str | None:
@@ -27,7 +25,7 @@ def last_boxed(text: str) -> str | None:
 
     It reads the text once, because degenerate completions repeat `\boxed{` without end.
     """
-    content = None
+    start, end = None, 0
     opened: list[int | None] = []  # for each open brace: where its content starts if it is a box, else None
     for match in _BRACES.finditer(text):
         token = match.group()
@@ -35,7 +33,15 @@ def last_boxed(text: str) -> str | None:
             opened.append(None)
         elif token.startswith(r"\boxed"):
             opened.append(match.end())
-        elif token == "}" and opened:
-            start = opened.pop()
-            content = content if start is None else text[start : match.start()]
-    return content
+        elif token == "}" and opened and (begun := opened.pop()) is not None:
+            start, end = begun, match.start()
+    return None if start is None else text[start:end]
+
+
+def _written(completion: Completion) -> str:
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None
+    if isinstance(content, list):  # parts, as policies that read images write them
+        content = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""

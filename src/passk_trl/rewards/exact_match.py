@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .accepted_answers import the_answer
 from .completions import Completion, last_boxed, text_of
 
 
@@ -22,10 +23,13 @@ def exact_match_reward(completions: list[Completion], solution: list[str], **kwa
 
     Returns:
         `list[float | None]`: One reward per completion. It is `None` where the gold answer is.
+
+    Raises:
+        `ValueError`: If a gold answer is a list or a dictionary.
     """
     return [
-        None if gold is None else float(_answer(text_of(completion)) == _answer(str(gold)))
-        for completion, gold in zip(completions, solution, strict=True)
+        None if gold is None else float(_answer(text_of(completion)) == _answer(gold))
+        for completion, gold in zip(completions, map(the_answer, solution), strict=True)
     ]
 
 

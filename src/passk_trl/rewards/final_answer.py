@@ -10,7 +10,9 @@ LONGEST = 10_000
 """Characters of an answer that are read: of a named answer the first, of a whole text the last."""
 
 _NAMED = re.compile(r"\banswer[*_ \t]{0,4}(?:is\b|[:：])", re.IGNORECASE)
-_COMMAND = re.compile(r"\\(?:text[a-z]{0,9}|math[a-z]{0,9}|operatorname)[ ]?\{([^{}]*)\}")
+_COMMAND = re.compile(r"\\(?:text[a-z]{0,9}|math[a-z]{0,9}|operatorname|mbox)[ ]?\{((?:[^{}]|\{[^{}]*\})*)\}")
+_GLUED = re.compile(r"(\\[A-Za-z]{1,20})(?=\\)")  # as in `\cdot\text{m}`
+_DEEPEST = 4  # commands within one another that are taken away
 
 
 class FinalAnswer(NamedTuple):
@@ -32,13 +34,17 @@ def final_answer(completion: Completion) -> FinalAnswer:
     """
     text = text_of(completion)
     if r"\boxed" in text:
-        return FinalAnswer(_without_commands((last_boxed(text) or "")[:LONGEST]), named=True)
+        return FinalAnswer(without_commands((last_boxed(text) or "")[:LONGEST]), named=True)
     start = max((match.end() for match in _NAMED.finditer(text)), default=None)
     if start is None:
-        return FinalAnswer(_without_commands(text[-LONGEST:]).strip(), named=False)
+        return FinalAnswer(without_commands(text[-LONGEST:]).strip(), named=False)
     line = text[start : start + LONGEST].lstrip(" \t\r\n:*_").partition("\n")[0]
-    return FinalAnswer(_without_commands(line).strip(), named=True)
+    return FinalAnswer(without_commands(line).strip(), named=True)
 
 
-def _without_commands(text: str) -> str:
-    return _COMMAND.sub(r"\1", text)
+def without_commands(text: str) -> str:
+    r"""A text with what is in commands such as `\text{…}` in their place."""
+    text = _GLUED.sub(r"\1 ", text)
+    for _ in range(_DEEPEST):
+        text = _COMMAND.sub(r"\1", text)
+    return text

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .accepted_answers import the_answer
 from .completions import Completion, text_of
 
 
@@ -21,9 +22,12 @@ def first_line_reward(completions: list[Completion], solution: list[str], **kwar
             Other arguments that TRL passes to a reward function. Not used.
 
     Returns:
-        `list[float | None]`: One reward per completion.
+        `list[float | None]`: One reward per completion. It is `None` where the gold answer is.
+
+    Raises:
+        `ValueError`: If a gold answer is a list or a dictionary.
     """
     return [
-        float(text_of(completion).strip().partition("\n")[0].strip() == str(gold).strip())
-        for completion, gold in zip(completions, solution, strict=True)
+        None if gold is None else float(text_of(completion).strip().partition("\n")[0].strip() == gold.strip())
+        for completion, gold in zip(completions, map(the_answer, solution), strict=True)
     ]

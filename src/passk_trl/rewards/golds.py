@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from .exact_match import exact_match_reward
+from .first_line import first_line_reward
 from .multiple_choice import multiple_choice_reward
 from .quantity import quantity_reward
 from .short_answer import short_answer_reward
@@ -10,6 +12,8 @@ from .token_f1 import token_f1_reward
 
 
 _COLUMNS = {
+    exact_match_reward: ("solution",),
+    first_line_reward: ("solution",),
     multiple_choice_reward: ("solution", "choices"),
     quantity_reward: ("solution",),
     short_answer_reward: ("solution",),

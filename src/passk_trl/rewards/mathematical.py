@@ -11,6 +11,9 @@ from .other_threads import equality_in_process
 from .plain_math import plain_math
 
 
+LONGEST = 2_000
+"""Characters of a formula that is read. A longer one is no answer: `math_verify` would take all its time for it."""
+
 _NAMES_IN_BRACES = re.compile(r"\\(?:text\w*|math\w+|operatorname|begin|end)\s*\{[^{}]*\}")
 _NOT_BARE_MATH = re.compile(
     r"[$#\n]|\\boxed|\\[(\[]|(?<![\\A-Za-z])(?:[A-Za-z]{3,}|(?:[Ii]s|[Ii]t|[Ss]o|[Ww]e)(?![A-Za-z]))"
@@ -24,8 +27,8 @@ def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs
     The answer is the last complete `\boxed{}` of the completion. Without any `\boxed`, it is what `math_verify` finds
     in the text: the whole text if it is bare mathematics (`\frac12`, `12`), else the last formula or number. A box
     that is never closed (a truncated completion) is not an answer. The gold answer is read by the same rules, so it
-    may be bare, in `$…$`, or at the end of a worked solution. Mixed numbers (`2 1/2`), scientific notation (`1.5e3`)
-    and Unicode signs are read as what they mean.
+    may be bare, in `$…$`, or at the end of a worked solution. Mixed numbers (`2 1/2`), scientific notation (`1.5e3`),
+    `x**2`, `sqrt(2)` and Unicode signs are read as what they mean.
 
     A comparison that takes more than a few seconds counts as unequal, in every thread. Results are cached, so a
     completion seen before costs microseconds.
@@ -57,12 +60,14 @@ def accuracy_reward(completions: list[Completion], solution: list[str], **kwargs
 def _answer(text: str) -> str:
     """The part of a text to parse. It is as short as possible, so that equal answers share a cache entry."""
     if r"\boxed" in text:
-        boxed = last_boxed(text)
-        return "" if boxed is None else rf"\boxed{{{plain_math(boxed)}}}"
-    text = plain_math(text)
-    if _NOT_BARE_MATH.search(_NAMES_IN_BRACES.sub("", text)):
-        return text
-    return rf"\boxed{{{text}}}"
+        return _in_box(last_boxed(text) or "")
+    if _NOT_BARE_MATH.search(_NAMES_IN_BRACES.sub("", plain := plain_math(text))):
+        return plain
+    return _in_box(text)
+
+
+def _in_box(formula: str) -> str:
+    return "" if len(formula) > LONGEST else rf"\boxed{{{plain_math(formula)}}}"
 
 
 @lru_cache(maxsize=4096)

@@ -15,11 +15,19 @@ MOST_CHOICES = 10
 """Choices that have a letter where `choices` are not given: A to J."""
 
 _LONE = re.compile(r"(?:(?:option|choice|letter)\s{1,3})?[(\[]?([a-z])[)\].:]{0,2}", re.IGNORECASE)
-_LEADING = re.compile(r"[(\[]?([A-Za-z])(?:[)\]][.:]?|[.:](?=\s|$)|\s{0,3}(?:-{1,2}|\u2192)\s)\s{0,3}(.*)", re.DOTALL)
+_LEADING = re.compile(
+    r"(?:(?:option|choice|letter)\s{1,3})?"
+    r"[(\[]?([a-z])(?:[)\]][.:]?|[.:](?=\s|$)|\s{0,3}(?:-{1,2}|\u2192)\s)\s{0,3}(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _WITHIN = re.compile(r"(?<![\w'&/.-])([A-Z])(?![\w'&+#]|[./-]\w)|(?<=[(\[])([a-z])(?=[)\]])")
 # After "A" or "I" and one of these, it is a letter and no word of the sentence.
-_GOES_ON = re.compile(r"\s*(?:$|[^\w\s]|(?:because|since|as|is|are|for|and|or|but|not)\b)")
+_GOES_ON = re.compile(r"[^\S\n]*+(?:$|\n|[^\w\s]|[A-Z]\b|(?:because|since|as|is|are|for|and|or|but|not)\b)")
 _CALLED_LETTER = re.compile(r"(?:option|choice|letter|[(\[])\s*$", re.IGNORECASE)
+_CALLED = r"(?:(?:option|choice|letter)\s)?[(\[]?"
+_DENIED = re.compile(rf"\b(?:not|isnt|neither|nor)\s{_CALLED}(?:[A-Z][)\]]?\sor\s{_CALLED})?$", re.IGNORECASE)
+# Signs that a number or a formula has, and without which it is another one.
+_SIGN = re.compile(r"[+/=<>^%]|[-.](?=\s?\.?\d)|(?<=\s)-(?=\s)")
 _DECORATION = str.maketrans("", "", "*`_$\"'")
 
 
@@ -34,9 +42,10 @@ def multiple_choice_reward(
     `b)`, `(B)`, `**B**`), before its text (`B) Paris`), or as the only capital letter that stands alone in a sentence
     ("I think it is B, since …"). "A" and "I" within a sentence are words, unless they stand in brackets, before a
     punctuation mark or a word such as "because", or after "option", "choice" or "letter". With `choices`, the text of
-    a choice alone is an answer too, compared as by [`short_answer_reward`].
+    a choice alone is an answer too, compared as by [`short_answer_reward`], but with the signs of formulas.
 
-    Two different letters, or a letter before the text of another choice, are a wrong answer.
+    Two different letters, or a letter before the text of another choice, are a wrong answer. A letter after "not" does
+    not count.
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
@@ -75,7 +84,10 @@ def chosen_letter(text: str, texts: Sequence[str] = ()) -> str | None:
         return alone[1].upper()
     given = _letters_within(text)
     if (leading := _LEADING.fullmatch(text)) and leading[1].upper() in letters:
-        given |= {leading[1].upper(), *filter(None, [_letter_of(leading[2], texts)])}
+        letter, same = leading[1].upper(), _letter_of(leading[2], texts)
+        if letter == same:  # whatever letters its text has
+            return letter
+        given |= {letter, *filter(None, [same])}
     elif same := _letter_of(text, texts):
         return same
     given &= set(letters)
@@ -86,7 +98,9 @@ def _letters_within(text: str) -> set[str]:
     found = set()
     for match in _WITHIN.finditer(text):
         letter = (match[1] or match[2]).upper()
-        before = text[max(0, match.start() - 12) : match.start()]
+        before = text[max(0, match.start() - 32) : match.start()]
+        if _DENIED.search(before):
+            continue
         if letter not in "AI" or _GOES_ON.match(text, match.end()) or _CALLED_LETTER.search(before):
             found.add(letter)
     return found
@@ -94,9 +108,14 @@ def _letters_within(text: str) -> set[str]:
 
 def _letter_of(text: str, texts: Sequence[str]) -> str | None:
     """The letter of the choice with this text."""
-    answer = normalized(text)
-    same = [place for place, choice in enumerate(texts) if normalized(choice) == answer != ""]
+    answer = _compared(text)
+    same = [place for place, choice in enumerate(texts) if _compared(choice) == answer != ""]
     return string.ascii_uppercase[same[0]] if len(same) == 1 else None
+
+
+def _compared(text: str) -> str:
+    """A text in its normal form, in which signs of numbers and formulas are words."""
+    return normalized(_SIGN.sub(lambda sign: f" sign{ord(sign[0])} ", plain_signs(text)))
 
 
 def _match(completion: Completion, gold: Any, texts: list[str]) -> float | None:

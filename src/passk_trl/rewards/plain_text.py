@@ -9,7 +9,9 @@ _SPACES = dict.fromkeys([0x00A0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000]
 _QUOTES = {**dict.fromkeys(map(ord, "‘’‛´`′"), "'"), **dict.fromkeys(map(ord, "“”„″"), '"')}
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
 _NOT_SEEN = dict.fromkeys([0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF], None)
-_SIGNS = {**_FULL_WIDTH, **_SPACES, **_QUOTES, **_DASHES, **_NOT_SEEN}
+_SLASHES = dict.fromkeys(map(ord, "⁄∕"), "/")
+_DOTS = dict.fromkeys(map(ord, "⋅∙"), "·")
+_SIGNS = {**_DOTS, **_FULL_WIDTH, **_SLASHES, **_SPACES, **_QUOTES, **_DASHES, **_NOT_SEEN}
 
 _FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _FRACTION = re.compile(rf"(?<=(\d))?([{_FRACTIONS}])")

@@ -10,31 +10,43 @@ from .units import longest_unit, registry, unit_of
 
 
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)"
+# What follows a number that is a part of something else, such as of a time, a version, a power or a multiple of π.
+_GOES_ON = r"(?!\d|(?:[.,:/]|\.{2,9})\d|\s?±|(?:\^|\*\*)[-+({]?\w|\s?\*?\s?(?:\\pi\b|π|\\sqrt|√))"
 _NUMBER = re.compile(
-    r"(?<![\w.,^/:])(?P<sign>[+-]\s?)?(?P<money>[$€£¥₹]\s?)?"
-    rf"(?:(?P<whole>\d+)[ ](?P<part>\d+/\d+)(?![\d/.])|(?P<fraction>\d+/\d+)(?![\d/.])"
-    r"|10(?:\^|\*\*)(?P<ten>-?\d+)"
-    rf"|(?P<decimal>{_INTEGER}(?:\.\d+)?|\.\d+)(?:e(?P<exponent>[+-]?\d+)\b|\s?[x*×]\s?10(?:\^|\*\*)(?P<power>-?\d+))?)(?!:\d)"
-    r"(?:\s?(?P<scale>thousand|million|billion|trillion)\b)?",
+    r"(?<![\w.,^/:{√±<≤≥])(?<![±<≤≥]\s)(?P<sign>[+-]\s?)?(?P<money>[$€£¥₹]\s?)?"
+    r"(?:(?P<whole>\d+)[ ](?P<part>\d+/\d+)|(?P<fraction>\d+/\d+)|10(?:\^|\*\*)(?P<ten>-?\d+)"
+    rf"|(?P<decimal>{_INTEGER}(?:\.\d+)?|\.\d+)"
+    r"(?:e(?P<exponent>[+-]?\d+)\b|\s?[x*×]\s?10(?:\^|\*\*)(?P<power>-?\d+))?)"
+    rf"{_GOES_ON}(?:\s?(?P<scale>thousand|million|billion|trillion)\b)?",
     re.IGNORECASE,
 )
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _MOST = 12  # numbers that are read in a text: looking up units takes time
 # What stands between two quantities that are given as one answer, or as two.
 _AND = re.compile(r"\s*,?\s*(?:and\s)?\s*")
-_OR = r"[\s()~≈/-]*(?:(?:or|to|and|not)\b)?[\s(~≈]*"
-_OR_IN_ANSWER = re.compile(rf"\s?[,;]?{_OR}")
-_OR_IN_TEXT = re.compile(_OR)  # where a comma may divide two clauses
+_WORD = r"(?:(?:or|to|and|not|vs|\\[a-z]+)\b)?"
+_OR_IN_ANSWER = re.compile(rf"[^\w\n]*{_WORD}[^\w\n]*")
+_OR_IN_TEXT = re.compile(rf"[\s()~≈/+&|*×÷±-]*{_WORD}[\s(~≈]*")  # where a comma may divide two clauses
 
 _LATEX = (
-    (re.compile(r"\\[dt]?frac\s?\{(\d+)\}\s?\{(\d+)\}|\\[dt]?frac(\d)(\d)"), r" \1\3/\2\4"),
+    (re.compile(r"(?<![\w)*])\*\*(?=\S)|(?<=\S)\*\*(?![\w({-])"), ""),  # bold, and no power
+    (re.compile(r"(?<![\\\w$])\${1,2}(?=[^\s$])((?:\\\$|[^$\n]){1,200})(?<=\S)\${1,2}(?!\d)"), r"\1"),  # as in pandoc
+    (re.compile(r"\\[()\[\]{}]"), ""),
+    (re.compile(r"\\pm(?![A-Za-z])"), "±"),
+    (re.compile(r"\\[lg]eq?(?![A-Za-z])"), "≤"),
+    (re.compile(r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}|\\[dt]?frac(\d)(\d)"), r" \1\3/\2\4"),
+    (re.compile(r"\\[dt]?frac\s?\{([A-Za-z][^{}]{0,40})\}\s?\{([A-Za-z][^{}]{0,40})\}"), r" \1/\2"),
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])"), "*"),
-    (re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?\b"), "°"),
+    (re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?\b|º"), "°"),
+    (re.compile("℃"), "°C"),
     (re.compile(r"\\mu\s?"), "µ"),
     (re.compile(r"\\Omega\b"), "Ω"),
     (re.compile(r"\\approx\b"), "="),
-    (re.compile(r"\\[,;:! ]|~"), " "),
+    (re.compile(r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))|~"), " "),
     (re.compile(r"\\([%$])"), r"\1"),
+    (re.compile(r"\b(?:minus|negative)\s(?=[$€£¥₹]?\.?\d)", re.IGNORECASE), "-"),
+    (re.compile(r"([$€£¥₹])\s?-(?=\.?\d)"), r"-\1"),
+    (re.compile(r"\bUS\s?(?=\$)"), ""),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\^\{(-?\d+)\}"), r"^\1"),
     (re.compile(r"(?<=\d) (?=\d{3}\b(?!/))"), ""),
@@ -121,10 +133,14 @@ def _ratio(text: str) -> float:
 
 
 def _sum(first: Quantity, second: Quantity) -> Quantity | None:
-    """One quantity of two parts, the second of which is less than one of the first part's unit."""
-    if first.unit is None or second.unit is None or first.unit == second.unit or first.value != int(first.value):
+    """One quantity of two parts, the second of which is less than one of the first part's unit, in the second unit."""
+    if first.unit is None or second.unit is None or first.unit == second.unit or not _is_whole(first.value):
         return None
-    part = second.in_unit(first.unit)
-    if part is None or not 0 <= part < 1:
+    part, whole = second.in_unit(first.unit), first.in_unit(second.unit)
+    if part is None or whole is None or not 0 <= part < 1:
         return None
-    return Quantity(first.value + math.copysign(part, first.value), first.unit, second.end)
+    return Quantity(whole + math.copysign(second.value, first.value), second.unit, second.end)
+
+
+def _is_whole(value: float) -> bool:
+    return math.isfinite(value) and math.isclose(value, round(value), rel_tol=1e-12)

@@ -14,7 +14,7 @@ RELATIVE_TOLERANCE = 1e-4
 """How far an answer may be from the gold number, as a share of it. For 5 miles, 8.0467 km passes; 8.05 km does not."""
 
 _EQUALS = re.compile(r"[=≈]")
-_REASON = re.compile(r"[,;]?\s(?:because|since|as|so|which)\b|;|\.\s(?=[A-Z])")
+_REASON = re.compile(r"[,;]?\s(?:because|since|as|so|which)\b|;(?!\s?\W?\d)|\.\s(?=[A-Z])")
 
 
 def quantity_reward(

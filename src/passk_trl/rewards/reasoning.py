@@ -12,6 +12,8 @@ from typing import Any
 from passk_trl.child_process import ChildProcess
 
 from .completions import Completion, last_boxed, text_of
+from .final_answer import without_commands
+from .plain_text import plain_signs
 
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ _process = ChildProcess("passk_trl.rewards.reasoning_process", OMP_NUM_THREADS="
 
 _warned: set[str] = set()  # tasks of which a failure was logged
 
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_OPEN, _CLOSED = "<answer>", "</answer>"
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _PUNCTUATION = ".,;:!?*\"'`"
 
@@ -42,7 +44,7 @@ def reasoning_gym_reward(
 
     The answer is the first of these that the completion has:
 
-    1. the last complete `\boxed{}`; a box that is never closed is not an answer,
+    1. the last complete `\boxed{}`, with `\text{…}` and such or without; a box that is never closed is no answer,
     2. the last `<answer>…</answer>`,
     3. the whole text, or its last line, or, where the reference answer is one number or one word, the last number or
        word of the text. Of these the best counts.
@@ -65,6 +67,7 @@ def reasoning_gym_reward(
 
     Raises:
         `ImportError`: if reasoning-gym is not installed.
+        `RuntimeError`: if the process of the scorers cannot start.
     """
     scores = reasoning_gym_score(completions, solution, task, settings, entry, **kwargs)
     return [None if score is None else float(score >= 1) for score in scores]
@@ -91,12 +94,13 @@ def reasoning_gym_score(
 
     Raises:
         `ImportError`: if reasoning-gym is not installed.
+        `RuntimeError`: if the process of the scorers cannot start.
     """
     if find_spec("reasoning_gym") is None:
         raise ImportError('reasoning-gym is not installed: pip install "passk-trl[reasoning-gym]".')
     rows = list(zip(completions, solution, task, settings, entry, strict=True))
     replies = [
-        _reply(name, its_settings, row, tuple(readings(text_of(completion), gold)))
+        _reply(name, its_settings, row, tuple(readings(text_of(completion), gold or "")))
         for completion, gold, name, its_settings, row in rows
     ]
     failed = [(name, raised) for name, (_, raised) in zip(task, replies, strict=True) if raised is not None]
@@ -124,13 +128,14 @@ def readings(text: str, reference: str) -> list[str]:
     """
     if r"\boxed" in text:
         boxed = last_boxed(text)
-        return [] if boxed is None else [boxed.strip()]
-    if tagged := _TAGS.findall(text):
-        return [tagged[-1].strip()]
+        found = [] if boxed is None else [boxed, without_commands(plain_signs(boxed))]
+        return list(dict.fromkeys(each.strip() for each in found))
+    if (start := text.rfind(_OPEN, 0, max(0, text.rfind(_CLOSED)))) >= 0:
+        return [text[start + len(_OPEN) :].partition(_CLOSED)[0].strip()]
     text = text.strip()
     found = [text, *text.splitlines()[-1:]]
     if _NUMBER.fullmatch(reference):
-        found += _NUMBER.findall(text)[-1:]
+        found += _NUMBER.findall(plain_signs(text))[-1:]
     elif len(reference.split()) == 1:
         found += [word.strip(_PUNCTUATION) for word in text.split()[-1:]]
     return list(dict.fromkeys(found))

@@ -74,9 +74,10 @@ def _match(completion: Completion, gold: Any) -> float | None:
     golds = [answer for answer in accepted_answers(gold) if normalized(answer)]
     if not golds:
         return None
-    answer = final_answer(completion).text
-    return float(any(_equal(answer, each) for each in golds))
+    return float(bool(_forms(final_answer(completion).text) & {form for each in golds for form in _forms(each)}))
 
 
-def _equal(answer: str, gold: str) -> bool:
-    return any(normalized(answer, spaced) == normalized(gold, spaced) != "" for spaced in (False, True))
+def _forms(answer: str) -> set[tuple[bool, str]]:
+    """An answer as SQuAD compares it and as TriviaQA does, where it has any letter or sign."""
+    forms = {(spaced, normalized(answer, spaced)) for spaced in (False, True)}
+    return {(spaced, form) for spaced, form in forms if form}

@@ -13,16 +13,24 @@ LONGEST = 60
 
 # What pint does not know: spellings, and money, each currency with a dimension of its own.
 _SPELLINGS = {
+    "amps": "ampere",
+    "au": "au",
     "btu": "Btu",
     "celsius": "degC",
     "centigrade": "degC",
     "fahrenheit": "degF",
+    "cm": "cm",
     "cms": "cm",
+    "kg": "kg",
     "kgs": "kg",
+    "kilos": "kg",
+    "km": "km",
     "kmh": "km/h",
     "kmph": "km/h",
     "kms": "km",
     "mms": "mm",
+    "pct": "percent",
+    "ohm": "ohm",
     "sqft": "foot**2",
     "sqm": "meter**2",
     "hrs": "hour",
@@ -46,7 +54,8 @@ _FACTOR = rf"(?:(?:square|cubic|sq\.?|cu\.?)\s)?{_WORD}{_POWER}?"
 UNIT = rf"{_FACTOR}(?:(?:\s?[/·*]\s?|\sper\s|\s|-){_FACTOR}){{0,3}}"
 """A regular expression for what may be a unit: up to four words or signs, with powers, products and quotients."""
 
-# Words after a number that pint takes for units, such as years, technical atmospheres, ares and attoseconds.
+# Words after a number that pint takes for units, such as years, technical atmospheres, ares and attoseconds. "A" alone
+# is the ampere.
 _NO_UNITS = {
     *("a", "am", "are", "as", "at", "bags", "cats", "chains", "dots", "e", "hands", "has", "he", "links", "me", "pi"),
     *("pins", "points", "units", "us"),
@@ -95,7 +104,7 @@ def _spelt(text: str) -> str | None:
     text = re.sub(r"°(?=[Cc]elsius|[Ff]ahrenheit)", "", text).replace("·", "*").replace("^", "**")
     text = re.sub(r"\b(sq|cu)\.?\s", lambda match: {"sq": "square ", "cu": "cubic "}[match[1]], text)
     words = re.findall(r"[°%$€£¥₹]+[A-Za-z]*|[A-Za-zµμΩÅ_]+(?:-[A-Za-zµμΩÅ_]+)*|[^A-Za-zµμΩÅ_°%$€£¥₹]+", text)
-    if any(word.lower() in _NO_UNITS for word in words) or _THE_WORD_IN.search(text):
+    if any(word != "A" and word.lower() in _NO_UNITS for word in words) or _THE_WORD_IN.search(text):
         return None
     spelt = [_CURRENCIES.get(word) or _SPELLINGS.get(word.lower()) or word for word in words]
     joined = re.sub(r"(?<!\*)-", "*", "".join(spelt))

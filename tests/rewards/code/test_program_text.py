@@ -19,6 +19,12 @@ HEAD = 'import math\n\n\ndef half(x):\n    return x / 2\n\n\ndef f(x):\n    """T
         ("```python\nx = 1\n```\nIt prints\n```\n1\n```", "x = 1\n"),
         ("```Python title=a\nx = 1\n```", "x = 1\n"),
         ("```python\nx = 1\n", "x = 1\n"),
+        ("```python\nx = 1```\nDone.", "x = 1"),
+        ("1. Look:\n   ```python\n   if 1:\n       x = 1\n   ```", "if 1:\n    x = 1\n"),
+        ("x = 1\n```", "x = 1\n"),
+        ("x = 1\n```\nIt sets x to 1.", "x = 1\n"),
+        ("It is:\n```\nx = 1", "x = 1"),
+        ("```\nx = 1", "x = 1"),
         ("```python\nx = (\n", None),
         ("The answer is clear.", None),
         ("x = '\0'", None),
@@ -37,6 +43,8 @@ def test_the_program_of_a_completion(completion, program):
         ("    y = 2\n\n    return y * x\n\nprint(f(2))\n", "    return y * x\n\nprint(f(2))\n"),
         ("    return 2 * x\n\nSo f is done.", "    return 2 * x\n\n"),
         ("```python\n    return 2 * x\n```", "    return 2 * x\n"),
+        ("    return 2 * x\n```\n\nIt doubles x.", "    return 2 * x\n"),
+        ("    return 2 * x\n```", "    return 2 * x\n"),
     ],
 )
 def test_a_completion_goes_on_from_the_head_of_a_function(completion, end):

@@ -6,7 +6,10 @@ import re
 from .names import names_defined, parsed
 
 
-_BLOCK = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+# Possessive, because a fence on a last line that never ends is tried at every length of its parts otherwise.
+_BLOCK = re.compile(
+    r"^([ \t]*+)```[ \t]*+(\w*+)[^\n]*+\n(.*?)(?:^[ \t]*+```|```[ \t]*+$|\Z)", re.MULTILINE | re.DOTALL
+)
 _LINES_OF_INSTRUCTION = 5
 _PYTHON = ("python", "py", "python3")
 
@@ -15,7 +18,8 @@ def program_of(completion: str, head: str | None = None, entry_point: str | None
     """
     The program of a completion.
 
-    It is in the last block fenced as Python, or in the last fenced block of no language, or else the whole text.
+    It is in the last block fenced as Python, or in the last fenced block of no language, or else the whole text. A
+    lone fence without a language may end a block that the prompt began: the program is then before it.
     If a head is given, as in HumanEval, the text may go on from where the head ends. If all of it is no
     Python, it stops before the next line without indent. If the text defines the function anew, only what the head
     has before the function is kept.
@@ -52,9 +56,23 @@ def head_of(prompt: str, entry_point: str) -> str | None:
 
 def _last_block(text: str) -> str:
     blocks = _BLOCK.findall(text)
-    python = [block for language, block in blocks if language.lower() in _PYTHON]
-    plain = [block for language, block in blocks if not language]
+    python = [_outdented(block, indent) for indent, language, block in blocks if language.lower() in _PYTHON]
+    plain = [_outdented(block, indent) for indent, language, block in blocks if not language]
+    if not python and text.count("```") == 1:
+        return _beside_the_fence(text)
     return (python or plain or [text])[-1]
+
+
+def _outdented(block: str, indent: str) -> str:
+    """A block as in a list, without the indent of its fence."""
+    return "".join(line.removeprefix(indent) for line in block.splitlines(keepends=True))
+
+
+def _beside_the_fence(text: str) -> str:
+    """What is after a fence that has no partner, or before it if the prompt began the block that it ends."""
+    before, _, after = text.partition("```")
+    follows = after.strip() and _parsed(after) is not None
+    return after.removeprefix("\n") if follows or not before.strip() else before
 
 
 def _before(head: str, entry_point: str) -> str:
