@@ -12,7 +12,8 @@ from .interference_report import InterferenceReport
 from .intervals import band_factor, student_ts
 from .objective_report import ObjectiveReport
 from .onset import first_negative, grid_with, interval_of_onset
-from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, pair_mean, paired, weights_at
+from .pair_sums import PairSums
+from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, pair_mean, weights_at
 from .refusals import check_confidence, check_estimator, check_sample, checked_ks
 from .sample import ProbeSample
 
@@ -91,32 +92,34 @@ def measure_interference(
     check_confidence(confidence)
     check_sample(sample)
     ks_K = checked_ks(ks, sample.num_samples, estimator)
-    gram_NN, sampling_N = sample.gram_mean, sample.sampling_weights
-    num_prompts = len(gram_NN)
-    self_pairs = estimator == "plugin"
-    num_partners = num_prompts if self_pairs else num_prompts - 1
-    agreement_N = paired(gram_NN, self_pairs) @ sampling_N / num_partners
+    pairs = PairSums.of(sample, self_pairs=estimator == "plugin")
+    return report_of_pairs(pairs, ks_K, confidence, estimator)
 
-    # Prompts with the same counts share their weight, and the curve needs only the sum of their agreement.
-    counts_N2 = torch.stack([sample.num_samples, sample.num_correct], 1)
-    counts_C2, group_N = counts_N2.unique(dim=0, return_inverse=True)
-    agreement_C = torch.zeros(len(counts_C2)).double().index_add_(0, group_N, sampling_N * agreement_N)
+
+def report_of_pairs(
+    pairs: PairSums, ks_K: Tensor, confidence: float = 0.95, estimator: Estimator = "unbiased"
+) -> InterferenceReport:
+    """The report of [`measure_interference`], from sums over pairs of prompts and checked arguments."""
+    sampling_N, num_prompts = pairs.sampling_weights, pairs.num_prompts
+    ones_1C = torch.ones(1, len(pairs.num_correct), dtype=torch.float64)
+    agreement_N = pairs.partners(ones_1C).mean(0)[0] / pairs.num_partners
+    # Prompts of a class share their weight, and the curve needs only the sum of their agreement.
+    agreement_C = torch.zeros_like(ones_1C[0]).index_add_(0, pairs.classes, sampling_N * agreement_N)
 
     def weights(ks_K: Tensor) -> Tensor:
-        return weights_at(ks_K, counts_C2[:, 0], counts_C2[:, 1], estimator)
+        return weights_at(ks_K, pairs.num_samples, pairs.num_correct, estimator)
 
     def curve(ks_K: Tensor) -> Tensor:
         return weights(ks_K) @ agreement_C / num_prompts
 
     # One curve for the estimates, the band and the onset.
     grid_G, at_K = grid_with(ks_K)
-    weights_GN = weights(grid_G)[:, group_N]
-    ones_1N = torch.ones(1, num_prompts, dtype=torch.float64)
-    inner = pair_mean(sample, weights_GN, ones_1N, self_pairs)
+    weights_GC = weights(grid_G)
+    inner = pair_mean(pairs, weights_GC, ones_1C)
     se_G, degrees_G = inner.standard_error()
     at_ks = Jackknife(*(part[at_K] for part in inner))
-    norm = pair_mean(sample, weights_GN[at_K], weights_GN[at_K], self_pairs)
-    pass1 = pair_mean(sample, ones_1N, ones_1N, self_pairs)
+    norm = pair_mean(pairs, weights_GC[at_K], weights_GC[at_K])
+    pass1 = pair_mean(pairs, ones_1C, ones_1C)
     cosine_low_K, cosine_high_K = cosine_interval(at_ks, pass1, norm, confidence)
     degrees_K = degrees_G[at_K]
     along = torch.cat([torch.arange(0, len(grid_G), 8), at_K]).unique()  # neighbours on the grid hardly differ
@@ -125,10 +128,12 @@ def measure_interference(
     onset = first_negative(curve, grid_G)
     lost = float(sampling_N @ agreement_N) <= 0
     values_G, margin_G = curve(grid_G), factor * se_G
+    num_correct_N, num_samples_N = pairs.num_correct[pairs.classes], pairs.num_samples[pairs.classes]
+    success_N = num_correct_N / num_samples_N.double()
 
     # max |K| times the largest total weight of a prompt's partners: with weights of 1, max |K|.
-    partner_weight = float(sampling_N.sum() - (0 if self_pairs else sampling_N.min())) / num_partners
-    largest_agreement = float(gram_NN.abs().max()) * partner_weight
+    partner_weight = float(sampling_N.sum() - (0 if pairs.self_pairs else sampling_N.min())) / pairs.num_partners
+    largest_agreement = pairs.largest * partner_weight
     return InterferenceReport(
         ks=ks_K,
         inner_product=values_G[at_K],
@@ -140,17 +145,15 @@ def measure_interference(
         cosine_low=cosine_low_K,
         cosine_high=cosine_high_K,
         agreement=agreement_N,
-        num_correct=sample.num_correct,
-        num_samples=sample.num_samples,
+        num_correct=num_correct_N,
+        num_samples=num_samples_N,
         sampling_weights=sampling_N,
         estimator=estimator,
         confidence=confidence,
         onset=onset,
         onset_interval=interval_of_onset(grid_G, values_G - margin_G, values_G + margin_G, onset),
-        k_star_bound=None if lost else k_star_bound(agreement_N, sample.success_rate, None, sampling_N),
-        k_star_bound_paper=(
-            None if lost else k_star_bound(agreement_N, sample.success_rate, largest_agreement, sampling_N)
-        ),
+        k_star_bound=None if lost else k_star_bound(agreement_N, success_N, None, sampling_N),
+        k_star_bound_paper=(None if lost else k_star_bound(agreement_N, success_N, largest_agreement, sampling_N)),
     )
 
 
@@ -192,13 +195,20 @@ def measure_objectives(
                 f"`objectives` holds {objective.name!r}, of {objective.attempts} attempts, with {fewest} rollouts of "
                 f"a prompt (num_samples): an unbiased estimate needs more rollouts than attempts. Probe with more."
             )
+    return reports_on_objectives(PairSums.of(sample), objectives, confidence)
+
+
+def reports_on_objectives(
+    pairs: PairSums, objectives: Sequence[Objective], confidence: float = 0.95
+) -> list[ObjectiveReport]:
+    """The reports of [`measure_objectives`], from sums over pairs of prompts and checked arguments."""
     if not objectives:
         return []
-    weights_ON = torch.stack([each.gradient_weight(sample.num_samples, sample.num_correct) for each in objectives])
-    ones_1N = torch.ones(1, len(sample.num_correct), dtype=torch.float64)
-    inner = pair_mean(sample, weights_ON, ones_1N, self_pairs=False)
-    norm = pair_mean(sample, weights_ON, weights_ON, self_pairs=False)
-    pass1 = pair_mean(sample, ones_1N, ones_1N, self_pairs=False)
+    weights_OC = torch.stack([each.gradient_weight(pairs.num_samples, pairs.num_correct) for each in objectives])
+    ones_1C = torch.ones(1, len(pairs.num_correct), dtype=torch.float64)
+    inner = pair_mean(pairs, weights_OC, ones_1C)
+    norm = pair_mean(pairs, weights_OC, weights_OC)
+    pass1 = pair_mean(pairs, ones_1C, ones_1C)
     se_O, degrees_O = inner.standard_error()
     margin_O = student_ts(confidence, degrees_O) * se_O
     columns = (

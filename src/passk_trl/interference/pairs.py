@@ -10,7 +10,7 @@ from torch import Tensor
 from passk_trl.estimators import prompt_weight, unbiased_prompt_weight
 
 from .intervals import pooled_degrees, ratio_interval, student_ts
-from .sample import ProbeSample
+from .pair_sums import PairSums
 
 
 Estimator = Literal["unbiased", "plugin"]
@@ -64,41 +64,32 @@ def combined(function: Callable[..., Tensor], *statistics: Jackknife) -> Jackkni
     return Jackknife(*(function(*parts) for parts in zip(*statistics, strict=True)))
 
 
-def pair_mean(sample: ProbeSample, left_KN: Tensor, right_KN: Tensor, self_pairs: bool) -> Jackknife:
+def pair_mean(pairs: PairSums, left_KC: Tensor, right_KC: Tensor) -> Jackknife:
     """
-    Mean over pairs of prompts of left_i K_ij right_j, each prompt counted by its sampling weight. One of the two sides
-    may have one row.
+    Mean over pairs of prompts of left_i K_ij right_j, each prompt counted by its sampling weight. Both weights are
+    those of the classes. One of the two sides may have one row.
 
     The sum without prompt j is the whole sum minus row j and column j, plus the corner, which was subtracted twice.
     """
-    left_KN, right_KN = sample.sampling_weights * left_KN, sample.sampling_weights * right_KN
-    pairs_NN = paired(sample.gram_mean, self_pairs)
-    num_prompts = len(pairs_NN)
-    num_partners = num_prompts if self_pairs else num_prompts - 1
-    rows_KN = left_KN * (right_KN @ pairs_NN)
-    columns_KN = right_KN * (left_KN @ pairs_NN)
-    corner_KN = left_KN * right_KN * pairs_NN.diagonal()
+    left_KN, right_KN = pairs.weighted(left_KC), pairs.weighted(right_KC)
+    of_right_MKN = pairs.partners(right_KC)
+    rows_KN, columns_KN = left_KN * of_right_MKN.mean(0), right_KN * pairs.partners(left_KC).mean(0)
+    corner_KN = left_KN * right_KN * pairs.squares if pairs.self_pairs else torch.zeros_like(rows_KN)
     total_K = rows_KN.sum(-1)
-    without_KN = (total_K[:, None] - rows_KN - columns_KN + corner_KN) / ((num_prompts - 1) * (num_partners - 1))
-    value_K = total_K / (num_prompts * num_partners)
-    return Jackknife(value_K, without_KN, _without_sketches(sample, left_KN, right_KN, self_pairs, value_K))
+    without_KN = (total_K[:, None] - rows_KN - columns_KN + corner_KN) / (
+        (pairs.num_prompts - 1) * (pairs.num_partners - 1)
+    )
+    num_pairs = pairs.num_prompts * pairs.num_partners
+    each_KM = (left_KN * of_right_MKN).sum(-1).T / num_pairs
+    return Jackknife(total_K / num_pairs, without_KN, _without_sketches(each_KM))
 
 
-def _without_sketches(
-    sample: ProbeSample, left_KN: Tensor, right_KN: Tensor, self_pairs: bool, value_K: Tensor
-) -> Tensor:
-    num_sketches, num_prompts = len(sample.gram), left_KN.size(1)
-    if num_sketches == 1:
-        return torch.zeros(len(value_K), 1, dtype=torch.float64)
-    pairs = num_prompts * (num_prompts if self_pairs else num_prompts - 1)
-    sums = [(left_KN * (right_KN @ paired(one_NN, self_pairs))).sum(-1) for one_NN in sample.gram]
-    each_KM = torch.stack(sums, dim=1) / pairs
-    return (num_sketches * value_K[:, None] - each_KM) / (num_sketches - 1)
-
-
-def paired(gram_NN: Tensor, self_pairs: bool) -> Tensor:
-    """The Gram matrix, with zeros on its diagonal unless prompts are also paired with themselves."""
-    return gram_NN if self_pairs else gram_NN.clone().fill_diagonal_(0.0)
+def _without_sketches(each_KM: Tensor) -> Tensor:
+    """The mean of M estimates without each of them; 0 if there is but one."""
+    sketches = each_KM.size(1)
+    if sketches == 1:
+        return torch.zeros_like(each_KM)
+    return (each_KM.sum(dim=1, keepdim=True) - each_KM) / (sketches - 1)
 
 
 def _deviations(without_KP: Tensor) -> Tensor:

@@ -1,0 +1,85 @@
+"""All that a measure needs of the gradients: each one's inner products with sums over prompts of equal counts."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .sample import ProbeSample
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """
+    Sums over pairs of N prompts, which fall into C classes of equal counts (n, c).
+
+    A prompt's weight in ∇J_k depends on its class alone. So every weighted sum over pairs follows from these N·C
+    numbers, and the N² inner products need not be formed.
+
+    Attributes:
+        with_class (`Tensor[M, N, C]`, float64): Σ_j s_j ⟨ĝ_i, ĝ_j⟩ over the prompts j of a class, by each of M
+            independent estimates. Without j = i, unless `self_pairs`.
+        squares (`Tensor[N]`, float64): ⟨ĝ_i, ĝ_i⟩.
+        largest (`float`): no |⟨ĝ_i, ĝ_j⟩| is larger.
+        self_pairs (`bool`): whether a prompt is paired with itself too.
+        classes (`Tensor[N]`, int64): the class of each prompt.
+        num_correct, num_samples (`Tensor[C]`, int64): the counts of each class.
+        sampling_weights (`Tensor[N]`, float64): s, the importance weight of each prompt.
+    """
+
+    with_class: Tensor
+    squares: Tensor
+    largest: float
+    self_pairs: bool
+    classes: Tensor
+    num_correct: Tensor
+    num_samples: Tensor
+    sampling_weights: Tensor
+
+    @classmethod
+    def of(cls, sample: ProbeSample, self_pairs: bool = False) -> "PairSums":
+        """The sums of a sample, from its Gram matrix."""
+        num_correct_C, num_samples_C, classes_N = classes_of(sample.num_correct, sample.num_samples)
+        weights_NC = torch.zeros(len(classes_N), len(num_correct_C), dtype=torch.float64)
+        weights_NC[torch.arange(len(classes_N)), classes_N] = sample.sampling_weights
+        pairs = [_symmetric(gram_NN) for gram_NN in sample.gram]
+        if not self_pairs:
+            pairs = [pairs_NN.fill_diagonal_(0.0) for pairs_NN in pairs]
+        mean_NN = sample.gram.mean(0)
+        return cls(
+            with_class=torch.stack([pairs_NN @ weights_NC for pairs_NN in pairs]),
+            squares=mean_NN.diagonal(),
+            largest=float(_symmetric(mean_NN).abs().max()),
+            self_pairs=self_pairs,
+            classes=classes_N,
+            num_correct=num_correct_C,
+            num_samples=num_samples_C,
+            sampling_weights=sample.sampling_weights,
+        )
+
+    @property
+    def num_prompts(self) -> int:
+        return len(self.classes)
+
+    @property
+    def num_partners(self) -> int:
+        """With how many prompts each is paired."""
+        return self.num_prompts if self.self_pairs else self.num_prompts - 1
+
+    def weighted(self, weights_KC: Tensor) -> Tensor:
+        """Weights of the classes as those of their prompts, each times its sampling weight, `[K, N]`."""
+        return self.sampling_weights * weights_KC[:, self.classes]
+
+    def partners(self, weights_KC: Tensor) -> Tensor:
+        """Σ_j w_j s_j ⟨ĝ_i, ĝ_j⟩ over the partners j of each prompt i, for weights w of the classes, `[M, K, N]`."""
+        return weights_KC @ self.with_class.transpose(1, 2)
+
+
+def classes_of(num_correct_N: Tensor, num_samples_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes of equal counts: their c and n, each `[C]`, and the class of each prompt, `[N]`."""
+    counts_C2, classes_N = torch.stack([num_samples_N, num_correct_N], 1).unique(dim=0, return_inverse=True)
+    return counts_C2[:, 1], counts_C2[:, 0], classes_N
+
+
+def _symmetric(gram_NN: Tensor) -> Tensor:
+    return (gram_NN + gram_NN.T) / 2
