@@ -9,7 +9,8 @@ from trl import ModelConfig
 
 from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
-from .gradients.store import NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK, fit_exactly
+from .gradients.projections import NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
+from .gradients.store import fit_exactly
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
@@ -94,7 +95,7 @@ def estimate_memory(
     )
     if training_args.use_vllm and training_args.vllm_mode == "colocate" and torch.cuda.is_available():
         needed["vLLM"] = training_args.vllm_gpu_memory_utilization * torch.cuda.mem_get_info()[1]
-    if probe is not None:
+    if probe is not None and not rides(probe):
         prompts = -(-getattr(probe, "block_size", probe.num_prompts) // engine.processes)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         numbers = sum(parameter.numel() for parameter in trained)
@@ -102,6 +103,11 @@ def estimate_memory(
         sketched = prompts * len(trained) * _SKETCH_BYTES + PROJECTION_BYTES
         needed["probe's gradients"] = 4 * prompts * numbers if is_exact else sketched
     return needed
+
+
+def rides(probe: Any) -> bool:
+    """Whether it is a [`ConflictMonitor`] that rides on training, which keeps the gradients in main memory."""
+    return hasattr(probe, "settings") and probe.settings.ride
 
 
 def _weights_and_states(

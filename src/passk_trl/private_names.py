@@ -71,6 +71,9 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "_tokenizer",
         ),
     },
+    "riding": {
+        "trl.GRPOTrainer": ("_compute_loss", "_entropy_bonus_enabled", "_get_per_token_logps_and_entropies"),
+    },
     "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",), "trl.RLOOTrainer": ("_last_loaded_step",)},
     "fsdp": {
         "torch.distributed.fsdp.FSDPModule": ("_get_fsdp_state",),

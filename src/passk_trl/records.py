@@ -15,6 +15,7 @@ from .interference import InterferenceReport, ObjectiveReport
 from .interference.alarm import Alarm, alarms
 from .interference.forecasting import Forecast
 from .interference.intervals import student_t
+from .interference.json_safe import json_safe, tensor_from
 
 
 __all__ = ["ProbeRecord", "read_lines", "read_records"]
@@ -44,6 +45,9 @@ class ProbeRecord:
         left_out_parameters (`list[str]`, *optional*): names of those that are not taken in.
         in_graph_parameters (`int`, *optional*): number of those taken in whose gradients autograd forms.
         gram (`str`, *optional*): how gradients were kept, `"exact"` or `"sketch"`.
+        first_step (`int`, *optional*): of a window of training prompts, the step of the oldest; `None` for a probe.
+        block (`tuple[float, float]`, *optional*): of a window of training prompts, [`against_pass1`] of the block of
+            them that was completed since the record before, NaN if none was. `None` for a probe.
     """
 
     step: int
@@ -59,6 +63,8 @@ class ProbeRecord:
     left_out_parameters: list[str] | None = None
     in_graph_parameters: int | None = None
     gram: str | None = None
+    first_step: int | None = None
+    block: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as a line of the file has it, JSON-safe. What it does not have is left out."""
@@ -71,6 +77,8 @@ class ProbeRecord:
             "left_out_parameters": self.left_out_parameters,
             "in_graph_parameters": self.in_graph_parameters,
             "gram": self.gram,
+            "first_step": self.first_step,
+            "block": json_safe(list(self.block)) if self.block else None,
             "rows": self.rows or None,
             "report": self.report.to_dict(),
             "objectives": [each.to_dict() for each in self.objectives.values()] or None,
@@ -101,6 +109,8 @@ class ProbeRecord:
             left_out_parameters=content.get("left_out_parameters"),
             in_graph_parameters=content.get("in_graph_parameters"),
             gram=content.get("gram"),
+            first_step=content.get("first_step"),
+            block=_pair(content["block"]) if content.get("block") else None,
         )
 
     @property
@@ -139,6 +149,11 @@ class ProbeRecord:
         return mean.item(), student_t(report.confidence, num_prompts - 1) * standard_error
 
 
+def _pair(numbers: list) -> tuple[float, float]:
+    first, second = tensor_from(numbers).tolist()
+    return first, second
+
+
 def read_lines(path: str | Path) -> tuple[list[dict[str, Any]], list[int]]:
     """
     The records of a `conflict.jsonl`, in order, and the numbers of the lines that are not records.
@@ -170,10 +185,14 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
-    """Where a run stands after each of its probes, by [`~passk_trl.interference.alarms`]."""
+    """
+    Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. Windows of training prompts
+    overlap, so of these the blocks count, which do not.
+    """
     if not records:
         return []
-    inner_products, margins = zip(*(record.against_pass1(objective) for record in records), strict=True)
+    measured = [record.against_pass1(objective) if record.block is None else record.block for record in records]
+    inner_products, margins = zip(*measured, strict=True)
     return alarms(inner_products, margins, records[-1].report.confidence)
 
 

@@ -9,6 +9,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 import zoo
 from passk_trl.gradients import gram_matrix
 from passk_trl.gradients.experts import Experts, experts_forward, experts_replaced, forward_with_taps, is_experts
+from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.store import ExactStore, SketchStore
 from passk_trl.gradients.taps import new_anchor
 
@@ -84,7 +85,7 @@ def test_no_whole_gradient_is_formed_for_a_sketch():
     inputs, shapes = routed(module), shapes_of(module)
     smallest = min(map(torch.Size.numel, shapes.values()))
     with Largest(module) as largest:
-        formed(module, SketchStore(2, shapes, seed=0), [0, 1], *inputs)
+        formed(module, SketchStore(2, shapes, Projections(seed=0)), [0, 1], *inputs)
     assert 0 < largest.numbers < smallest
     with Largest(module) as largest:
         formed(module, ExactStore(2, shapes), [0, 1], *inputs)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.store import ExactStore, Segment, SketchStore
 
 
@@ -60,7 +61,7 @@ def test_the_exact_store_is_exact():
 def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
     grams, errors = [], []
     for seed in range(200):
-        store = SketchStore(N, SHAPES, seed)
+        store = SketchStore(N, SHAPES, Projections(seed))
         gradients = fill(store)
         gram_MNN = store.gram()
         grams.append(gram_MNN.mean(dim=0))
@@ -78,7 +79,7 @@ def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
 
 
 def test_a_sketch_is_determined_by_its_seed():
-    stores = [SketchStore(N, SHAPES, seed) for seed in (3, 3, 4)]
+    stores = [SketchStore(N, SHAPES, Projections(seed)) for seed in (3, 3, 4)]
     for store in stores:
         fill(store)
     same, again, other = (store.gram() for store in stores)
@@ -86,43 +87,16 @@ def test_a_sketch_is_determined_by_its_seed():
     assert not torch.allclose(same, other)
 
 
-def test_projections_that_are_kept_are_those_that_would_be_drawn_again(monkeypatch):
-    def gram_of_two_passes() -> tuple[torch.Tensor, int, int]:
-        store, drawn = SketchStore(N, SHAPES, seed=3), []
-        draw = store._drawn
-        monkeypatch.setattr(store, "_drawn", lambda name, *others: drawn.append(name) or draw(name, *others))
-        fill(store)
-        fill(store)
-        return store.gram(), len(drawn), len(set(drawn))
-
-    kept, draws, names = gram_of_two_passes()
-    assert draws == names
-    monkeypatch.setattr("passk_trl.gradients.store.PROJECTION_BYTES", 0)
-    again, draws, names = gram_of_two_passes()
-    assert draws >= 2 * names
-    assert torch.equal(again, kept)
-
-
-def test_projections_are_kept_up_to_a_size(monkeypatch):
-    monkeypatch.setattr("passk_trl.gradients.store.PROJECTION_BYTES", most := 20_000)
-    store = SketchStore(N, {name: torch.Size([40, 40]) for name in "abc"}, seed=0)
-    for name in "abc":
-        store.add_outer(name, list(range(N)), torch.randn(N, 3, 40), torch.randn(N, 3, 40))
-    sizes = [projection.nbytes for projection in store._projections.values()]
-    assert len(sizes) == most // (40 * 14 * 4 * 4)
-    assert store._projection_bytes == sum(sizes) <= most
-
-
 def test_a_sketch_does_not_grow_with_the_layer():
     for rows in (10, 1000):
-        store = SketchStore(N, {"w": torch.Size([rows, 5])}, seed=0)
+        store = SketchStore(N, {"w": torch.Size([rows, 5])}, Projections(0))
         store.add_outer("w", list(range(N)), torch.randn(N, 3, rows), torch.randn(N, 3, 5))
         assert [sketches.shape for sketches in store.rows().values()] == [(N, 14, 16)]
 
 
 @pytest.mark.parametrize(
     "store",
-    [ExactStore(2, {"w": torch.Size([8, 8])}), SketchStore(2, {"w": torch.Size([8, 8])}, seed=0)],
+    [ExactStore(2, {"w": torch.Size([8, 8])}), SketchStore(2, {"w": torch.Size([8, 8])}, Projections(0))],
     ids=["exact", "sketch"],
 )
 def test_half_precision_factors_are_summed_in_single(store):

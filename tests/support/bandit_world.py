@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from passk_trl.estimators import prompt_weight
+from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.store import SketchStore
 
 
@@ -82,7 +83,7 @@ class World(NamedTuple):
         gradients_ND, num_correct = self.prompts(num_prompts, num_rollouts, generator)
         layers = {f"layer {d}": torch.Size([3, 4]) for d in range(gradients_ND.size(1))}
         seed = int(torch.randint(2**31, (), generator=generator))
-        store = SketchStore(num_prompts, layers, seed, **sizes)
+        store = SketchStore(num_prompts, layers, Projections(seed, **sizes))
         outputs, inputs = torch.tensor([2.0, -1.0, 2.0]) / 3, torch.tensor([1.0, 1.0, -1.0, 1.0]) / 2  # of length 1
         for name, gradient_N in zip(layers, gradients_ND.float().T, strict=True):
             b = gradient_N[:, None, None] * outputs

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.memory import Engine, engine_of, estimate_memory
+from passk_trl.memory import Engine, engine_of, estimate_memory, rides
 
 
 # Number of prompts whose length is measured.
@@ -111,6 +111,8 @@ def dry_run(
         probes_batch = getattr(probe, "probe_dataset", True) is None
         rollouts = "of the batch" if probes_batch else f"x {probe.num_rollouts} rollouts"
         rows["probe"] = f"{probe.num_prompts} prompts {rollouts}{every}"
+        if rides(probe):
+            rows["probe"] = f"none: the latest {probe.settings.window} prompts of training are measured{every}"
     needed = partial(
         estimate_memory, training_args, model_args, model, longest_prompt=longest, probe=probe, trains=trains
     )

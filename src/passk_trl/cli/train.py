@@ -14,7 +14,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.control import CONTROLLERS
 from passk_trl.control.controller import Controller, check_controllable
-from passk_trl.monitor.monitor_settings import check_batch
+from passk_trl.monitor.monitor_settings import check_batch, measured_ks
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
 
@@ -168,7 +168,8 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     if training_args.eval_strategy != "no":
         used["eval"] = ("dataset_test_split", script_args.dataset_test_split)
     probes_batch = script_args.dataset_probe_split == PROBE_BATCH and PROBE_BATCH not in splits
-    if script_args.monitor is not None and script_args.hold_out_prompts is None and not probes_batch:
+    needs_probes = script_args.monitor is not None and not _rides(script_args)
+    if needs_probes and script_args.hold_out_prompts is None and not probes_batch:
         default = "probe" if "probe" in splits else script_args.dataset_test_split
         used["probe"] = ("dataset_probe_split", script_args.dataset_probe_split or default)
     for setting, split in used.values():
@@ -193,7 +194,9 @@ def _monitors(
     if not isinstance(script_args.monitor, dict):
         return []
     monitor = ConflictMonitor(probe_dataset, **script_args.monitor)
-    if probes_batch:
+    if monitor.settings.ride:
+        measured_ks(monitor.settings, training_args.pass_at_k, training_args.num_generations)  # raises what is wrong
+    elif probes_batch:
         check_batch(training_args, monitor.num_prompts)
     elif monitor.num_rollouts <= training_args.pass_at_k:
         raise ValueError(
@@ -201,6 +204,11 @@ def _monitors(
             f"pass_at_k={training_args.pass_at_k}; set it to {training_args.pass_at_k + 1} or more."
         )
     return [monitor]
+
+
+def _rides(script_args: TrainArguments) -> bool:
+    """Whether the monitor needs no prompts of its own."""
+    return isinstance(script_args.monitor, dict) and bool(script_args.monitor.get("ride"))
 
 
 def _controllers(script_args: TrainArguments, training_args: PassKGRPOConfig) -> list[Controller]:

@@ -99,6 +99,15 @@ def largest(value: int, device: torch.device) -> int:
     return int(values)
 
 
+def sum_of_ranks(values: Tensor) -> Tensor:
+    """The sum of the values of all ranks, which have one shape."""
+    if num_ranks() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """
     The rows of all ranks, `(n_rank, …)` each, as one tensor in the order of ranks. Ranks may give different numbers.

@@ -16,6 +16,7 @@ from .causal_lm import CausalLM
 from .options import GradientOptions
 from .passes import take_passes
 from .plan import Plan
+from .projections import Projections
 from .scored_rollouts import ScoredRollouts
 from .selection import Coverage, select
 from .store import ExactStore, SketchStore, Store, add_whole, fit_exactly
@@ -227,7 +228,11 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
         # A step of the weights is one row more, the last of the last rank's.
         num_rows = rollouts.num_prompts + (1 if options.step is not None and is_last_rank() else 0)
         exact = name == "exact"
-        store = ExactStore(num_rows, plan.shapes) if exact else SketchStore(num_rows, plan.shapes, options.seed)
+        store = (
+            ExactStore(num_rows, plan.shapes)
+            if exact
+            else SketchStore(num_rows, plan.shapes, Projections(options.seed))
+        )
         add = add_through_activations if through_activations else add_through_parameters
         add_gradients = partial(add, causal_lm, plan, store)
         roll_call, one_prompt = causal_lm.roll_call, plan.one_prompt_a_pass
@@ -249,7 +254,7 @@ def _left_out(
     if not unformed:
         return set()
     asked = Plan.of_autograd(unformed)
-    answers = SketchStore(1, asked.shapes, options.seed)
+    answers = SketchStore(1, asked.shapes, Projections(options.seed))
     add_gradients = partial(add_through_activations, causal_lm, asked, answers)
     device, options = next(causal_lm.model.parameters()).device, replace(options, on_batch=None)
     take_passes(add_gradients, answers.forget, rollouts.clearest(), causal_lm.roll_call, device, options, True)

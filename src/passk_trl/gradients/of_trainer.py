@@ -1,15 +1,29 @@
 """The Gram matrix of the model that a trainer trains, and its rehearsal."""
 
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from passk_trl.distributed.engine import engine_reset_afterwards, reset_engine
+from passk_trl.distributed.ranks import failing_together
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from . import GramMatrix, ScoredRollouts, gram_matrix
+from .causal_lm import CausalLM
+from .gram import ready_for_gradients
+from .options import GradientOptions
+from .passes import take_passes
+from .projections import Projections
 from .rehearsal import depends_on_padding, rehearse
+from .selection import Coverage, select
+from .store import ExactStore, SketchStore, Store
+from .survey import survey
+from .through_activations import add_through_activations
+from .training_pass import TrainingPass, measurable_in_training
 
 
 def gram_of_trained(trainer: RolloutTrainer, rollouts: ScoredRollouts, **options: Any) -> GramMatrix:
@@ -28,9 +42,7 @@ def rehearse_on_trained(trainer: RolloutTrainer, **options: Any) -> None:
     Raises:
         `ValueError`: if the gradients of the model cannot be taken; it tells why.
     """
-    device = trainer.accelerator.device
-    random_streams = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with random_streams, engine_reset_afterwards(trainer):
+    with _own_random_streams(trainer), engine_reset_afterwards(trainer):
         rehearse(_model(trainer), **_settings(trainer), **options)
 
 
@@ -38,6 +50,85 @@ def is_trained_with_other_positions(trainer: RolloutTrainer) -> bool:
     """Whether the trainer's own pass shifts the positions of the shorter prompts of a batch, unlike generation."""
     with engine_reset_afterwards(trainer):
         return depends_on_padding(_model(trainer), trainer.accelerator.autocast)
+
+
+class TrainedGradients:
+    """
+    The gradients of a model in training that its own training step can give, and, by a pass of their own, of rollouts
+    that training leaves out. Both are kept alike.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
+            The trainer. All ranks make this together, once training has prepared the model.
+        parameters (`str`):
+            `"all"`, or a regular expression that selects the trainable parameters to measure.
+
+    Raises:
+        `ValueError`: if none of the parameters can be measured in a training step.
+    """
+
+    def __init__(self, trainer: RolloutTrainer, parameters: str):
+        self._trainer = trainer
+        self._model = _model(trainer)
+        settings = _settings(trainer)
+        self._options = GradientOptions(**settings, parameters=parameters)
+        self._causal_lm = CausalLM(self._model, self._options.temperature, self._options.autocast)
+        selected = select(self._model, parameters)
+        with ExitStack() as undo:
+            undo.enter_context(_own_random_streams(trainer))
+            undo.enter_context(engine_reset_afterwards(trainer))
+            undo.enter_context(ready_for_gradients(self._model))
+            undo.enter_context(failing_together())
+            plan = survey(self._causal_lm, selected, trainer.accelerator.device)
+        self._layers = measurable_in_training(plan)
+        covered = {name for layer in self._layers for name in layer.parameters.values()}
+        if not covered:
+            raise ValueError(
+                f"none of the {len(selected)} trainable parameters can be measured in a training step; set ride to "
+                "False, and give a probe_dataset."
+            )
+        self._plan = replace(
+            plan,
+            layers=self._layers,
+            experts=[],
+            head={},
+            in_graph=[],
+            selected=[each for each in selected if each.name in covered],
+        )
+        left_out = [each for each in selected if each.name not in covered]
+        total, missing = (sum(each.size for each in some) for some in (selected, left_out))
+        self.coverage = Coverage(total - missing, total, tuple(each.name for each in left_out))
+
+    def training_pass(self, projections: Projections | None) -> TrainingPass:
+        return TrainingPass(self._layers, partial(self._new_store, projections))
+
+    def of_rollouts(self, rollouts: ScoredRollouts, projections: Projections | None) -> Tensor:
+        """
+        The gradients of this rank's prompts, `(n, M, D)`: sketched, or whole without projections. All ranks must call
+        this together.
+        """
+        store = self._new_store(projections, rollouts.num_prompts)
+        add = partial(add_through_activations, self._causal_lm, self._plan, store)
+        device, one_prompt = self._trainer.accelerator.device, self._plan.one_prompt_a_pass
+        with engine_reset_afterwards(self._trainer), ready_for_gradients(self._model):
+            take_passes(add, store.forget, rollouts, self._causal_lm.roll_call, device, self._options, one_prompt)
+        return torch.cat(list(store.rows().values()), dim=2)
+
+    def row_shape(self, projections: Projections | None) -> tuple[int, int]:
+        """`(M, D)`: what is kept of each prompt."""
+        if projections is None:
+            return 1, self.coverage.covered
+        return projections.num_sketches, len(self._plan.shapes) * projections.rank**2
+
+    def _new_store(self, projections: Projections | None, num_prompts: int) -> Store:
+        if projections is None:
+            return ExactStore(num_prompts, self._plan.shapes)
+        return SketchStore(num_prompts, self._plan.shapes, projections)
+
+
+def _own_random_streams(trainer: RolloutTrainer) -> AbstractContextManager:
+    device = trainer.accelerator.device
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _model(trainer: RolloutTrainer) -> Any:

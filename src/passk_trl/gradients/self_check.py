@@ -7,6 +7,7 @@ import torch
 from .causal_lm import CausalLM
 from .options import GradientOptions
 from .plan import Plan
+from .projections import Projections
 from .scored_rollouts import ScoredRollouts, padded
 from .selection import select
 from .store import SketchStore
@@ -33,7 +34,7 @@ def disagreeing_parameters(model: Any, rollouts: ScoredRollouts, options: Gradie
     planned = CausalLM(model, options.temperature, options.autocast)
     plan = survey(planned, selected, device)
     every_prompt = list(range(rollouts.num_prompts))
-    ours, autograds = (SketchStore(rollouts.num_prompts, plan.shapes, options.seed) for _ in range(2))
+    ours, autograds = (SketchStore(rollouts.num_prompts, plan.shapes, Projections(options.seed)) for _ in range(2))
 
     def add(causal_lm: CausalLM, of: Plan, store: SketchStore, prompts: list[int], which: slice) -> None:
         with causal_lm.roll_call.taken():

@@ -4,7 +4,6 @@ Both stores receive the factors of a layer's gradient and add their product, so 
 embeddings) gets the sum of both. `prompts` are the B rows to add to; each prompt's factors are one row.
 """
 
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import groupby
@@ -15,6 +14,8 @@ from torch import Tensor
 
 from passk_trl.distributed.ranks import gather_list, gather_rows
 
+from .projections import Projections
+
 
 class Segment(NamedTuple):
     """A run of rows that belong to one prompt and to one block of a tensor, such as one expert."""
@@ -24,12 +25,6 @@ class Segment(NamedTuple):
     start: int
     end: int
 
-
-NUM_SKETCHES, SKETCH_RANK = 14, 4
-"""M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
-
-PROJECTION_BYTES = 2**26
-"""The most that projections take which are kept for the next pass. A large model's are drawn again at each use."""
 
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
 _EXACT_BYTES = 2**30
@@ -222,28 +217,14 @@ class SketchStore(_RowsOfPrompts):
             Prompts of this rank.
         shapes (`dict[str, torch.Size]`):
             Shape of every parameter.
-        seed (`int`):
-            Seed of the projections, the same on all ranks.
-        num_sketches (`int`, *optional*, defaults to `14`):
-            M.
-        rank (`int`, *optional*, defaults to `4`):
-            r. A layer takes M·r² numbers for each prompt.
+        projections ([`Projections`]):
+            Of which M and r are taken; all ranks need the same.
     """
 
-    def __init__(
-        self,
-        num_prompts: int,
-        shapes: dict[str, torch.Size],
-        seed: int,
-        num_sketches: int = NUM_SKETCHES,
-        rank: int = SKETCH_RANK,
-    ):
+    def __init__(self, num_prompts: int, shapes: dict[str, torch.Size], projections: Projections):
         super().__init__(num_prompts, shapes)
-        self.seed = seed
-        self.num_sketches = num_sketches
-        self.rank = rank
-        self._projections: dict[tuple[str, torch.dtype], Tensor] = {}
-        self._projection_bytes = 0
+        self.projections = projections
+        self._num_sketches, self._rank = projections.num_sketches, projections.rank
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
         self._add_products(name, prompts, left @ self._of_rows(name, left), right @ self._of_cols(name, right))
@@ -253,7 +234,7 @@ class SketchStore(_RowsOfPrompts):
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         vector = vector.float()
-        self._add(name, prompts, vector @ self._projection(name, vector.size(1), self.rank**2, vector))
+        self._add(name, prompts, vector @ self.projections.of(name, vector.size(1), self._rank**2, vector))
 
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
         if not segments:
@@ -275,43 +256,21 @@ class SketchStore(_RowsOfPrompts):
         return dict(self._all())
 
     def _row_shape(self, name: str) -> tuple[int, ...]:
-        return (self.num_sketches, self.rank**2)
+        return (self._num_sketches, self._rank**2)
 
     def _of_rows(self, name: str, like: Tensor) -> Tensor:
         """The projection of a matrix's rows, `(rows, M·r)`."""
-        return self._projection(f"{name}/rows", self.shapes[name][0], self.rank, like)
+        return self.projections.of(f"{name}/rows", self.shapes[name][0], self._rank, like)
 
     def _of_cols(self, name: str, like: Tensor) -> Tensor:
         """The projection of a matrix's columns, `(cols, M·r)`."""
-        return self._projection(f"{name}/cols", self.shapes[name][1], self.rank, like)
+        return self.projections.of(f"{name}/cols", self.shapes[name][1], self._rank, like)
 
     def _add_products(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        sketched = (tensor.float().unflatten(-1, (self.num_sketches, self.rank)) for tensor in (left, right))
+        sketched = (tensor.float().unflatten(-1, (self._num_sketches, self._rank)) for tensor in (left, right))
         self._add(name, prompts, torch.einsum("btmr,btms->bmrs", *sketched))
 
     def _add(self, name: str, prompts: list[int], sketches: Tensor) -> None:
         kept = self._of(name, sketches.device)
         where = torch.tensor(prompts, device=sketches.device)
-        kept.index_add_(0, where, sketches.reshape(len(prompts), self.num_sketches, -1))
-
-    def _projection(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
-        """`(size, M·rank)` numbers ±1/√rank in the dtype and on the device of `like`. The first drawn are kept."""
-        key = (name, like.dtype)
-        if key in self._projections:
-            return self._projections[key]
-        drawn = self._drawn(name, size, rank, like)
-        if self._projection_bytes + drawn.nbytes <= PROJECTION_BYTES:
-            self._projections[key] = drawn
-            self._projection_bytes += drawn.nbytes
-        return drawn
-
-    def _drawn(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
-        """The numbers of a projection. They depend on the seed and the name alone, so all ranks draw the same."""
-        generator = torch.Generator(like.device).manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
-        columns = self.num_sketches * rank
-        # The bits of 32-bit words: PyTorch draws a number of one bit no faster than a whole word.
-        drawn = (size, -(-columns // 32))
-        words = torch.randint(-(2**31), 2**31, drawn, generator=generator, device=like.device, dtype=torch.int32)
-        each_bit = torch.arange(8, dtype=torch.uint8, device=like.device)
-        bits = (words.view(torch.uint8).unsqueeze(-1) >> each_bit).bitwise_and_(1).flatten(1)[:, :columns]
-        return bits.to(like.dtype).mul_(2).sub_(1).div_(rank**0.5)
+        kept.index_add_(0, where, sketches.reshape(len(prompts), self._num_sketches, -1))

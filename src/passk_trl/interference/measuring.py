@@ -100,17 +100,18 @@ def report_of_pairs(
     pairs: PairSums, ks_K: Tensor, confidence: float = 0.95, estimator: Estimator = "unbiased"
 ) -> InterferenceReport:
     """The report of [`measure_interference`], from sums over pairs of prompts and checked arguments."""
-    sampling_N, num_prompts = pairs.sampling_weights, pairs.num_prompts
+    sampling_N = pairs.sampling_weights
     ones_1C = torch.ones(1, len(pairs.num_correct), dtype=torch.float64)
-    agreement_N = pairs.partners(ones_1C).mean(0)[0] / pairs.num_partners
+    summed_N = pairs.partners(ones_1C).mean(0)[0]
+    agreement_N = summed_N / pairs.num_partners
     # Prompts of a class share their weight, and the curve needs only the sum of their agreement.
-    agreement_C = torch.zeros_like(ones_1C[0]).index_add_(0, pairs.classes, sampling_N * agreement_N)
+    summed_C = torch.zeros_like(ones_1C[0]).index_add_(0, pairs.classes, sampling_N * summed_N)
 
     def weights(ks_K: Tensor) -> Tensor:
         return weights_at(ks_K, pairs.num_samples, pairs.num_correct, estimator)
 
     def curve(ks_K: Tensor) -> Tensor:
-        return weights(ks_K) @ agreement_C / num_prompts
+        return weights(ks_K) @ summed_C / pairs.num_pairs
 
     # One curve for the estimates, the band and the onset.
     grid_G, at_K = grid_with(ks_K)
@@ -131,8 +132,9 @@ def report_of_pairs(
     num_correct_N, num_samples_N = pairs.num_correct[pairs.classes], pairs.num_samples[pairs.classes]
     success_N = num_correct_N / num_samples_N.double()
 
+    num_partners = pairs.num_prompts - (0 if pairs.self_pairs else 1)
     # max |K| times the largest total weight of a prompt's partners: with weights of 1, max |K|.
-    partner_weight = float(sampling_N.sum() - (0 if pairs.self_pairs else sampling_N.min())) / pairs.num_partners
+    partner_weight = float(sampling_N.sum() - (0 if pairs.self_pairs else sampling_N.min())) / num_partners
     largest_agreement = pairs.largest * partner_weight
     return InterferenceReport(
         ks=ks_K,

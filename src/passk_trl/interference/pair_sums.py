@@ -21,6 +21,7 @@ class PairSums:
             independent estimates. Without j = i, unless `self_pairs`.
         squares (`Tensor[N]`, float64): ⟨ĝ_i, ĝ_i⟩.
         largest (`float`): no |⟨ĝ_i, ĝ_j⟩| is larger.
+        num_partners (`Tensor[N]`, int64): with how many prompts each is paired.
         self_pairs (`bool`): whether a prompt is paired with itself too.
         classes (`Tensor[N]`, int64): the class of each prompt.
         num_correct, num_samples (`Tensor[C]`, int64): the counts of each class.
@@ -30,6 +31,7 @@ class PairSums:
     with_class: Tensor
     squares: Tensor
     largest: float
+    num_partners: Tensor
     self_pairs: bool
     classes: Tensor
     num_correct: Tensor
@@ -50,6 +52,7 @@ class PairSums:
             with_class=torch.stack([pairs_NN @ weights_NC for pairs_NN in pairs]),
             squares=mean_NN.diagonal(),
             largest=float(_symmetric(mean_NN).abs().max()),
+            num_partners=torch.full_like(classes_N, len(classes_N) - (0 if self_pairs else 1)),
             self_pairs=self_pairs,
             classes=classes_N,
             num_correct=num_correct_C,
@@ -62,9 +65,9 @@ class PairSums:
         return len(self.classes)
 
     @property
-    def num_partners(self) -> int:
-        """With how many prompts each is paired."""
-        return self.num_prompts if self.self_pairs else self.num_prompts - 1
+    def num_pairs(self) -> int:
+        """Ordered pairs of prompts."""
+        return int(self.num_partners.sum())
 
     def weighted(self, weights_KC: Tensor) -> Tensor:
         """Weights of the classes as those of their prompts, each times its sampling weight, `[K, N]`."""

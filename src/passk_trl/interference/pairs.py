@@ -76,12 +76,10 @@ def pair_mean(pairs: PairSums, left_KC: Tensor, right_KC: Tensor) -> Jackknife:
     rows_KN, columns_KN = left_KN * of_right_MKN.mean(0), right_KN * pairs.partners(left_KC).mean(0)
     corner_KN = left_KN * right_KN * pairs.squares if pairs.self_pairs else torch.zeros_like(rows_KN)
     total_K = rows_KN.sum(-1)
-    without_KN = (total_K[:, None] - rows_KN - columns_KN + corner_KN) / (
-        (pairs.num_prompts - 1) * (pairs.num_partners - 1)
-    )
-    num_pairs = pairs.num_prompts * pairs.num_partners
-    each_KM = (left_KN * of_right_MKN).sum(-1).T / num_pairs
-    return Jackknife(total_K / num_pairs, without_KN, _without_sketches(each_KM))
+    pairs_left_N = pairs.num_pairs - 2 * pairs.num_partners + (1 if pairs.self_pairs else 0)
+    without_KN = (total_K[:, None] - rows_KN - columns_KN + corner_KN) / pairs_left_N
+    each_KM = (left_KN * of_right_MKN).sum(-1).T / pairs.num_pairs
+    return Jackknife(total_K / pairs.num_pairs, without_KN, _without_sketches(each_KM))
 
 
 def _without_sketches(each_KM: Tensor) -> Tensor:

@@ -22,11 +22,13 @@ from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
 
+from .failures import Failures
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from .monitor_settings import MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
 from .record_file import append_record, take_up_records
+from .rider import Rider
 
 
 logger = logging.getLogger(__name__)
@@ -119,6 +121,12 @@ class ConflictMonitor(TrainerCallback):
             "majority@5"]`: names of [`~passk_trl.objectives.objective_from`], or
             [`~passk_trl.objectives.Objective`]s. The `objective` trained for is added to them. Their reports are in
             `objective_reports`, a dictionary by name for each probe.
+        ride (`bool`, *optional*, defaults to `False`):
+            Whether to measure the prompts of training from the training step's own backward pass, instead of probing:
+            it generates nothing, and takes no pass but one over a few prompts whose rollouts carry no advantage.
+        window (`int`, *optional*, defaults to `2048`):
+            With `ride`, the prompts in a report: the latest, at least so many and less than twice as many. An alarm
+            needs as many new ones.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as
@@ -145,6 +153,8 @@ class ConflictMonitor(TrainerCallback):
         forecast: bool = True,
         stratify_by: str | None = None,
         objectives: Sequence[str | Objective] = (),
+        ride: bool = False,
+        window: int = 2048,
     ):
         self.settings = MonitorSettings(
             probe_dataset=probe_dataset,
@@ -163,14 +173,17 @@ class ConflictMonitor(TrainerCallback):
             forecast=forecast and probe_dataset is not None,
             stratify_by=stratify_by,
             objectives=[each if isinstance(each, Objective) else objective_from(each) for each in objectives],
+            ride=ride,
+            window=window,
         )
         self.records: list[ProbeRecord] = []
         self._trainer: RolloutTrainer | None = None
         self._prober: Prober | None = None
+        self._rider: Rider | None = None
         self._clock = ProbeClock()
         self._due = False  # whether this step ends with a probe
         self._displacement: Displacement | None = None  # of the parameters, since the beginning of this step
-        self._logged_failures: set[str] = set()  # kinds of failure that were logged
+        self._failures = Failures()
 
     # What was found.
 
@@ -264,7 +277,10 @@ class ConflictMonitor(TrainerCallback):
         """Tells the monitor its trainer, which transformers does not hand to callbacks."""
         if trainer is self._trainer:
             return
-        self._prober = Prober(trainer, self.settings)
+        if self.settings.ride:
+            self._rider = Rider(trainer, self.settings)
+        else:
+            self._prober = Prober(trainer, self.settings)
         warn_if_truncated(trainer)
         self._trainer = trainer
 
@@ -273,7 +289,9 @@ class ConflictMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self._prober is not None and may_shard(self.trainer):
+        if self._rider is not None:
+            self._rider.prepare()
+        elif self._prober is not None and may_shard(self.trainer):
             self._prober.rehearse()
         self._clock.start()
         self.records = take_up_records(self._path, state.global_step, self._is_main_process)
@@ -307,7 +325,7 @@ class ConflictMonitor(TrainerCallback):
             with failing_together():
                 return Displacement(self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped))
         except Exception as error:
-            self._log_failure(error, "step %d: its forecast is skipped; training goes on.", step)
+            self._failures.log(self.trainer, error, "step %d: its forecast is skipped; training goes on.", step)
             return None
 
     # One probe, and what becomes of its record.
@@ -328,13 +346,17 @@ class ConflictMonitor(TrainerCallback):
 
     def _measure(self, step: int) -> ProbeRecord | None:
         """Takes a probe that leaves no trace in training; `None` if it failed."""
+        if self._rider is not None:
+            return self._rider.record(step, self.training_k)
         assert self._prober is not None  # or there would be no trainer
         seed = (self.settings.seed * 1_000_003 + step) % 2**31
         try:
             with undisturbed(self.trainer, seed):
                 return self._prober.probe(step, seed, self._displacement)
         except Exception as error:  # must not end the training; all ranks come here together
-            self._log_failure(error, "step %d: the probe failed and is skipped; training goes on.", step)
+            self._failures.log(
+                self.trainer, error, "step %d: the probe failed and is skipped; training goes on.", step
+            )
             return None
         finally:
             clear_device_cache()  # gives training the memory of the probe back
@@ -362,12 +384,6 @@ class ConflictMonitor(TrainerCallback):
         crossed = crossing(self.records, self.training_objective)
         if crossed and self._is_main_process:
             logger.warning(crossed)
-
-    def _log_failure(self, error: Exception, message: str, step: int) -> None:
-        """Logs a failure with its traceback, once for each kind."""
-        if type(error).__name__ not in self._logged_failures and self._is_main_process:
-            logger.exception(message, step)
-        self._logged_failures.add(type(error).__name__)
 
     @property
     def _path(self) -> Path:

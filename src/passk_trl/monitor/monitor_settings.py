@@ -8,7 +8,8 @@ from datasets import Dataset
 from trl import GRPOConfig
 
 from passk_trl.interference.intervals import FEWEST_PROMPTS
-from passk_trl.objectives import Objective
+from passk_trl.objectives import Objective, objective_from
+from passk_trl.rollout_trainer import RolloutTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,16 @@ class MonitorSettings:
     forecast: bool
     stratify_by: str | None
     objectives: Sequence[Objective]
+    ride: bool
+    window: int
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_choices()
-        self._check_dataset()
+        if self.ride:
+            self._check_ride()
+        else:
+            self._check_dataset()
 
     def _check_numbers(self) -> None:
         if self.every < 1:
@@ -77,6 +83,22 @@ class MonitorSettings:
                 f"parameters={self.parameters!r} is not a regular expression: {error}; set 'all' or one."
             ) from error
 
+    def _check_ride(self) -> None:
+        if self.window < FEWEST_PROMPTS:
+            raise ValueError(
+                f"window={self.window} is too few prompts for an error bar; set at least {FEWEST_PROMPTS}, better "
+                "2048."
+            )
+        needs_probes = {
+            "probe_dataset": self.probe_dataset is not None,
+            "at_start": self.at_start,
+            "stratify_by": self.stratify_by is not None,
+            "max_overhead": self.max_overhead is not None,
+        }
+        for name, is_set in needs_probes.items():
+            if is_set:
+                raise ValueError(f"{name} is set, but with ride=True nothing is probed; leave it out, or ride.")
+
     def _check_dataset(self) -> None:
         if self.probe_dataset is None and self.at_start:
             raise ValueError("at_start=True finds no training batch before the first step; give a probe_dataset.")
@@ -112,3 +134,47 @@ def check_batch(args: GRPOConfig, num_prompts: int) -> None:
             "mask_truncated_completions=True leaves nothing of truncated completions in the training batch, which is "
             "probed without a probe_dataset; give one, or set it to False."
         )
+
+
+def measured_ks(settings: MonitorSettings, training_k: int, num_rollouts: int) -> list[float]:
+    """
+    The k of the settings, and the k trained for.
+
+    Raises:
+        `ValueError`: if so many rollouts do not show them all.
+    """
+    chosen = range(1, num_rollouts) if settings.ks is None else settings.ks
+    ks = sorted({*chosen, training_k})
+    if ks[-1] > num_rollouts - 1:
+        setting = _rollouts_setting(settings)
+        raise ValueError(
+            f"{setting}={num_rollouts} shows k up to {num_rollouts - 1} only, not k={ks[-1]:g}; set {setting} to "
+            f"{int(ks[-1]) + 1} or more."
+        )
+    return ks
+
+
+def measured_objectives(settings: MonitorSettings, trainer: RolloutTrainer, num_rollouts: int) -> list[Objective]:
+    """
+    The objectives of the settings, and the objective trained for.
+
+    Raises:
+        `ValueError`: if so many rollouts do not show them all.
+    """
+    objectives = list(settings.objectives)
+    trained_for = getattr(trainer.args, "objective", None)
+    if trained_for is not None and trained_for not in [objective.name for objective in objectives]:
+        objectives.append(objective_from(trained_for))
+    for objective in objectives:
+        if objective.attempts > num_rollouts - 1:
+            setting = _rollouts_setting(settings)
+            raise ValueError(
+                f"{setting}={num_rollouts} does not show {objective.name}; set {setting} to {objective.attempts + 1} "
+                "or more."
+            )
+    return objectives
+
+
+def _rollouts_setting(settings: MonitorSettings) -> str:
+    """The setting that determines the number of rollouts."""
+    return "num_rollouts" if settings.probe_dataset is not None else "num_generations"

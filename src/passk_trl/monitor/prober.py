@@ -14,7 +14,6 @@ from passk_trl.gradients import GramMatrix, ScoredRollouts
 from passk_trl.gradients.of_trainer import gram_of_trained, is_trained_with_other_positions, rehearse_on_trained
 from passk_trl.interference import InterferenceReport, ProbeSample, measure_interference, measure_objectives
 from passk_trl.interference.forecasting import forecast
-from passk_trl.objectives import Objective, objective_from
 from passk_trl.private_names import check_private_names
 from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
 from passk_trl.rollout_trainer import RolloutTrainer
@@ -26,7 +25,7 @@ from passk_trl.rollouts.sampling import sample_rollouts
 from passk_trl.rollouts.training_batch import TrainingBatch
 from passk_trl.rollouts.vision import check_text_parameters, check_text_prompts
 
-from .monitor_settings import MonitorSettings, check_batch
+from .monitor_settings import MonitorSettings, check_batch, measured_ks, measured_objectives
 
 
 logger = logging.getLogger(__name__)
@@ -60,8 +59,8 @@ class Prober:
             self.num_rollouts = settings.num_rollouts
             check_columns(trainer, settings.probe_dataset)
             _warn_if_trained_on(settings.probe_dataset, trainer)
-        self.ks = self._measured_ks()
-        self.objectives = self._measured_objectives()
+        self.ks = measured_ks(settings, self.training_k, self.num_rollouts)
+        self.objectives = measured_objectives(settings, trainer, self.num_rollouts)
         self._batch = TrainingBatch(trainer) if settings.probe_dataset is None else None
         if not may_shard(trainer):
             self.rehearse()
@@ -87,36 +86,6 @@ class Prober:
     def training_k(self) -> int:
         """The k trained for, which a callback may change during training."""
         return getattr(self.trainer.args, "pass_at_k", 1)
-
-    @property
-    def _rollouts_setting(self) -> str:
-        """The setting that determines the number of rollouts."""
-        return "num_rollouts" if self.settings.probe_dataset is not None else "num_generations"
-
-    def _measured_ks(self) -> list[float]:
-        """The k of the settings, and the k trained for."""
-        chosen = range(1, self.num_rollouts) if self.settings.ks is None else self.settings.ks
-        ks = sorted({*chosen, self.training_k})
-        if ks[-1] > self.num_rollouts - 1:
-            raise ValueError(
-                f"{self._rollouts_setting}={self.num_rollouts} shows k up to {self.num_rollouts - 1} only, not "
-                f"k={ks[-1]:g}; set {self._rollouts_setting} to {int(ks[-1]) + 1} or more."
-            )
-        return ks
-
-    def _measured_objectives(self) -> list[Objective]:
-        """The objectives of the settings, and the objective trained for."""
-        objectives = list(self.settings.objectives)
-        trained_for = getattr(self.trainer.args, "objective", None)
-        if trained_for is not None and trained_for not in [objective.name for objective in objectives]:
-            objectives.append(objective_from(trained_for))
-        for objective in objectives:
-            if objective.attempts > self.num_rollouts - 1:
-                raise ValueError(
-                    f"{self._rollouts_setting}={self.num_rollouts} does not show {objective.name}; set "
-                    f"{self._rollouts_setting} to {objective.attempts + 1} or more."
-                )
-        return objectives
 
     def probe(self, step: int, seed: int, displacement: Displacement | None) -> ProbeRecord:
         """

@@ -1,0 +1,56 @@
+"""Random projections of the rows and columns of each parameter, drawn from a seed."""
+
+import zlib
+
+import torch
+from torch import Tensor
+
+
+NUM_SKETCHES, SKETCH_RANK = 14, 4
+"""M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
+
+PROJECTION_BYTES = 2**26
+"""The most that projections take which are kept for the next pass. A large model's are drawn again at each use."""
+
+
+class Projections:
+    """
+    M independent projections to r numbers, with i.i.d. entries ±1/√r. The first that are drawn are kept.
+
+    Args:
+        seed (`int`):
+            Seed of the numbers, the same on all ranks.
+        num_sketches (`int`, *optional*, defaults to `14`):
+            M.
+        rank (`int`, *optional*, defaults to `4`):
+            r.
+    """
+
+    def __init__(self, seed: int, num_sketches: int = NUM_SKETCHES, rank: int = SKETCH_RANK):
+        self.seed = seed
+        self.num_sketches = num_sketches
+        self.rank = rank
+        self._kept: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._bytes = 0
+
+    def of(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
+        """`(size, M·rank)` numbers ±1/√rank in the dtype and on the device of `like`."""
+        key = (name, like.dtype)
+        if key in self._kept:
+            return self._kept[key]
+        drawn = self._drawn(name, size, rank, like)
+        if self._bytes + drawn.nbytes <= PROJECTION_BYTES:
+            self._kept[key] = drawn
+            self._bytes += drawn.nbytes
+        return drawn
+
+    def _drawn(self, name: str, size: int, rank: int, like: Tensor) -> Tensor:
+        """The numbers of a projection. They depend on the seed and the name alone, so all ranks draw the same."""
+        generator = torch.Generator(like.device).manual_seed(zlib.crc32(f"{self.seed}/{name}".encode()))
+        columns = self.num_sketches * rank
+        # The bits of 32-bit words: PyTorch draws a number of one bit no faster than a whole word.
+        drawn = (size, -(-columns // 32))
+        words = torch.randint(-(2**31), 2**31, drawn, generator=generator, device=like.device, dtype=torch.int32)
+        each_bit = torch.arange(8, dtype=torch.uint8, device=like.device)
+        bits = (words.view(torch.uint8).unsqueeze(-1) >> each_bit).bitwise_and_(1).flatten(1)[:, :columns]
+        return bits.to(like.dtype).mul_(2).sub_(1).div_(rank**0.5)

@@ -1,0 +1,145 @@
+"""Each prompt's gradient from a training step's own backward pass: no pass is made for it.
+
+The gradient of a step's loss is Σ_j g_j Σ_t ∇log π(y_jt), where g_j = ∂loss/∂log π(y_jt) is the same for all tokens of
+rollout j, as it is on-policy with every loss of TRL. So what arrives at a layer's output in the rows of rollout j is
+g_j times the gradient of the rollout's score. The prompt's gradient Σ_j w_j ∇log π(y_j) follows with the factors
+w_j/g_j. A rollout whose g_jt differ between its tokens, or are 0, is told apart.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .plan import Plan
+from .rules import Layer, grouped
+from .store import Store
+
+
+# g of the tokens of one rollout may differ by so much, relative to the largest, by rounding.
+_TOLERANCE = 1e-4
+
+
+class _PassingTap(torch.autograd.Function):
+    """
+    The identity, whose backward pass hands the layer's input and the gradient at its output to `sink`.
+
+    The input is kept as autograd keeps its own: by reference, and with gradient checkpointing it is computed again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, a: Tensor, sink: Callable[[Tensor, Tensor], None]) -> Tensor:
+        ctx.save_for_backward(a)
+        ctx.sink = sink
+        return output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        ctx.sink(*ctx.saved_tensors, gradient.detach())
+        return gradient, None, None
+
+
+class TrainingPass:
+    """
+    Takes the gradient of each rollout of a micro-batch while training takes it through the model.
+
+    Args:
+        layers (`list[Layer]`):
+            What is measured; see [`measurable_in_training`].
+        new_store (`Callable[[int], Store]`):
+            Makes an empty store for so many rollouts.
+    """
+
+    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store]):
+        self._layers = layers
+        self._new_store = new_store
+        self._handles: list[Any] = []
+        self._store: Store | None = None
+        self._failure: Exception | None = None
+
+    def begin(self, num_rollouts: int) -> None:
+        """From here on, a forward pass of so many rollouts puts a tap on the output of each layer."""
+        self._remove_taps()  # those of a step that did not come to its end
+        self._store, self._failure = self._new_store(num_rollouts), None
+        rows = list(range(num_rollouts))
+        for layer in self._layers:
+            hook = self._hook_of(layer, self._store, rows)
+            # Before the hooks of others, which may change the output.
+            self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True, prepend=True))
+
+    def end(self) -> Tensor:
+        """
+        Removes the taps, which a backward pass with gradient checkpointing needs too.
+
+        Returns:
+            `torch.Tensor`: g_j ∇log π(y_j) of each rollout as its store keeps it, `(B, M, D)` in float32.
+
+        Raises:
+            `Exception`: what went wrong in the backward pass, which it did not end.
+        """
+        self._remove_taps()
+        assert self._store is not None  # or there was no beginning
+        store, self._store = self._store, None
+        if self._failure is not None:
+            raise self._failure
+        return torch.cat(list(store.rows().values()), dim=2)
+
+    def _hook_of(self, layer: Layer, store: Store, rows: list[int]) -> Callable:
+        def sink(a: Tensor, b: Tensor) -> None:
+            try:
+                layer.rule(store, layer, rows, *grouped(len(rows), a, b))
+            except Exception as error:  # must not end the training
+                self._failure = error
+
+        def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, output: Tensor) -> Tensor | None:
+            if not (torch.is_grad_enabled() and output.requires_grad):
+                return None
+            return _PassingTap.apply(output, next(iter((*inputs, *named_inputs.values()))).detach(), sink)
+
+        return hook
+
+    def _remove_taps(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+
+def measurable_in_training(plan: Plan) -> list[Layer]:
+    """
+    The layers that can be measured in a training pass, with those of their parameters that can.
+
+    Left out is what autograd is asked for, the experts, and the LM head, which TRL evaluates in a function of its own
+    without calling the module. A tied embedding goes with the head: it is measured with both roles or with neither.
+    """
+    head = set(plan.head.values())
+    parameters = [{own: name for own, name in layer.parameters.items() if name not in head} for layer in plan.layers]
+    return [
+        Layer(layer.name, layer.module, layer.rule, kept)
+        for layer, kept in zip(plan.layers, parameters, strict=True)
+        if kept
+    ]
+
+
+def factors(gradient_BT: Tensor, mask_BT: Tensor, weights_B: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    The factors that turn the gradients of a training pass into those of the prompts.
+
+    Args:
+        gradient_BT (`torch.Tensor`):
+            g, the gradient of the loss with respect to the log-probability of each token of the completions.
+        mask_BT (`torch.Tensor`):
+            Which tokens are trained on.
+        weights_B (`torch.Tensor`):
+            w, the weight of each rollout's score in its prompt's gradient.
+
+    Returns:
+        `(B,)` and `(B,)`: w/g in float64, and whether a rollout is missed: its w is not 0, but its g is, or g differs
+        between its tokens. The factor of such a rollout is 0.
+    """
+    gradient_BT, trained_BT, weights_B = gradient_BT.double(), mask_BT.bool(), weights_B.double()
+    low_B = gradient_BT.masked_fill(~trained_BT, torch.inf).amin(dim=1)
+    high_B = gradient_BT.masked_fill(~trained_BT, -torch.inf).amax(dim=1)
+    g_B = (low_B + high_B) / 2
+    # Where no token is trained on, g is inf − inf, and not taken.
+    taken_B = (high_B - low_B <= _TOLERANCE * g_B.abs()) & g_B.isfinite() & (g_B != 0)
+    return torch.where(taken_B, weights_B / g_B, 0.0), (weights_B != 0) & ~taken_B

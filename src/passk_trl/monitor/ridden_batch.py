@@ -1,0 +1,133 @@
+"""A batch of training whose gradients ride along: which of its prompts are measured how, and their rows."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from passk_trl.distributed.ranks import num_ranks, sum_of_ranks
+from passk_trl.gradients.training_pass import TrainingPass, factors
+
+from .window import RiddenPrompts
+
+
+logger = logging.getLogger(__name__)
+
+# The share of a batch's prompts that a pass of the monitor's own takes, where their rollouts carry no advantage.
+_SHARE = 0.1
+
+
+def carries_gradient(batch: dict[str, Any]) -> Tensor:
+    """Whether each row has an advantage and a token that is trained on."""
+    mask = batch["completion_mask"] * batch["tool_mask"] if "tool_mask" in batch else batch["completion_mask"]
+    return (batch["advantages"] != 0) & mask.bool().any(dim=1)
+
+
+class BatchPrompts:
+    """What is known of the P prompts of a batch before it is trained on, the same on all ranks."""
+
+    def __init__(self, num_correct_P: Tensor, num_rollouts: int, weights_PG: Tensor, scored_P: Tensor):
+        self.num_correct_P = num_correct_P
+        self.num_rollouts = num_rollouts
+        self.weights_PG = weights_PG  # of each rollout's score, where its prompt rides
+        self.scored_P = scored_P
+        self.drawn_P = torch.zeros_like(scored_P)  # to be measured by a pass of their own
+        self.sampling_weights_P = torch.ones(len(scored_P), dtype=torch.float64)
+
+    @classmethod
+    def of(cls, success_PG: Tensor, carries_PG: Tensor, generator: torch.Generator) -> "BatchPrompts":
+        scored_P = ~success_PG.isnan().any(dim=1)
+        success_PG = success_PG.masked_fill(~scored_P[:, None], 0.0)
+        G = success_PG.size(1)
+        weights_PG = (success_PG - success_PG.mean(dim=1, keepdim=True)) / (G - 1)
+        needed_PG = weights_PG.abs() > 1e-12
+        rides_P = (~needed_PG | carries_PG).all(dim=1)
+        prompts = cls(success_PG.sum(dim=1).long(), G, weights_PG * rides_P[:, None], scored_P)
+        missing_P = scored_P & ~rides_P
+        if missing_P.any():
+            share = min(1.0, _SHARE * len(scored_P) / int(missing_P.sum()))
+            prompts.drawn_P = missing_P & (torch.rand(len(scored_P), generator=generator) < share)
+            prompts.sampling_weights_P[missing_P] = prompts.drawn_P[missing_P].double() / share
+        return prompts
+
+
+class RiddenBatch:
+    """The gradients of a generated batch, while it is trained on for the first time."""
+
+    def __init__(self, step: int, prompts: BatchPrompts, taps: TrainingPass, rows_PMD: Tensor, micro_batches: int):
+        self.step = step
+        self.prompts = prompts
+        self.taps = taps
+        self._left = micro_batches
+        self._rows_PMD = rows_PMD
+        self._missed_P = torch.zeros(len(rows_PMD))
+
+    @property
+    def is_in_first_pass(self) -> bool:
+        return self._left > 0
+
+    def add(self, prompts: list[int], rows: Tensor) -> None:
+        """Adds sketches `(B, M, D)` to those of prompts."""
+        self._rows_PMD.index_add_(0, torch.tensor(prompts, device=rows.device, dtype=torch.long), rows)
+
+    def miss(self, prompts: list[int]) -> None:
+        """Notes prompts of which a rollout could not be measured."""
+        self._missed_P[prompts] += 1
+
+    def end_micro_batch(self) -> None:
+        self._left -= 1
+
+    def ended(self) -> tuple[RiddenPrompts, int]:
+        """This rank's share of the prompts, and the number of all. All ranks must call this together."""
+        prompts = self.prompts
+        rows_PMD, missed_P = sum_of_ranks(self._rows_PMD), sum_of_ranks(self._missed_P.to(self._rows_PMD.device))
+        is_finite_P = rows_PMD.isfinite().flatten(1).all(dim=1).cpu()
+        counted_P = prompts.scored_P & (missed_P == 0).cpu() & is_finite_P
+        if (dropped := int((~counted_P & prompts.scored_P).sum())) > 0:
+            logger.warning("step %d: %d prompts could not be measured, and are left out.", self.step, dropped)
+        counted = counted_P.nonzero().flatten().tolist()
+        rank = torch.distributed.get_rank() if num_ranks() > 1 else 0
+        mine = counted[rank :: num_ranks()]
+        has_row_P = (rows_PMD != 0).flatten(1).any(dim=1).cpu()
+        with_gradient = [place for place, prompt in enumerate(mine) if has_row_P[prompt]]
+        ridden = RiddenPrompts(
+            step=self.step,
+            num_correct=prompts.num_correct_P[mine].tolist(),
+            num_rollouts=prompts.num_rollouts,
+            sampling_weights=prompts.sampling_weights_P[mine].tolist(),
+            with_gradient=with_gradient,
+            rows_NMD=rows_PMD[[mine[place] for place in with_gradient]].float().cpu(),
+        )
+        return ridden, len(counted)
+
+
+class RiddenRows:
+    """The rows that are in the loss now."""
+
+    def __init__(self, batch: RiddenBatch, inputs: dict[str, Any]):
+        self._batch = batch
+        self._prompts = inputs["ride_prompt"].tolist()
+        self._weights_B = inputs["ride_weight"]
+        mask = inputs["completion_mask"]
+        self._mask_BT = mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
+        self._factors_B = torch.zeros_like(self._weights_B, dtype=torch.float64)
+        self._missed_B = self._weights_B != 0
+        batch.taps.begin(len(self._prompts))
+
+    def see(self, gradient_BT: Tensor) -> None:
+        """Takes the gradient of the loss with respect to the log-probabilities."""
+        self._factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+
+    def end(self) -> Exception | None:
+        """Adds the gradients to the batch. Returns what kept them from being taken."""
+        self._batch.end_micro_batch()
+        try:
+            rows_BMD = self._batch.taps.end()
+        except Exception as failure:
+            self._batch.miss(self._prompts)
+            return failure
+        self._batch.add(self._prompts, rows_BMD * self._factors_B[:, None, None].to(rows_BMD))
+        missed = self._missed_B.tolist()
+        self._batch.miss([prompt for prompt, is_missed in zip(self._prompts, missed, strict=True) if is_missed])
+        return None

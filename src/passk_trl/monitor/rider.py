@@ -1,0 +1,209 @@
+"""The monitor on the training step's own backward pass: no rollouts and hardly any passes of its own."""
+
+import math
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from passk_trl.gradients.of_trainer import TrainedGradients
+from passk_trl.gradients.projections import Projections
+from passk_trl.gradients.store import fit_exactly
+from passk_trl.interference.intervals import FEWEST_PROMPTS
+from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
+from passk_trl.private_names import check_private_names, look_up
+from passk_trl.records import ProbeRecord
+from passk_trl.rollout_trainer import RolloutTrainer
+from passk_trl.rollouts.scoring import trainer_success
+from passk_trl.rollouts.training_batch import batch_rollouts
+
+from .failures import Failures
+from .monitor_settings import MonitorSettings, measured_ks, measured_objectives
+from .ridden_batch import BatchPrompts, RiddenBatch, RiddenRows, carries_gradient
+from .ride_checks import check_can_ride
+from .window import Window, joined
+
+
+class Rider:
+    """
+    Takes the gradient of each prompt of training from the training step's own backward pass.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]): the trainer. Its methods for generation, scoring, loss and step are wrapped.
+        settings ([`MonitorSettings`]): what to measure.
+
+    Raises:
+        `ValueError`: if the trainer's loss is not one whose gradients can be told apart.
+    """
+
+    def __init__(self, trainer: RolloutTrainer, settings: MonitorSettings):
+        check_can_ride(trainer)
+        check_private_names(trainer)
+        look_up("riding")
+        self.trainer = trainer
+        self.settings = settings
+        self.ks = measured_ks(settings, getattr(trainer.args, "pass_at_k", 1), trainer.num_generations)
+        self.objectives = measured_objectives(settings, trainer, trainer.num_generations)
+        self.window = Window(settings.window)
+        self._gradients: TrainedGradients | None = None
+        self._latest_rewards: Tensor | None = None
+        self._batch: RiddenBatch | None = None
+        self._in_loss: RiddenRows | None = None
+        self._is_exact = False
+        self._failures = Failures()
+        self._wrap()
+
+    def prepare(self) -> None:
+        """
+        Finds out how each parameter is measured. All ranks call this together, once training has prepared the model.
+
+        Raises:
+            `ValueError`: if nothing can be measured.
+        """
+        self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
+        numbers, gram = self._gradients.coverage.covered, self.settings.gram
+        self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
+        self._projections = self._new_projections()
+
+    def record(self, step: int, training_k: int) -> ProbeRecord | None:
+        """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
+        pairs = self.window.pair_sums(FEWEST_PROMPTS)
+        if pairs is None or self._gradients is None:
+            return None
+        confidence, coverage = self.settings.confidence, self._gradients.coverage
+        ks_K = torch.tensor(self.ks, dtype=torch.float64)
+        objectives = reports_on_objectives(pairs, self.objectives, confidence)
+        record = ProbeRecord(
+            step=step,
+            training_k=training_k,
+            report=report_of_pairs(pairs, ks_K, confidence),
+            rows=[],
+            texts={},
+            objectives={each.name: each for each in objectives},
+            forecast=None,
+            covered_parameters=coverage.covered,
+            trainable_parameters=coverage.total,
+            left_out_parameters=list(coverage.left_out),
+            in_graph_parameters=0,
+            gram="exact" if self._is_exact else "sketch",
+            first_step=self.window.first_step,
+        )
+        return replace(record, block=self._latest_block(record))
+
+    def _latest_block(self, record: ProbeRecord) -> tuple[float, float]:
+        """What a block that was completed since the last record says; NaN if none was."""
+        completed, self.window.completed = self.window.completed, []
+        if not completed:
+            return math.nan, math.nan
+        pairs, confidence = joined([block.pair_sums() for block in completed]), self.settings.confidence
+        objectives = reports_on_objectives(pairs, self.objectives, confidence)
+        alone = replace(
+            record,
+            report=report_of_pairs(pairs, record.report.ks, confidence),
+            objectives={each.name: each for each in objectives},
+        )
+        return alone.against_pass1(getattr(self.trainer.args, "objective", None))
+
+    def _new_projections(self) -> Projections | None:
+        if self._is_exact:
+            return None
+        return Projections(seed=(self.settings.seed * 1_000_003 + self.window.num_blocks) % 2**31)
+
+    # How it joins the trainer.
+
+    def _wrap(self) -> None:
+        trainer = self.trainer
+        generate, score = trainer._generate_and_score_completions, trainer._calculate_rewards
+        log_probs, loss, step = (
+            trainer._get_per_token_logps_and_entropies,
+            trainer._compute_loss,
+            trainer.training_step,
+        )
+
+        @wraps(score)
+        def score_and_remember(*args: Any, **kwargs: Any) -> Tensor:
+            self._latest_rewards = score(*args, **kwargs)
+            return self._latest_rewards
+
+        @wraps(generate)
+        def generate_and_tag(inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            batch = generate(inputs)
+            if trainer.model.training and self._gradients is not None:
+                try:
+                    self._batch = self._begin(batch, len(inputs))
+                except Exception as error:  # must not end the training; all ranks come here together
+                    self._fail(error)
+            return batch
+
+        @wraps(loss)
+        def loss_with_taps(model: Any, inputs: dict[str, Any]) -> Tensor:
+            if trainer.model.training and self._batch is not None and self._batch.is_in_first_pass:
+                self._in_loss = RiddenRows(self._batch, inputs)
+            return loss(model, inputs)
+
+        @wraps(log_probs)
+        def log_probs_with_hook(*args: Any, **kwargs: Any) -> tuple:
+            result = log_probs(*args, **kwargs)
+            if self._in_loss is not None and result[0].requires_grad:
+                result[0].register_hook(self._in_loss.see)
+            return result
+
+        @wraps(step)
+        def step_and_take(*args: Any, **kwargs: Any) -> Tensor:
+            result = step(*args, **kwargs)
+            try:
+                self._end_of_micro_batch()
+            except Exception as error:  # must not end the training
+                self._fail(error)
+            return result
+
+        trainer._calculate_rewards = score_and_remember
+        trainer._generate_and_score_completions = generate_and_tag
+        trainer._compute_loss = loss_with_taps
+        trainer._get_per_token_logps_and_entropies = log_probs_with_hook
+        trainer.training_step = step_and_take
+
+    def _fail(self, error: Exception) -> None:
+        self._batch = self._in_loss = None
+        step = self.trainer.state.global_step + 1
+        self._failures.log(self.trainer, error, "step %d: its prompts are not measured; training goes on.", step)
+
+    def _begin(self, batch: dict[str, Any], num_rows: int) -> RiddenBatch:
+        """Tags the rows of a generated batch with their prompts and weights, and measures what training leaves out."""
+        trainer, G = self.trainer, self.trainer.num_generations
+        assert self._latest_rewards is not None
+        assert self._gradients is not None
+        rewards_PGF = self._latest_rewards.view(-1, G, self._latest_rewards.size(1)).cpu()
+        success_PG = trainer_success(trainer, rewards_PGF, self.settings.success_threshold).double()
+        step = trainer.state.global_step + 1
+        carries_PG = trainer.accelerator.gather(carries_gradient(batch)).view(-1, G).cpu()
+        generator = torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) % 2**31)
+        prompts = BatchPrompts.of(success_PG, carries_PG, generator)
+        rows = slice(trainer.accelerator.process_index * num_rows, (trainer.accelerator.process_index + 1) * num_rows)
+        device = batch["prompt_ids"].device
+        batch["ride_prompt"] = (torch.arange(rows.start, rows.stop) // G).to(device)
+        batch["ride_weight"] = prompts.weights_PG.flatten()[rows].to(device, torch.float32)
+        taps = self._gradients.training_pass(self._projections)
+        rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
+        started = RiddenBatch(step, prompts, taps, rows_PMD, trainer.args.steps_per_generation)
+        drawn = prompts.drawn_P.nonzero().flatten().tolist()
+        if drawn:
+            rollouts, own = batch_rollouts(trainer, batch, success_PG, drawn)
+            started.add(own, self._gradients.of_rollouts(rollouts, self._projections))
+        return started
+
+    def _end_of_micro_batch(self) -> None:
+        micro_batch, self._in_loss = self._in_loss, None
+        if micro_batch is None or self._batch is None:
+            return
+        if (failure := micro_batch.end()) is not None:
+            message, step = "step %d: gradients were not taken; training goes on.", self._batch.step
+            self._failures.log(self.trainer, failure, message, step)
+        if not self._batch.is_in_first_pass:
+            blocks = self.window.num_blocks
+            batch, self._batch = self._batch, None
+            self.window.add(*batch.ended())
+            if self.window.num_blocks > blocks:
+                self._projections = self._new_projections()

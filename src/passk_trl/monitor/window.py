@@ -1,0 +1,167 @@
+"""The prompts of the latest training batches, with the sketches of their gradients: what a report of a ride is of."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from passk_trl.distributed.ranks import gather_list
+from passk_trl.gradients.pooled import products_with_sums
+from passk_trl.interference.pair_sums import PairSums, classes_of
+
+
+@dataclass(frozen=True)
+class RiddenPrompts:
+    """
+    This rank's share of the prompts of a training batch.
+
+    Args:
+        step (`int`): the step that trains on them.
+        num_correct (`list[int]`): correct rollouts of each.
+        num_rollouts (`int`): rollouts of each.
+        sampling_weights (`list[float]`): importance weight of each; 0 for one that was not drawn to be measured.
+        with_gradient (`list[int]`): which of them have a gradient other than 0, and a row.
+        rows_NMD (`torch.Tensor`): their sketches.
+    """
+
+    step: int
+    num_correct: list[int]
+    num_rollouts: int
+    sampling_weights: list[float]
+    with_gradient: list[int]
+    rows_NMD: Tensor
+
+
+@dataclass
+class Block:
+    """Prompts whose sketches have one seed, so that each can be paired with each other one."""
+
+    batches: list[RiddenPrompts] = field(default_factory=list)
+    num_prompts: int = 0  # of all ranks
+
+    def add(self, batch: RiddenPrompts, num_prompts: int) -> None:
+        """Adds this rank's share of a batch of so many prompts."""
+        self.batches.append(batch)
+        self.num_prompts += num_prompts
+
+    @property
+    def first_step(self) -> int:
+        return self.batches[0].step
+
+    def pair_sums(self) -> PairSums:
+        """Sums over the pairs of all ranks' prompts. All ranks must call this together."""
+        num_rollouts = self.batches[0].num_rollouts
+        mine = [correct for batch in self.batches for correct in batch.num_correct]
+        weights = [weight for batch in self.batches for weight in batch.sampling_weights]
+        gathered = gather_list(list(zip(mine, weights, strict=True)))
+        num_correct_N, sampling_N = torch.tensor([c for c, _ in gathered]), torch.tensor([s for _, s in gathered])
+        num_correct_C, num_samples_C, classes_N = classes_of(
+            num_correct_N, torch.full_like(num_correct_N, num_rollouts)
+        )
+        rows_NMD, with_gradient = self._rows()
+        class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
+        weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
+        for place, prompt in enumerate(with_gradient):
+            weights_CN[class_of[mine[prompt]], place] = weights[prompt]
+        products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN)
+        offsets = _offsets(len(mine))
+        rows = torch.tensor(gather_list([offsets + prompt for prompt in with_gradient]), dtype=torch.long)
+        N, (M, _, C) = len(gathered), products_MNC.shape
+        sampling_N = sampling_N.double()
+        with_class_MNC = torch.zeros(M, N, C, dtype=torch.float64)
+        with_class_MNC[:, rows] = products_MNC
+        squares_all_MN = torch.zeros(M, N, dtype=torch.float64)
+        squares_all_MN[:, rows] = squares_MN
+        with_class_MNC[:, torch.arange(N), classes_N] -= sampling_N * squares_all_MN  # not with itself
+        squares_N = squares_all_MN.mean(0)
+        return PairSums(
+            with_class=with_class_MNC,
+            squares=squares_N,
+            largest=float(squares_N.max()),  # by Cauchy and Schwarz
+            num_partners=torch.full_like(classes_N, N - 1),
+            self_pairs=False,
+            classes=classes_N,
+            num_correct=num_correct_C,
+            num_samples=num_samples_C,
+            sampling_weights=sampling_N,
+        )
+
+    def _rows(self) -> tuple[Tensor, list[int]]:
+        first, prompts = 0, []
+        for batch in self.batches:
+            prompts += [first + prompt for prompt in batch.with_gradient]
+            first += len(batch.num_correct)
+        return torch.cat([batch.rows_NMD for batch in self.batches]), prompts
+
+
+def _offsets(mine: int) -> int:
+    """The place of this rank's first prompt among those of all ranks."""
+    counts = gather_list([mine])
+    rank = torch.distributed.get_rank() if len(counts) > 1 else 0
+    return sum(counts[:rank])
+
+
+class Window:
+    """
+    The latest prompts: at least `size` of them, once so many were trained on, and at most twice as many.
+
+    They are in two blocks, each with a seed of its own. Prompts are paired within their block alone. When the newer
+    block is full, the older one is dropped, and another begins. So there is always a full one.
+
+    Args:
+        size (`int`): prompts in a block.
+    """
+
+    def __init__(self, size: int):
+        self._size = size
+        self._full: Block | None = None
+        self._filling = Block()
+        self.completed: list[Block] = []  # since they were last looked at
+        self.num_blocks = 1  # that were begun
+
+    def add(self, batch: RiddenPrompts, num_prompts: int) -> None:
+        """Adds this rank's share of a batch. After it, [`num_blocks`] tells whether another block has begun."""
+        self._filling.add(batch, num_prompts)
+        if self._filling.num_prompts >= self._size:
+            self._full, self._filling = self._filling, Block()
+            self.completed.append(self._full)
+            self.num_blocks += 1
+
+    def pair_sums(self, fewest: int) -> PairSums | None:
+        """Sums over the pairs in the blocks that have so many prompts; `None` if none has."""
+        blocks = [each for each in (self._full, self._filling) if each is not None and each.num_prompts >= fewest]
+        return joined([block.pair_sums() for block in blocks]) if blocks else None
+
+    @property
+    def first_step(self) -> int | None:
+        """The oldest step whose prompts are in the window."""
+        blocks = [each for each in (self._full, self._filling) if each is not None and each.batches]
+        return blocks[0].first_step if blocks else None
+
+
+def joined(blocks: list[PairSums]) -> PairSums:
+    """The sums of several sets of prompts, of which none is paired with one of another set."""
+    if len(blocks) == 1:
+        return blocks[0]
+    counts = [torch.stack([each.num_samples, each.num_correct], 1)[each.classes] for each in blocks]
+    num_correct_C, num_samples_C, classes_N = classes_of(*torch.cat(counts).flip(1).unbind(1))
+    with_class = []
+    for block in blocks:
+        own_C = [
+            int(((num_correct_C == correct) & (num_samples_C == samples)).nonzero())
+            for correct, samples in zip(block.num_correct, block.num_samples, strict=True)
+        ]
+        wide = torch.zeros(*block.with_class.shape[:2], len(num_correct_C), dtype=torch.float64)
+        wide[:, :, own_C] = block.with_class
+        with_class.append(wide)
+    return replace(
+        blocks[0],
+        with_class=torch.cat(with_class, dim=1),
+        squares=torch.cat([each.squares for each in blocks]),
+        largest=max(each.largest for each in blocks),
+        num_partners=torch.cat([each.num_partners for each in blocks]),
+        classes=classes_N,
+        num_correct=num_correct_C,
+        num_samples=num_samples_C,
+        sampling_weights=torch.cat([each.sampling_weights for each in blocks]),
+    )

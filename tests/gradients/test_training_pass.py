@@ -1,0 +1,38 @@
+"""The factors that turn the gradients of a training pass into those of the prompts, and what rides along."""
+
+import pytest
+import torch
+
+from passk_trl.gradients.training_pass import factors
+
+
+MASK = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
+W = torch.tensor([0.5, -0.25, 0.125, 0.5])
+
+
+def test_the_factor_is_the_weight_over_the_gradient_that_all_tokens_share():
+    gradient = torch.tensor([[-2.0, -2.0, -2.0], [4.0, 4.0, 99.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    factors_B, missed_B = factors(gradient, MASK, W)
+    assert factors_B.tolist() == [-0.25, -0.0625, 0.25, 0.0]
+    assert missed_B.tolist() == [False, False, False, True]  # the last has no token that is trained on
+
+
+@pytest.mark.parametrize("other", [-2.01, 0.0, 2.0, float("nan"), float("inf")])
+def test_a_rollout_whose_tokens_differ_is_missed(other):
+    gradient = torch.tensor([[-2.0, other, -2.0], [0.0, 0.0, 0.0]])
+    factors_B, missed_B = factors(gradient, MASK[:2], W[:2])
+    assert factors_B.tolist() == [0.0, 0.0]
+    assert missed_B.tolist() == [True, True]
+
+
+def test_a_rollout_of_weight_0_is_not_missed():
+    factors_B, missed_B = factors(torch.zeros(1, 3), MASK[:1], torch.zeros(1))
+    assert factors_B.tolist() == [0.0]
+    assert missed_B.tolist() == [False]
+
+
+def test_rounding_is_no_difference():
+    gradient = -torch.tensor([[1.0, 1 + 1e-6, 1 - 1e-6]]) * 1e-30
+    factors_B, missed_B = factors(gradient, MASK[:1], W[:1])
+    assert float(factors_B[0]) == pytest.approx(-0.5e30, rel=1e-5)
+    assert not missed_B.any()

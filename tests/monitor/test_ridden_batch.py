@@ -1,0 +1,23 @@
+"""Which prompts of a batch are measured how."""
+
+import torch
+
+from passk_trl.monitor.ridden_batch import BatchPrompts
+
+
+def test_prompts_without_an_advantage_are_drawn_and_weighed_so_that_each_counts_once_on_average():
+    success_PG = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, float("nan")]] * 5)
+    carries_PG = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]] * 5).bool()
+    draws = []
+    for seed in range(4000):
+        prompts = BatchPrompts.of(success_PG, carries_PG, torch.Generator().manual_seed(seed))
+        draws.append(prompts.sampling_weights_P)
+        assert prompts.scored_P.tolist() == [True, True, True, False] * 5
+        assert not prompts.drawn_P.view(5, 4)[:, 1:].any()  # of which all is known
+        assert not prompts.weights_PG.view(5, 4, 4)[:, 0].any()  # nothing rides where a part is missing
+    weights = torch.stack(draws)
+    assert set(weights[:, 1::4].flatten().tolist()) == set(weights[:, 2::4].flatten().tolist()) == {1.0}
+    missing = weights[:, 0::4]
+    assert set(missing.flatten().tolist()) == {0.0, 2.5}  # 2 of 20 prompts, so a share of 0.4 of the 5
+    error = missing.std() / missing.numel() ** 0.5
+    assert abs(float(missing.mean()) - 1) < 4 * error

@@ -1,0 +1,43 @@
+"""What cannot ride is refused before training, in one sentence that says what to set."""
+
+import pytest
+
+import tiny
+import trainers
+from passk_trl import ConflictMonitor
+from passk_trl.monitor.ride_checks import check_can_ride
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"entropy_coef": 0.01}, "entropy_coef is 0.01, and with ride=True .* set it to 0.0, or ride to False"),
+        ({"top_entropy_quantile": 0.5}, "top_entropy_quantile is 0.5, .* set it to 1.0"),
+        ({"mask_truncated_completions": True}, "mask_truncated_completions is True, .* set it to False"),
+        ({"steps_per_generation": 4}, "steps_per_generation is 4, .* off-policy; set it to 2"),
+    ],
+)
+def test_a_loss_with_other_gradients_is_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        check_can_ride(trainers.build(tmp_path, **options))
+
+
+def test_a_kl_term_is_refused(tmp_path):
+    trainer = trainers.build(tmp_path)
+    trainer.args.beta = 0.1
+    with pytest.raises(ValueError, match=r"beta is 0.1, .* the KL term .* set it to 0.0, or ride to False"):
+        check_can_ride(trainer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"window": 4}, "window=4 is too few prompts"),
+        ({"at_start": True}, "at_start is set, but with ride=True nothing is probed"),
+        ({"probe_dataset": tiny.questions(64)}, "probe_dataset is set, but with ride=True nothing is probed"),
+        ({"max_overhead": 0.1}, "max_overhead is set, but"),
+    ],
+)
+def test_settings_of_probes_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ConflictMonitor(ride=True, **settings)

@@ -1,0 +1,90 @@
+"""The window of the latest prompts: its report is that of the Gram matrix of each block."""
+
+import pytest
+import torch
+
+from passk_trl.interference import ProbeSample, measure_interference
+from passk_trl.interference.measuring import report_of_pairs
+from passk_trl.interference.pair_sums import PairSums
+from passk_trl.monitor.window import Block, RiddenPrompts, Window, joined
+
+
+N_ROLLOUTS, M, D = 6, 3, 40
+
+
+def batch(step: int, prompts: int = 7, weights: list[float] | None = None) -> RiddenPrompts:
+    """Random rows. The first prompt is never solved, so it has none."""
+    generator = torch.Generator().manual_seed(step)
+    num_correct = torch.randint(1, N_ROLLOUTS, (prompts,), generator=generator)
+    num_correct[0] = 0
+    rows = torch.randn(prompts - 1, M, D, generator=generator) + 0.3
+    with_gradient = list(range(1, prompts))
+    return RiddenPrompts(step, num_correct.tolist(), N_ROLLOUTS, weights or [1.0] * prompts, with_gradient, rows)
+
+
+def sample_of(batches: list[RiddenPrompts]) -> ProbeSample:
+    """The whole Gram matrix of the prompts."""
+    rows = [torch.zeros(len(each.num_correct), M, D, dtype=torch.float64) for each in batches]
+    for each, all_rows in zip(batches, rows, strict=True):
+        all_rows[each.with_gradient] = each.rows_NMD.double()
+    rows_NMD = torch.cat(rows)
+    return ProbeSample.of(
+        torch.einsum("imd,jmd->mij", rows_NMD, rows_NMD),
+        [correct for each in batches for correct in each.num_correct],
+        N_ROLLOUTS,
+        [weight for each in batches for weight in each.sampling_weights],
+    )
+
+
+KS = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+
+
+def assert_same(report, expected) -> None:
+    for name in ("inner_product", "inner_product_se", "sketch_se", "norm_squared", "agreement", "degrees"):
+        assert torch.allclose(getattr(report, name), getattr(expected, name), rtol=1e-9), name
+    assert report.onset == pytest.approx(expected.onset)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0, 2.0, 1.0, 0.5, 0.0, 3.0]])
+def test_a_block_gives_the_report_of_its_gram_matrix(weights):
+    batches = [batch(step, weights=weights) for step in range(4)]
+    block = Block()
+    for each in batches:
+        block.add(each, len(each.num_correct))
+    report = report_of_pairs(block.pair_sums(), KS)
+    assert_same(report, measure_interference(**sample_of(batches).arguments, ks=KS))
+
+
+def test_prompts_of_different_blocks_are_not_paired():
+    blocks = [[batch(0), batch(1)], [batch(2)], [batch(3), batch(4), batch(5)]]
+    pairs = joined([PairSums.of(sample_of(batches)) for batches in blocks])
+    report = report_of_pairs(pairs, KS)
+    whole = sample_of([each for batches in blocks for each in batches])
+    of_block = torch.cat([torch.full((7 * len(batches),), i) for i, batches in enumerate(blocks)])
+    alike_NN = (of_block[:, None] == of_block).double().fill_diagonal_(0)
+    gram_NN = whole.gram.mean(0) * alike_NN
+
+    def inner_product(kept: torch.Tensor) -> torch.Tensor:
+        """By its definition: the mean over pairs of prompts of one block, at k = 2."""
+        weight_N = 2 * (N_ROLLOUTS - 1 - whole.num_correct) / (N_ROLLOUTS - 2)
+        both_NN = alike_NN * kept[:, None] * kept
+        return (weight_N.clamp(min=0)[:, None] * gram_NN * both_NN).sum() / both_NN.sum()
+
+    kept = torch.ones(len(of_block), dtype=torch.float64)
+    assert float(report.inner_product[1]) == pytest.approx(float(inner_product(kept)))
+    without = torch.stack([inner_product(kept - row) for row in torch.eye(len(of_block), dtype=torch.float64)])
+    of_prompts = (len(without) - 1) / len(without) * (without - without.mean()).square().sum()
+    expected = (of_prompts + report.sketch_se[1] ** 2).sqrt()
+    assert float(report.inner_product_se[1]) == pytest.approx(float(expected))
+
+
+def test_there_is_always_a_full_block():
+    window, sizes = Window(20), []
+    for step in range(12):
+        window.add(batch(step), 7)
+        pairs = window.pair_sums(8)
+        sizes.append(0 if pairs is None else pairs.num_prompts)
+    # 20 prompts are full after 3 batches of 7. One of 7 is too small for a report of its own.
+    assert sizes == [0, 14, 21, 21, 35, 21, 21, 35, 21, 21, 35, 21]
+    assert window.num_blocks == 5
+    assert window.first_step == 9
