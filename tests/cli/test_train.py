@@ -119,6 +119,15 @@ def test_the_batch_itself_can_be_probed(tmp_path, model, capsys):
     assert [record["step"] for record in read_records(tmp_path / "run" / "conflict.jsonl")] == [2, 4]
 
 
+def test_the_training_steps_themselves_can_be_measured(tmp_path, model, capsys):
+    changes = {"per_device_train_batch_size": 64, "monitor": {"ride": True, "every": 2, "window": 8}}
+    main(["--config", recipe(tmp_path, model, **changes), "--dry-run"])
+    assert "none: the latest 8 prompts of training are measured every 2 steps" in capsys.readouterr().out
+    main(["--config", recipe(tmp_path, model, **changes)])
+    records = read_records(tmp_path / "run" / "conflict.jsonl")
+    assert [(record["step"], record["first_step"]) for record in records] == [(2, 2), (4, 4)]
+
+
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_a_block_turns_a_controller_on(name, tmp_path, model):
     [_, controller] = arguments_of(tmp_path, model, mitigation={"controller": name})["callbacks"]
@@ -143,6 +152,7 @@ def test_a_controller_takes_arguments_from_recipe_and_command_line(tmp_path, mod
         ({"mitigation": {"controller": "governor"}, "monitor": None}, "which acts on probes; set a monitor block too"),
         ({"mitigation": {"controller": "guard"}, "pass_at_k": 1, "objective": "maxrl"}, "leaves Guard nothing to"),
         ({"dataset_probe_split": "batch", "monitor": {"num_prompts": 8}}, "is more than the 2 prompts of a training"),
+        ({"monitor": {"ride": True}, "hold_out_prompts": 9}, "hold_out_prompts is 9, but with monitor.ride nothing"),
         ({"lerning_rate": 0.1}, "lerning_rate"),
         ({"monitor": {"evry": 2}}, "unknown key 'monitor.evry'; did you mean 'monitor.every'?"),
         ({"pass_at_k": 9}, "pass_at_k=9 is larger than num_generations=8"),

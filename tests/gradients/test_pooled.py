@@ -8,6 +8,7 @@ from passk_trl.gradients.pooled import products_with_sums
 from ranks import run_ranks
 
 
+CPU = torch.device("cpu")
 N, M, D, C = 9, 3, 50, 2
 
 
@@ -28,9 +29,9 @@ def assert_expected(measured) -> None:
 
 
 def test_they_follow_from_the_gram_matrix(monkeypatch):
-    assert_expected(products_with_sums(*inputs()))
+    assert_expected(products_with_sums(*inputs(), CPU))
     monkeypatch.setattr(pooled, "_COLUMNS_AT_A_TIME", 7)
-    assert_expected(products_with_sums(*inputs()))
+    assert_expected(products_with_sums(*inputs(), CPU))
 
 
 def on_a_rank() -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,7 +39,7 @@ def on_a_rank() -> tuple[torch.Tensor, torch.Tensor]:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     mine = [slice(0, 0), slice(0, 5), slice(5, N)][rank]  # the first rank has none
-    return products_with_sums(rows_NMD[mine], weights_CN[:, mine])
+    return products_with_sums(rows_NMD[mine], weights_CN[:, mine], CPU)
 
 
 def test_the_ranks_have_them_together():

@@ -15,6 +15,8 @@ from passk_trl.monitor.ride_checks import check_can_ride
         ({"top_entropy_quantile": 0.5}, "top_entropy_quantile is 0.5, .* set it to 1.0"),
         ({"mask_truncated_completions": True}, "mask_truncated_completions is True, .* set it to False"),
         ({"steps_per_generation": 4}, "steps_per_generation is 4, .* off-policy; set it to 2"),
+        ({"use_adaptive_entropy": True}, "use_adaptive_entropy is True, .* set it to False"),
+        ({"off_policy_mask_threshold": 0.5}, "off_policy_mask_threshold is 0.5, .* set it to None"),
     ],
 )
 def test_a_loss_with_other_gradients_is_refused(options, message, tmp_path):

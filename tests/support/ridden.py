@@ -17,7 +17,7 @@ def compared():
     their own gives, of all ranks. The projections are the same, so the two agree but for rounding.
     """
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
-    begin, ended = rider.Rider._begin, ridden_batch.RiddenBatch.ended
+    begin, share = rider.Rider._begin, ridden_batch.RiddenBatch.share
 
     def begin_and_measure(riding, batch, num_rows):
         started = begin(riding, batch, num_rows)
@@ -30,15 +30,13 @@ def compared():
         started.expected_PMD[own] = rows
         return started
 
-    def compare_and_end(batch):
-        missed_P = sum_of_ranks(batch._missed_P)
+    def compare_and_share(batch, rows_PMD, missed_P):
         measured_P = (missed_P == 0) & (batch.prompts.sampling_weights_P > 0) & batch.prompts.scored_P
-        rows_PMD, expected_PMD = sum_of_ranks(batch._rows_PMD), sum_of_ranks(batch.expected_PMD)
-        pairs.append((rows_PMD[measured_P], expected_PMD[measured_P]))
-        return ended(batch)
+        pairs.append((rows_PMD[measured_P], sum_of_ranks(batch.expected_PMD)[measured_P]))
+        return share(batch, rows_PMD, missed_P)
 
     joins = mock.patch.object(rider.Rider, "_begin", begin_and_measure)
-    ends = mock.patch.object(ridden_batch.RiddenBatch, "ended", compare_and_end)
+    ends = mock.patch.object(ridden_batch.RiddenBatch, "share", compare_and_share)
     with joins, ends:
         yield pairs
 

@@ -121,6 +121,10 @@ class TrainArguments(PromptArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         monitor, mitigation = (block_of(name, getattr(self, name)) for name in ("monitor", "mitigation"))
+        if monitor is not None and monitor.get("ride"):
+            for name in ("hold_out_prompts", "dataset_probe_split"):
+                if (value := getattr(self, name)) is not None:
+                    raise ValueError(f"{name} is {value!r}, but with monitor.ride nothing is probed: leave it out.")
         if monitor is not None:
             hints = arguments_of(ConflictMonitor.__init__, exclude=["probe_dataset"])
             self.monitor = check_settings(monitor, hints, "monitor.")

@@ -80,7 +80,9 @@ class TrainedGradients:
             undo.enter_context(ready_for_gradients(self._model))
             undo.enter_context(failing_together())
             plan = survey(self._causal_lm, selected, trainer.accelerator.device)
-        self._layers = measurable_in_training(plan)
+        of_head = set(self._causal_lm.modules_of_head())
+        in_head = {each.name for each in selected if any(owner in of_head for owner, _ in each.owners)}
+        self._layers = measurable_in_training(plan, in_head)
         covered = {name for layer in self._layers for name in layer.parameters.values()}
         if not covered:
             raise ValueError(
@@ -95,9 +97,29 @@ class TrainedGradients:
             in_graph=[],
             selected=[each for each in selected if each.name in covered],
         )
-        left_out = [each for each in selected if each.name not in covered]
-        total, missing = (sum(each.size for each in some) for some in (selected, left_out))
-        self.coverage = Coverage(total - missing, total, tuple(each.name for each in left_out))
+        self._selected = selected
+        self._formed: set[str] = set()
+
+    @property
+    def num_measured(self) -> int:
+        """Numbers of a prompt's gradient that are measured."""
+        return sum(each.size for each in self._plan.selected)
+
+    @property
+    def coverage(self) -> Coverage:
+        """What was formed so far. A parameter that no gradient has reached is not covered."""
+        left_out = [each for each in self._selected if each.name not in self._formed]
+        total, missing = (sum(each.size for each in some) for some in (self._selected, left_out))
+        return Coverage(total - missing, total, tuple(each.name for each in left_out))
+
+    def note_formed(self, rows_PMD: Tensor, projections: Projections | None) -> None:
+        """Notes which parameters have a gradient other than 0 in the rows of a batch, which all ranks have."""
+        names = list(self._plan.shapes)
+        sizes = [each.size if projections is None else projections.rank**2 for each in self._plan.selected]
+        reached = [part.any() for part in rows_PMD.flatten(0, 1).split(sizes, dim=1)]
+        self._formed.update(
+            name for name, is_reached in zip(names, torch.stack(reached).tolist(), strict=True) if is_reached
+        )
 
     def training_pass(self, projections: Projections | None) -> TrainingPass:
         return TrainingPass(self._layers, partial(self._new_store, projections))
@@ -117,7 +139,7 @@ class TrainedGradients:
     def row_shape(self, projections: Projections | None) -> tuple[int, int]:
         """`(M, D)`: what is kept of each prompt."""
         if projections is None:
-            return 1, self.coverage.covered
+            return 1, self.num_measured
         return projections.num_sketches, len(self._plan.shapes) * projections.rank**2
 
     def _new_store(self, projections: Projections | None, num_prompts: int) -> Store:

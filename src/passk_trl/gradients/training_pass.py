@@ -25,18 +25,19 @@ class _PassingTap(torch.autograd.Function):
     """
     The identity, whose backward pass hands the layer's input and the gradient at its output to `sink`.
 
-    The input is kept as autograd keeps its own: by reference, and with gradient checkpointing it is computed again.
+    The input is kept by reference, and with gradient checkpointing it is computed again. In mixed precision it is one
+    that autograd may not keep itself.
     """
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, a: Tensor, sink: Callable[[Tensor, Tensor], None]) -> Tensor:
+    def forward(ctx: Any, output: Tensor, a: Tensor, sink: Callable[[Callable, Tensor], None]) -> Tensor:
         ctx.save_for_backward(a)
         ctx.sink = sink
         return output.detach()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        ctx.sink(*ctx.saved_tensors, gradient.detach())
+        ctx.sink(lambda: ctx.saved_tensors[0], gradient.detach())
         return gradient, None, None
 
 
@@ -58,13 +59,13 @@ class TrainingPass:
         self._store: Store | None = None
         self._failure: Exception | None = None
 
-    def begin(self, num_rollouts: int) -> None:
-        """From here on, a forward pass of so many rollouts puts a tap on the output of each layer."""
+    def begin(self, num_rollouts: int, num_tokens: int) -> None:
+        """From here on, a forward pass of so many rollouts and tokens puts a tap on the output of each layer."""
         self._remove_taps()  # those of a step that did not come to its end
         self._store, self._failure = self._new_store(num_rollouts), None
         rows = list(range(num_rollouts))
         for layer in self._layers:
-            hook = self._hook_of(layer, self._store, rows)
+            hook = self._hook_of(layer, self._store, rows, num_tokens)
             # Before the hooks of others, which may change the output.
             self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True, prepend=True))
 
@@ -85,9 +86,12 @@ class TrainingPass:
             raise self._failure
         return torch.cat(list(store.rows().values()), dim=2)
 
-    def _hook_of(self, layer: Layer, store: Store, rows: list[int]) -> Callable:
-        def sink(a: Tensor, b: Tensor) -> None:
+    def _hook_of(self, layer: Layer, store: Store, rows: list[int], num_tokens: int) -> Callable:
+        def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
             try:
+                a = input_of_layer()
+                if a.size(0) not in (len(rows), num_tokens):
+                    raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
                 layer.rule(store, layer, rows, *grouped(len(rows), a, b))
             except Exception as error:  # must not end the training
                 self._failure = error
@@ -99,19 +103,30 @@ class TrainingPass:
 
         return hook
 
+    def abandon(self) -> None:
+        """Removes the taps of a step that failed."""
+        self._remove_taps()
+        self._store = None
+
     def _remove_taps(self) -> None:
         while self._handles:
             self._handles.pop().remove()
 
 
-def measurable_in_training(plan: Plan) -> list[Layer]:
+def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
     """
     The layers that can be measured in a training pass, with those of their parameters that can.
 
     Left out is what autograd is asked for, the experts, and the LM head, which TRL evaluates in a function of its own
     without calling the module. A tied embedding goes with the head: it is measured with both roles or with neither.
+
+    Args:
+        plan ([`~passk_trl.gradients.plan.Plan`]):
+            How each parameter is measured by a pass of the monitor's own.
+        of_head (`set[str]`):
+            Names of the parameters that the model's output embeddings have.
     """
-    head = set(plan.head.values())
+    head = {*plan.head.values(), *of_head}
     parameters = [{own: name for own, name in layer.parameters.items() if name not in head} for layer in plan.layers]
     return [
         Layer(layer.name, layer.module, layer.rule, kept)
@@ -133,10 +148,10 @@ def factors(gradient_BT: Tensor, mask_BT: Tensor, weights_B: Tensor) -> tuple[Te
             w, the weight of each rollout's score in its prompt's gradient.
 
     Returns:
-        `(B,)` and `(B,)`: w/g in float64, and whether a rollout is missed: its w is not 0, but its g is, or g differs
+        `(B,)` and `(B,)`: w/g in float32, and whether a rollout is missed: its w is not 0, but its g is, or g differs
         between its tokens. The factor of such a rollout is 0.
     """
-    gradient_BT, trained_BT, weights_B = gradient_BT.double(), mask_BT.bool(), weights_B.double()
+    gradient_BT, trained_BT, weights_B = gradient_BT.float(), mask_BT.bool(), weights_B.float()
     low_B = gradient_BT.masked_fill(~trained_BT, torch.inf).amin(dim=1)
     high_B = gradient_BT.masked_fill(~trained_BT, -torch.inf).amax(dim=1)
     g_B = (low_B + high_B) / 2

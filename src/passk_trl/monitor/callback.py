@@ -125,8 +125,8 @@ class ConflictMonitor(TrainerCallback):
             Whether to measure the prompts of training from the training step's own backward pass, instead of probing:
             it generates nothing, and takes no pass but one over a few prompts whose rollouts carry no advantage.
         window (`int`, *optional*, defaults to `2048`):
-            With `ride`, the prompts in a report: the latest, at least so many and less than twice as many. An alarm
-            needs as many new ones.
+            With `ride`, the prompts in a report: the latest, at least so many once so many were trained on, and less
+            than twice as many and a batch. An alarm needs as many new ones.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as
@@ -346,11 +346,11 @@ class ConflictMonitor(TrainerCallback):
 
     def _measure(self, step: int) -> ProbeRecord | None:
         """Takes a probe that leaves no trace in training; `None` if it failed."""
-        if self._rider is not None:
-            return self._rider.record(step, self.training_k)
-        assert self._prober is not None  # or there would be no trainer
         seed = (self.settings.seed * 1_000_003 + step) % 2**31
         try:
+            if self._rider is not None:
+                return self._rider.record(step, self.training_k)
+            assert self._prober is not None  # or there would be no trainer
             with undisturbed(self.trainer, seed):
                 return self._prober.probe(step, seed, self._displacement)
         except Exception as error:  # must not end the training; all ranks come here together

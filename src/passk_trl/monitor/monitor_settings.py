@@ -97,7 +97,9 @@ class MonitorSettings:
         }
         for name, is_set in needs_probes.items():
             if is_set:
-                raise ValueError(f"{name} is set, but with ride=True nothing is probed; leave it out, or ride.")
+                raise ValueError(
+                    f"{name} is set, but with ride=True nothing is probed; leave it out, or set ride to False."
+                )
 
     def _check_dataset(self) -> None:
         if self.probe_dataset is None and self.at_start:

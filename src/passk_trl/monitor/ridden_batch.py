@@ -19,9 +19,15 @@ _SHARE = 0.1
 
 
 def carries_gradient(batch: dict[str, Any]) -> Tensor:
-    """Whether each row has an advantage and a token that is trained on."""
-    mask = batch["completion_mask"] * batch["tool_mask"] if "tool_mask" in batch else batch["completion_mask"]
-    return (batch["advantages"] != 0) & mask.bool().any(dim=1)
+    """Whether each row has an advantage, a token that is trained on, and a weight if vLLM's rollouts are weighed."""
+    if batch["advantages"].dim() != 1:
+        raise ValueError(
+            "each token has an advantage of its own, so no prompt's gradient can be told; set ride to False."
+        )
+    carries = (batch["advantages"] != 0) & batch["completion_mask"].bool().any(dim=1)
+    if "importance_sampling_ratio" in batch:
+        carries &= (batch["importance_sampling_ratio"] != 0).any(dim=1)
+    return carries
 
 
 class BatchPrompts:
@@ -78,16 +84,24 @@ class RiddenBatch:
     def end_micro_batch(self) -> None:
         self._left -= 1
 
-    def ended(self) -> tuple[RiddenPrompts, int]:
-        """This rank's share of the prompts, and the number of all. All ranks must call this together."""
+    def summed(self) -> tuple[Tensor, Tensor]:
+        """The rows of all ranks, and how often a rollout of each prompt was missed. All ranks call this together."""
+        return sum_of_ranks(self._rows_PMD), sum_of_ranks(self._missed_P.to(self._rows_PMD.device))
+
+    def share(self, rows_PMD: Tensor, missed_P: Tensor) -> tuple[RiddenPrompts, int]:
+        """This rank's share of the prompts, and the number of all, from what [`summed`] gives."""
         prompts = self.prompts
-        rows_PMD, missed_P = sum_of_ranks(self._rows_PMD), sum_of_ranks(self._missed_P.to(self._rows_PMD.device))
         is_finite_P = rows_PMD.isfinite().flatten(1).all(dim=1).cpu()
         counted_P = prompts.scored_P & (missed_P == 0).cpu() & is_finite_P
-        if (dropped := int((~counted_P & prompts.scored_P).sum())) > 0:
-            logger.warning("step %d: %d prompts could not be measured, and are left out.", self.step, dropped)
         counted = counted_P.nonzero().flatten().tolist()
         rank = torch.distributed.get_rank() if num_ranks() > 1 else 0
+        if rank == 0 and (dropped := int(prompts.scored_P.sum()) - len(counted)) > 0:
+            logger.warning(
+                "step %d: %d of %d prompts are left out: a rollout of theirs was clipped, masked or off-policy.",
+                self.step,
+                dropped,
+                len(counted) + dropped,
+            )
         mine = counted[rank :: num_ranks()]
         has_row_P = (rows_PMD != 0).flatten(1).any(dim=1).cpu()
         with_gradient = [place for place, prompt in enumerate(mine) if has_row_P[prompt]]
@@ -103,31 +117,45 @@ class RiddenBatch:
 
 
 class RiddenRows:
-    """The rows that are in the loss now."""
+    """
+    The rows that are in the loss now.
+
+    Args:
+        batch ([`RiddenBatch`]): of which they are.
+        inputs (`dict`): what TRL computes the loss of; `ride_row` holds their places in the generated batch.
+    """
 
     def __init__(self, batch: RiddenBatch, inputs: dict[str, Any]):
         self._batch = batch
-        self._prompts = inputs["ride_prompt"].tolist()
-        self._weights_B = inputs["ride_weight"]
-        mask = inputs["completion_mask"]
-        self._mask_BT = mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
-        self._factors_B = torch.zeros_like(self._weights_B, dtype=torch.float64)
+        places = inputs["ride_row"].cpu()
+        G = batch.prompts.num_rollouts
+        self._prompts = (places // G).tolist()
+        self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
+        self._mask_BT = inputs["completion_mask"]
+        self._factors_B = torch.zeros_like(self._weights_B)
         self._missed_B = self._weights_B != 0
-        batch.taps.begin(len(self._prompts))
+        self._failure: Exception | None = None
+        tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
+        batch.taps.begin(len(self._prompts), tokens)
 
     def see(self, gradient_BT: Tensor) -> None:
         """Takes the gradient of the loss with respect to the log-probabilities."""
-        self._factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+        try:
+            self._factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+        except Exception as error:  # must not end the training
+            self._failure = error
 
     def end(self) -> Exception | None:
         """Adds the gradients to the batch. Returns what kept them from being taken."""
         self._batch.end_micro_batch()
         try:
             rows_BMD = self._batch.taps.end()
+            self._batch.add(self._prompts, rows_BMD * self._factors_B[:, None, None].to(rows_BMD))
         except Exception as failure:
+            self._failure = failure
+        if self._failure is not None:
             self._batch.miss(self._prompts)
-            return failure
-        self._batch.add(self._prompts, rows_BMD * self._factors_B[:, None, None].to(rows_BMD))
+            return self._failure
         missed = self._missed_B.tolist()
         self._batch.miss([prompt for prompt, is_missed in zip(self._prompts, missed, strict=True) if is_missed])
         return None

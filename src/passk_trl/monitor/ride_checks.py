@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from trl import GRPOTrainer, RLOOTrainer
+from accelerate.utils import DynamoBackend
+from trl import GRPOTrainer
 
 from passk_trl.rollouts.checks import check_can_probe
 from passk_trl.rollouts.vision import check_text_prompts
@@ -13,15 +14,21 @@ def check_can_ride(trainer: Any) -> None:
     Raises `ValueError` if the gradient of the trainer's loss is more than a sum of the rollouts' scores, each times
     one number.
     """
-    if not isinstance(trainer, GRPOTrainer) or isinstance(trainer, RLOOTrainer):
+    if not isinstance(trainer, GRPOTrainer):
         raise ValueError(
             f"the trainer is a {type(trainer).__name__}, and ride=True needs a GRPOTrainer; set ride to False."
         )
     check_can_probe(trainer)
     check_text_prompts(trainer, trainer.train_dataset)
     args = trainer.args
-    adding = {
+    refused = {
         "beta": (args.beta != 0, args.beta, 0.0, "the KL term adds a gradient of its own"),
+        "use_adaptive_entropy": (
+            args.use_adaptive_entropy,
+            True,
+            False,
+            "the entropy bonus adds a gradient of its own",
+        ),
         "entropy_coef": (
             trainer._entropy_bonus_enabled,
             args.entropy_coef,
@@ -32,7 +39,7 @@ def check_can_ride(trainer: Any) -> None:
             args.top_entropy_quantile < 1,
             args.top_entropy_quantile,
             1.0,
-            "a part of each rollout's tokens is trained on",
+            "only a part of each rollout's tokens is trained on",
         ),
         "mask_truncated_completions": (
             args.mask_truncated_completions,
@@ -40,25 +47,38 @@ def check_can_ride(trainer: Any) -> None:
             False,
             "nothing of truncated completions is left in the batch",
         ),
-        "torch_compile": (args.torch_compile, args.torch_compile, False, "hooks do not see a compiled graph"),
+        "torch_compile": (_is_compiled(trainer), True, False, "hooks do not see a compiled graph"),
+        "off_policy_mask_threshold": (
+            args.off_policy_mask_threshold is not None,
+            args.off_policy_mask_threshold,
+            None,
+            "rollouts are left out of the loss",
+        ),
         "steps_per_generation": (
-            args.steps_per_generation > args.gradient_accumulation_steps,
+            args.gradient_accumulation_steps % args.steps_per_generation != 0,
             args.steps_per_generation,
             args.gradient_accumulation_steps,
-            "the later steps of a generation are off-policy",
+            "a part of a generation is off-policy",
         ),
     }
-    for name, (is_on, value, needed, why) in adding.items():
+    for name, (is_on, value, needed, why) in refused.items():
         if is_on:
             raise ValueError(f"{name} is {value}, and with ride=True {why}; set it to {needed}, or ride to False.")
     if trainer.aux_loss_enabled:
         raise ValueError(
             "the model's load-balancing loss adds a gradient of its own, which ride=True cannot tell apart; set "
-            "router_aux_loss_coef to 0 in the model's config, or ride to False."
+            "router_aux_loss_coef to 0.0, or ride to False."
         )
     is_corrected = trainer.use_vllm and args.vllm_importance_sampling_correction
     if is_corrected and args.vllm_importance_sampling_mode.startswith("token"):
         raise ValueError(
             f"vllm_importance_sampling_mode is {args.vllm_importance_sampling_mode!r}, which weighs tokens one by "
-            "one; with ride=True set it to 'sequence_mask' or 'sequence_truncate', or ride to False."
+            "one; with ride=True set it to 'sequence_mask', vllm_importance_sampling_correction to False, or ride to "
+            "False."
         )
+
+
+def _is_compiled(trainer: Any) -> bool:
+    """Whether the trainer or accelerate's own configuration compiles the model."""
+    plugin = trainer.accelerator.state.dynamo_plugin
+    return trainer.args.torch_compile or (plugin is not None and plugin.backend != DynamoBackend.NO)

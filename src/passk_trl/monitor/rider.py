@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from passk_trl.gradients.of_trainer import TrainedGradients
+from passk_trl.distributed.ranks import failing_together
+from passk_trl.gradients.of_trainer import TrainedGradients, rehearse_on_trained
 from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference.intervals import FEWEST_PROMPTS
@@ -46,7 +47,8 @@ class Rider:
         self.settings = settings
         self.ks = measured_ks(settings, getattr(trainer.args, "pass_at_k", 1), trainer.num_generations)
         self.objectives = measured_objectives(settings, trainer, trainer.num_generations)
-        self.window = Window(settings.window)
+        self.window = Window(settings.window, trainer.accelerator.device)
+        self._generations = 0
         self._gradients: TrainedGradients | None = None
         self._latest_rewards: Tensor | None = None
         self._batch: RiddenBatch | None = None
@@ -62,8 +64,9 @@ class Rider:
         Raises:
             `ValueError`: if nothing can be measured.
         """
+        rehearse_on_trained(self.trainer, parameters=self.settings.parameters)
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
-        numbers, gram = self._gradients.coverage.covered, self.settings.gram
+        numbers, gram = self._gradients.num_measured, self.settings.gram
         self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
         self._projections = self._new_projections()
 
@@ -97,7 +100,7 @@ class Rider:
         completed, self.window.completed = self.window.completed, []
         if not completed:
             return math.nan, math.nan
-        pairs, confidence = joined([block.pair_sums() for block in completed]), self.settings.confidence
+        pairs, confidence = joined(completed), self.settings.confidence
         objectives = reports_on_objectives(pairs, self.objectives, confidence)
         alone = replace(
             record,
@@ -109,7 +112,11 @@ class Rider:
     def _new_projections(self) -> Projections | None:
         if self._is_exact:
             return None
-        return Projections(seed=(self.settings.seed * 1_000_003 + self.window.num_blocks) % 2**31)
+        return Projections(seed=self._seed())
+
+    def _seed(self) -> int:
+        """Of this step, also in a run that is resumed."""
+        return (self.settings.seed * 1_000_003 + self.trainer.state.global_step) % 2**31
 
     # How it joins the trainer.
 
@@ -141,7 +148,11 @@ class Rider:
         def loss_with_taps(model: Any, inputs: dict[str, Any]) -> Tensor:
             if trainer.model.training and self._batch is not None and self._batch.is_in_first_pass:
                 self._in_loss = RiddenRows(self._batch, inputs)
-            return loss(model, inputs)
+            try:
+                return loss(model, inputs)
+            except BaseException:  # which ends the step
+                self._abandon()
+                raise
 
         @wraps(log_probs)
         def log_probs_with_hook(*args: Any, **kwargs: Any) -> tuple:
@@ -152,10 +163,14 @@ class Rider:
 
         @wraps(step)
         def step_and_take(*args: Any, **kwargs: Any) -> Tensor:
-            result = step(*args, **kwargs)
+            try:
+                result = step(*args, **kwargs)
+            except BaseException:  # which ends the training
+                self._abandon()
+                raise
             try:
                 self._end_of_micro_batch()
-            except Exception as error:  # must not end the training
+            except Exception as error:  # must not end the training; all ranks come here together
                 self._fail(error)
             return result
 
@@ -165,8 +180,14 @@ class Rider:
         trainer._get_per_token_logps_and_entropies = log_probs_with_hook
         trainer.training_step = step_and_take
 
-    def _fail(self, error: Exception) -> None:
+    def _abandon(self) -> None:
+        """Leaves nothing of a batch behind."""
+        if self._batch is not None:
+            self._batch.taps.abandon()
         self._batch = self._in_loss = None
+
+    def _fail(self, error: Exception) -> None:
+        self._abandon()
         step = self.trainer.state.global_step + 1
         self._failures.log(self.trainer, error, "step %d: its prompts are not measured; training goes on.", step)
 
@@ -177,16 +198,16 @@ class Rider:
         assert self._gradients is not None
         rewards_PGF = self._latest_rewards.view(-1, G, self._latest_rewards.size(1)).cpu()
         success_PG = trainer_success(trainer, rewards_PGF, self.settings.success_threshold).double()
-        step = trainer.state.global_step + 1
         carries_PG = trainer.accelerator.gather(carries_gradient(batch)).view(-1, G).cpu()
-        generator = torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) % 2**31)
+        self._generations += 1
+        generator = torch.Generator().manual_seed(self._seed() + 1_000_003 * self._generations)
         prompts = BatchPrompts.of(success_PG, carries_PG, generator)
-        rows = slice(trainer.accelerator.process_index * num_rows, (trainer.accelerator.process_index + 1) * num_rows)
-        device = batch["prompt_ids"].device
-        batch["ride_prompt"] = (torch.arange(rows.start, rows.stop) // G).to(device)
-        batch["ride_weight"] = prompts.weights_PG.flatten()[rows].to(device, torch.float32)
+        device, first = batch["prompt_ids"].device, trainer.accelerator.process_index * num_rows
+        batch["ride_row"] = torch.arange(first, first + num_rows, device=device)  # TRL shuffles it with the others
         taps = self._gradients.training_pass(self._projections)
-        rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
+        with failing_together():
+            rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
+        step = trainer.state.global_step + 1
         started = RiddenBatch(step, prompts, taps, rows_PMD, trainer.args.steps_per_generation)
         drawn = prompts.drawn_P.nonzero().flatten().tolist()
         if drawn:
@@ -196,14 +217,14 @@ class Rider:
 
     def _end_of_micro_batch(self) -> None:
         micro_batch, self._in_loss = self._in_loss, None
-        if micro_batch is None or self._batch is None:
+        if micro_batch is None or self._batch is None or self._gradients is None:
             return
         if (failure := micro_batch.end()) is not None:
             message, step = "step %d: gradients were not taken; training goes on.", self._batch.step
             self._failures.log(self.trainer, failure, message, step)
         if not self._batch.is_in_first_pass:
-            blocks = self.window.num_blocks
             batch, self._batch = self._batch, None
-            self.window.add(*batch.ended())
-            if self.window.num_blocks > blocks:
+            rows_PMD, missed_P = batch.summed()
+            self._gradients.note_formed(rows_PMD, self._projections)
+            if self.window.add(*batch.share(rows_PMD, missed_P)):
                 self._projections = self._new_projections()

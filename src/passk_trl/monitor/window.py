@@ -48,13 +48,16 @@ class Block:
     def first_step(self) -> int:
         return self.batches[0].step
 
-    def pair_sums(self) -> PairSums:
-        """Sums over the pairs of all ranks' prompts. All ranks must call this together."""
+    def pair_sums(self, device: torch.device) -> PairSums:
+        """Sums over the pairs of all ranks' prompts. The ranks call this together, and exchange on this device."""
         num_rollouts = self.batches[0].num_rollouts
         mine = [correct for batch in self.batches for correct in batch.num_correct]
         weights = [weight for batch in self.batches for weight in batch.sampling_weights]
         gathered = gather_list(list(zip(mine, weights, strict=True)))
-        num_correct_N, sampling_N = torch.tensor([c for c, _ in gathered]), torch.tensor([s for _, s in gathered])
+        num_correct_N, sampling_N = (
+            torch.tensor([c for c, _ in gathered]),
+            torch.tensor([s for _, s in gathered], dtype=torch.float64),
+        )
         num_correct_C, num_samples_C, classes_N = classes_of(
             num_correct_N, torch.full_like(num_correct_N, num_rollouts)
         )
@@ -63,11 +66,10 @@ class Block:
         weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
         for place, prompt in enumerate(with_gradient):
             weights_CN[class_of[mine[prompt]], place] = weights[prompt]
-        products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN)
+        products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN, device)
         offsets = _offsets(len(mine))
         rows = torch.tensor(gather_list([offsets + prompt for prompt in with_gradient]), dtype=torch.long)
         N, (M, _, C) = len(gathered), products_MNC.shape
-        sampling_N = sampling_N.double()
         with_class_MNC = torch.zeros(M, N, C, dtype=torch.float64)
         with_class_MNC[:, rows] = products_MNC
         squares_all_MN = torch.zeros(M, N, dtype=torch.float64)
@@ -103,40 +105,48 @@ def _offsets(mine: int) -> int:
 
 class Window:
     """
-    The latest prompts: at least `size` of them, once so many were trained on, and at most twice as many.
+    The latest prompts: at least `size` of them, once so many were trained on.
 
-    They are in two blocks, each with a seed of its own. Prompts are paired within their block alone. When the newer
-    block is full, the older one is dropped, and another begins. So there is always a full one.
+    They are in two blocks, each with projections of its own. Prompts are paired within their block alone. When the
+    newer block has `size` prompts, the older one is dropped, and another begins. So there is always a full one. Of a
+    full block only its sums are kept.
 
     Args:
-        size (`int`): prompts in a block.
+        size (`int`): prompts of a full block; the last batch may make it larger.
+        device (`torch.device`): on which ranks exchange numbers.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, device: torch.device):
         self._size = size
-        self._full: Block | None = None
+        self._device = device
+        self._full: PairSums | None = None
+        self._full_first_step: int | None = None
         self._filling = Block()
-        self.completed: list[Block] = []  # since they were last looked at
-        self.num_blocks = 1  # that were begun
+        self.completed: list[PairSums] = []  # since they were last looked at
 
-    def add(self, batch: RiddenPrompts, num_prompts: int) -> None:
-        """Adds this rank's share of a batch. After it, [`num_blocks`] tells whether another block has begun."""
+    def add(self, batch: RiddenPrompts, num_prompts: int) -> bool:
+        """Adds this rank's share of a batch. Returns whether another block begins. All ranks call this together."""
         self._filling.add(batch, num_prompts)
-        if self._filling.num_prompts >= self._size:
-            self._full, self._filling = self._filling, Block()
-            self.completed.append(self._full)
-            self.num_blocks += 1
+        if self._filling.num_prompts < self._size:
+            return False
+        self._full = self._filling.pair_sums(self._device)
+        self._full_first_step, self._filling = self._filling.first_step, Block()
+        self.completed.append(self._full)
+        return True
 
     def pair_sums(self, fewest: int) -> PairSums | None:
         """Sums over the pairs in the blocks that have so many prompts; `None` if none has."""
-        blocks = [each for each in (self._full, self._filling) if each is not None and each.num_prompts >= fewest]
-        return joined([block.pair_sums() for block in blocks]) if blocks else None
+        blocks = [] if self._full is None else [self._full]
+        if self._filling.num_prompts >= fewest:
+            blocks.append(self._filling.pair_sums(self._device))
+        return joined(blocks) if blocks else None
 
     @property
     def first_step(self) -> int | None:
         """The oldest step whose prompts are in the window."""
-        blocks = [each for each in (self._full, self._filling) if each is not None and each.batches]
-        return blocks[0].first_step if blocks else None
+        if self._full_first_step is not None:
+            return self._full_first_step
+        return self._filling.first_step if self._filling.batches else None
 
 
 def joined(blocks: list[PairSums]) -> PairSums:
