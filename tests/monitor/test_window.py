@@ -5,8 +5,8 @@ import torch
 
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.measuring import report_of_pairs
-from passk_trl.interference.pair_sums import PairSums
-from passk_trl.monitor.window import Block, RiddenPrompts, Window, joined
+from passk_trl.interference.pair_sums import PairSums, joined
+from passk_trl.monitor.window import Block, RiddenPrompts, Window
 
 
 N_ROLLOUTS, M, D = 6, 3, 40

@@ -21,8 +21,7 @@ def compared():
 
     def begin_and_measure(riding, batch, num_rows):
         started = begin(riding, batch, num_rows)
-        G = riding.trainer.num_generations
-        success_PG = riding._latest_rewards.view(-1, G).cpu()
+        success_PG = riding._latest.success(None)
         scored = started.prompts.scored_P.nonzero().flatten().tolist()
         rollouts, own = batch_rollouts(riding.trainer, batch, success_PG, scored)
         rows = riding._gradients.of_rollouts(rollouts, riding._projections)[: len(own)]

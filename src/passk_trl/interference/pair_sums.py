@@ -1,6 +1,6 @@
 """All that a measure needs of the gradients: each one's inner products with sums over prompts of equal counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,11 +47,10 @@ class PairSums:
         pairs = [_symmetric(gram_NN) for gram_NN in sample.gram]
         if not self_pairs:
             pairs = [pairs_NN.fill_diagonal_(0.0) for pairs_NN in pairs]
-        mean_NN = sample.gram.mean(0)
         return cls(
             with_class=torch.stack([pairs_NN @ weights_NC for pairs_NN in pairs]),
-            squares=mean_NN.diagonal(),
-            largest=float(_symmetric(mean_NN).abs().max()),
+            squares=sample.gram_mean.diagonal(),
+            largest=float(sample.gram_mean.abs().max()),
             num_partners=torch.full_like(classes_N, len(classes_N) - (0 if self_pairs else 1)),
             self_pairs=self_pairs,
             classes=classes_N,
@@ -76,6 +75,34 @@ class PairSums:
     def partners(self, weights_KC: Tensor) -> Tensor:
         """Σ_j w_j s_j ⟨ĝ_i, ĝ_j⟩ over the partners j of each prompt i, for weights w of the classes, `[M, K, N]`."""
         return weights_KC @ self.with_class.transpose(1, 2)
+
+
+def joined(blocks: list[PairSums]) -> PairSums:
+    """The sums of several sets of prompts, of which none is paired with one of another set."""
+    if len(blocks) == 1:
+        return blocks[0]
+    counts = [torch.stack([each.num_samples, each.num_correct], 1)[each.classes] for each in blocks]
+    num_correct_C, num_samples_C, classes_N = classes_of(*torch.cat(counts).flip(1).unbind(1))
+    with_class = []
+    for block in blocks:
+        own_C = [
+            int(((num_correct_C == correct) & (num_samples_C == samples)).nonzero())
+            for correct, samples in zip(block.num_correct, block.num_samples, strict=True)
+        ]
+        wide = torch.zeros(*block.with_class.shape[:2], len(num_correct_C), dtype=torch.float64)
+        wide[:, :, own_C] = block.with_class
+        with_class.append(wide)
+    return replace(
+        blocks[0],
+        with_class=torch.cat(with_class, dim=1),
+        squares=torch.cat([each.squares for each in blocks]),
+        largest=max(each.largest for each in blocks),
+        num_partners=torch.cat([each.num_partners for each in blocks]),
+        classes=classes_N,
+        num_correct=num_correct_C,
+        num_samples=num_samples_C,
+        sampling_weights=torch.cat([each.sampling_weights for each in blocks]),
+    )
 
 
 def classes_of(num_correct_N: Tensor, num_samples_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,17 +14,17 @@ from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
+from passk_trl.interference.pair_sums import PairSums, joined
 from passk_trl.private_names import check_private_names, look_up
 from passk_trl.records import ProbeRecord
 from passk_trl.rollout_trainer import RolloutTrainer
-from passk_trl.rollouts.scoring import trainer_success
-from passk_trl.rollouts.training_batch import batch_rollouts
+from passk_trl.rollouts.training_batch import TrainingBatch, batch_rollouts
 
 from .failures import Failures
 from .monitor_settings import MonitorSettings, measured_ks, measured_objectives
 from .ridden_batch import BatchPrompts, RiddenBatch, RiddenRows, carries_gradient
 from .ride_checks import check_can_ride
-from .window import Window, joined
+from .window import Window
 
 
 class Rider:
@@ -50,10 +50,11 @@ class Rider:
         self.window = Window(settings.window, trainer.accelerator.device)
         self._generations = 0
         self._gradients: TrainedGradients | None = None
-        self._latest_rewards: Tensor | None = None
+        self._latest = TrainingBatch(trainer)
         self._batch: RiddenBatch | None = None
         self._in_loss: RiddenRows | None = None
         self._is_exact = False
+        self._projections: Projections | None = None
         self._failures = Failures()
         self._wrap()
 
@@ -73,15 +74,23 @@ class Rider:
     def record(self, step: int, training_k: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
         pairs = self.window.pair_sums(FEWEST_PROMPTS)
-        if pairs is None or self._gradients is None:
+        if pairs is None:
             return None
+        completed, self.window.completed = self.window.completed, []
+        block = (math.nan, math.nan)
+        if completed:
+            of_blocks = self._record_of(joined(completed), step, training_k)
+            block = of_blocks.against_pass1(getattr(self.trainer.args, "objective", None))
+        return replace(self._record_of(pairs, step, training_k), first_step=self.window.first_step, block=block)
+
+    def _record_of(self, pairs: PairSums, step: int, training_k: int) -> ProbeRecord:
+        assert self._gradients is not None  # or there would be no pairs
         confidence, coverage = self.settings.confidence, self._gradients.coverage
-        ks_K = torch.tensor(self.ks, dtype=torch.float64)
         objectives = reports_on_objectives(pairs, self.objectives, confidence)
-        record = ProbeRecord(
+        return ProbeRecord(
             step=step,
             training_k=training_k,
-            report=report_of_pairs(pairs, ks_K, confidence),
+            report=report_of_pairs(pairs, torch.tensor(self.ks, dtype=torch.float64), confidence),
             rows=[],
             texts={},
             objectives={each.name: each for each in objectives},
@@ -91,23 +100,7 @@ class Rider:
             left_out_parameters=list(coverage.left_out),
             in_graph_parameters=0,
             gram="exact" if self._is_exact else "sketch",
-            first_step=self.window.first_step,
         )
-        return replace(record, block=self._latest_block(record))
-
-    def _latest_block(self, record: ProbeRecord) -> tuple[float, float]:
-        """What a block that was completed since the last record says; NaN if none was."""
-        completed, self.window.completed = self.window.completed, []
-        if not completed:
-            return math.nan, math.nan
-        pairs, confidence = joined(completed), self.settings.confidence
-        objectives = reports_on_objectives(pairs, self.objectives, confidence)
-        alone = replace(
-            record,
-            report=report_of_pairs(pairs, record.report.ks, confidence),
-            objectives={each.name: each for each in objectives},
-        )
-        return alone.against_pass1(getattr(self.trainer.args, "objective", None))
 
     def _new_projections(self) -> Projections | None:
         if self._is_exact:
@@ -122,17 +115,8 @@ class Rider:
 
     def _wrap(self) -> None:
         trainer = self.trainer
-        generate, score = trainer._generate_and_score_completions, trainer._calculate_rewards
-        log_probs, loss, step = (
-            trainer._get_per_token_logps_and_entropies,
-            trainer._compute_loss,
-            trainer.training_step,
-        )
-
-        @wraps(score)
-        def score_and_remember(*args: Any, **kwargs: Any) -> Tensor:
-            self._latest_rewards = score(*args, **kwargs)
-            return self._latest_rewards
+        generate, log_probs = trainer._generate_and_score_completions, trainer._get_per_token_logps_and_entropies
+        loss, step = trainer._compute_loss, trainer.training_step
 
         @wraps(generate)
         def generate_and_tag(inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,7 +158,6 @@ class Rider:
                 self._fail(error)
             return result
 
-        trainer._calculate_rewards = score_and_remember
         trainer._generate_and_score_completions = generate_and_tag
         trainer._compute_loss = loss_with_taps
         trainer._get_per_token_logps_and_entropies = log_probs_with_hook
@@ -194,10 +177,8 @@ class Rider:
     def _begin(self, batch: dict[str, Any], num_rows: int) -> RiddenBatch:
         """Tags the rows of a generated batch with their prompts and weights, and measures what training leaves out."""
         trainer, G = self.trainer, self.trainer.num_generations
-        assert self._latest_rewards is not None
         assert self._gradients is not None
-        rewards_PGF = self._latest_rewards.view(-1, G, self._latest_rewards.size(1)).cpu()
-        success_PG = trainer_success(trainer, rewards_PGF, self.settings.success_threshold).double()
+        success_PG = self._latest.success(self.settings.success_threshold).double()
         carries_PG = trainer.accelerator.gather(carries_gradient(batch)).view(-1, G).cpu()
         self._generations += 1
         generator = torch.Generator().manual_seed(self._seed() + 1_000_003 * self._generations)

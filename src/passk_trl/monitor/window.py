@@ -1,13 +1,13 @@
 """The prompts of the latest training batches, with the sketches of their gradients: what a report of a ride is of."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from passk_trl.distributed.ranks import gather_list
 from passk_trl.gradients.pooled import products_with_sums
-from passk_trl.interference.pair_sums import PairSums, classes_of
+from passk_trl.interference.pair_sums import PairSums, classes_of, joined
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,21 @@ class Block:
         num_rollouts = self.batches[0].num_rollouts
         mine = [correct for batch in self.batches for correct in batch.num_correct]
         weights = [weight for batch in self.batches for weight in batch.sampling_weights]
-        gathered = gather_list(list(zip(mine, weights, strict=True)))
-        num_correct_N, sampling_N = (
-            torch.tensor([c for c, _ in gathered]),
-            torch.tensor([s for _, s in gathered], dtype=torch.float64),
-        )
+        rows_NMD, with_gradient = self._rows()
+        owners = set(with_gradient)
+        has_row = [prompt in owners for prompt in range(len(mine))]
+        gathered = gather_list(list(zip(mine, weights, has_row, strict=True)))
+        num_correct_N = torch.tensor([correct for correct, _, _ in gathered])
+        sampling_N = torch.tensor([weight for _, weight, _ in gathered], dtype=torch.float64)
+        rows = torch.tensor([row for _, _, row in gathered]).nonzero().flatten()  # in the order of ranks, as gathered
         num_correct_C, num_samples_C, classes_N = classes_of(
             num_correct_N, torch.full_like(num_correct_N, num_rollouts)
         )
-        rows_NMD, with_gradient = self._rows()
         class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
         weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
         for place, prompt in enumerate(with_gradient):
             weights_CN[class_of[mine[prompt]], place] = weights[prompt]
         products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN, device)
-        offsets = _offsets(len(mine))
-        rows = torch.tensor(gather_list([offsets + prompt for prompt in with_gradient]), dtype=torch.long)
         N, (M, _, C) = len(gathered), products_MNC.shape
         with_class_MNC = torch.zeros(M, N, C, dtype=torch.float64)
         with_class_MNC[:, rows] = products_MNC
@@ -94,13 +93,6 @@ class Block:
             prompts += [first + prompt for prompt in batch.with_gradient]
             first += len(batch.num_correct)
         return torch.cat([batch.rows_NMD for batch in self.batches]), prompts
-
-
-def _offsets(mine: int) -> int:
-    """The place of this rank's first prompt among those of all ranks."""
-    counts = gather_list([mine])
-    rank = torch.distributed.get_rank() if len(counts) > 1 else 0
-    return sum(counts[:rank])
 
 
 class Window:
@@ -147,31 +139,3 @@ class Window:
         if self._full_first_step is not None:
             return self._full_first_step
         return self._filling.first_step if self._filling.batches else None
-
-
-def joined(blocks: list[PairSums]) -> PairSums:
-    """The sums of several sets of prompts, of which none is paired with one of another set."""
-    if len(blocks) == 1:
-        return blocks[0]
-    counts = [torch.stack([each.num_samples, each.num_correct], 1)[each.classes] for each in blocks]
-    num_correct_C, num_samples_C, classes_N = classes_of(*torch.cat(counts).flip(1).unbind(1))
-    with_class = []
-    for block in blocks:
-        own_C = [
-            int(((num_correct_C == correct) & (num_samples_C == samples)).nonzero())
-            for correct, samples in zip(block.num_correct, block.num_samples, strict=True)
-        ]
-        wide = torch.zeros(*block.with_class.shape[:2], len(num_correct_C), dtype=torch.float64)
-        wide[:, :, own_C] = block.with_class
-        with_class.append(wide)
-    return replace(
-        blocks[0],
-        with_class=torch.cat(with_class, dim=1),
-        squares=torch.cat([each.squares for each in blocks]),
-        largest=max(each.largest for each in blocks),
-        num_partners=torch.cat([each.num_partners for each in blocks]),
-        classes=classes_N,
-        num_correct=num_correct_C,
-        num_samples=num_samples_C,
-        sampling_weights=torch.cat([each.sampling_weights for each in blocks]),
-    )

@@ -56,15 +56,25 @@ class TrainingBatch:
         Raises:
             `ValueError`: if nothing was generated yet, or rewards are neither 0 nor 1 and no threshold is set.
         """
-        if self._batch is None or self._rewards is None:
+        success_PG = self.success(success_threshold)
+        assert self._batch is not None  # or it would have no rewards
+        scored = (~success_PG.isnan().any(dim=1)).nonzero().flatten().tolist()
+        order = torch.randperm(len(scored), generator=torch.Generator().manual_seed(seed)).tolist()
+        return batch_rollouts(self._trainer, self._batch, success_PG, [scored[i] for i in order[:num_prompts]])
+
+    def success(self, success_threshold: float | None) -> Tensor:
+        """
+        Success of all ranks' rollouts of the batch, `(P, G)`: 0, 1, or NaN where unscorable.
+
+        Raises:
+            `ValueError`: as for `rollouts`.
+        """
+        if self._rewards is None:
             raise ValueError(
                 "no training batch was generated yet; give a probe_dataset to probe before the first step."
             )
         rewards_PGF = self._rewards.view(-1, self._trainer.num_generations, self._rewards.size(1)).cpu()
-        success_PG = trainer_success(self._trainer, rewards_PGF, success_threshold)
-        scored = (~success_PG.isnan().any(dim=1)).nonzero().flatten().tolist()
-        order = torch.randperm(len(scored), generator=torch.Generator().manual_seed(seed)).tolist()
-        return batch_rollouts(self._trainer, self._batch, success_PG, [scored[i] for i in order[:num_prompts]])
+        return trainer_success(self._trainer, rewards_PGF, success_threshold)
 
 
 def batch_rollouts(
