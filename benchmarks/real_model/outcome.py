@@ -1,11 +1,12 @@
 """What training a pretrained model for pass@k does to pass@1, where the audit finds a conflict: did it come true?
 
-    OMP_NUM_THREADS=2 python benchmarks/real_model/outcome.py [--ways pass1 pass8 guard] [--seeds 0 1 2]
+    OMP_NUM_THREADS=2 python benchmarks/real_model/outcome.py [--ways pass1 pass8 fixed_mix guard] [--seeds 0 1 2]
 
 Trains SmolLM2-135M-Instruct with the recipe `recipes/smollm2/divisibility/config_pass8.yaml`: for pass@1, for pass@8,
-and for pass@8 with the controller `guard`. Evaluates the start and each run on the same test questions. A run that is
-in `outcome.json` is not repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file. Let one end
-before the next starts: two at once lose each other's rows.
+for a fixed mixture of the two, and for pass@8 with the controller `guard`, which is given the pass@1 that the audit
+measured. Evaluates the start and each run on the same test questions. A run that is in `outcome.json` is not
+repeated. Writes `outcome.json`, `outcome.md` and `outcome.png` beside this file. Let one end before the next starts:
+two at once lose each other's rows.
 """
 
 import argparse
@@ -31,9 +32,17 @@ OUTPUTS = ROOT / "outputs" / "smollm2" / "divisibility" / "trained"
 WAYS: dict[str, dict[str, Any]] = {
     "pass1": {"pass_at_k": 1},
     "pass8": {},
-    "guard": {"mitigation": {"controller": "guard"}},
+    "fixed_mix": {"mitigation": {"controller": "fixed_mix", "share": 0.3}},
+    # Pass@1 of the start by the audit of 1,024 prompts. The usual horizon of 20 batches is longer than these runs.
+    "guard": {"mitigation": {"controller": "guard", "floor": 0.54, "horizon": 4, "start": 0.0}},
 }
-IN_WORDS = {"start": "the start", "pass1": "pass@1", "pass8": "pass@8", "guard": "pass@8 with `guard`"}
+IN_WORDS = {
+    "start": "the start",
+    "pass1": "pass@1",
+    "pass8": "pass@8",
+    "fixed_mix": "0.7 pass@8 + 0.3 pass@1",
+    "guard": "pass@8 with `guard`",
+}
 RESULTS = FOLDER / "outcome.json"
 STEPS = (6, 12)  # after which a run is evaluated; multiples of the first
 
@@ -44,10 +53,18 @@ def trained(way: str, seed: int) -> list[dict[str, Any]]:
     saved = {"save_strategy": "steps", "save_steps": STEPS[0], "save_total_limit": None, "save_only_model": True}
     settings = {**WAYS[way], **saved, "seed": seed, "max_steps": STEPS[-1], "monitor": None}
     call("train", {**read("config_pass8.yaml"), **settings, "output_dir": str(folder), "overwrite_output_dir": True})
+    shares = shares_of_pass1(folder / f"checkpoint-{STEPS[-1]}")
     return [
-        {"way": way, "seed": seed, "steps": steps, **evaluated(folder / f"checkpoint-{steps}", folder.name)}
+        {"way": way, "seed": seed, "steps": steps, "shares": shares[:steps]}
+        | evaluated(folder / f"checkpoint-{steps}", folder.name)
         for steps in STEPS
     ]
+
+
+def shares_of_pass1(checkpoint: Path) -> list[float]:
+    """The share of pass@1 in each step so far; empty without a controller that mixes."""
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return [row["control/share"] for row in history if "control/share" in row]
 
 
 def folder_of(way: str, seed: int) -> Path:
@@ -127,7 +144,7 @@ def change(band: Any, k: int) -> str:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Pass@k over k, a panel for each number of steps: the start in black, and a line for each run."""
     start = next(row for row in rows if row["way"] == "start")
-    color_of = {"start": "black", "pass1": "tab:blue", "pass8": "tab:red", "guard": "tab:green"}
+    color_of = dict(zip(IN_WORDS, ("black", "tab:blue", "tab:red", "tab:gray", "tab:green"), strict=True))
     figure, panels = plt.subplots(1, len(STEPS), figsize=(8, 3.4), sharey=True)
     for axes, steps in zip(panels, STEPS, strict=True):
         for row in (row for row in rows if row["steps"] in (0, steps)):

@@ -58,10 +58,11 @@ def test_the_exact_store_is_exact():
     assert torch.allclose(gram_MNN[0], gradients @ gradients.T, rtol=1e-5, atol=1e-4)
 
 
-def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
+@pytest.mark.parametrize("draws", [{}, {"tied": 8, "norm": 2, "experts": 3}])
+def test_the_sketch_is_unbiased_and_its_estimates_show_its_error(draws):
     grams, errors = [], []
     for seed in range(200):
-        store = SketchStore(N, SHAPES, Projections(seed))
+        store = SketchStore(N, SHAPES, Projections(seed, draws))
         gradients = fill(store)
         gram_MNN = store.gram()
         grams.append(gram_MNN.mean(dim=0))
@@ -76,6 +77,21 @@ def test_the_sketch_is_unbiased_and_its_estimates_show_its_error():
     assert 0.9 < ratio < 1.1
     spread = errors_NN[:, off_diagonal].std() / exact_NN.diagonal().mean()
     assert spread < (2 / (4 * 14)) ** 0.5  # what the docstring promises, for a single layer
+
+
+def test_more_draws_of_a_parameter_make_its_error_smaller():
+    def variance(draws: int) -> float:
+        """Of an inner product of two rows, as a mean over pairs and seeds."""
+        spread = []
+        for seed in range(40):
+            store = SketchStore(N, {"w": torch.Size([ROWS, COLS])}, Projections(seed, {"w": draws}))
+            generator = torch.Generator().manual_seed(seed)
+            left, right = (torch.randn(N, T, size, generator=generator) for size in (ROWS, COLS))
+            store.add_outer("w", list(range(N)), left, right)
+            spread.append(store.gram().var(dim=0).triu(1).sum())
+        return float(torch.stack(spread).mean())
+
+    assert variance(8) * 8 == pytest.approx(variance(1), rel=0.1)
 
 
 def test_a_sketch_is_determined_by_its_seed():

@@ -35,7 +35,7 @@ from .parameters import choose_parameters
 
 
 # Gradients on disk of another version are taken anew: it may have left parameters out.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)

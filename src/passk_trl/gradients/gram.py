@@ -16,7 +16,7 @@ from .causal_lm import CausalLM
 from .options import GradientOptions
 from .passes import take_passes
 from .plan import Plan
-from .projections import Projections
+from .projections import HEAD_DRAWS, Projections
 from .scored_rollouts import ScoredRollouts
 from .selection import Coverage, select
 from .store import ExactStore, SketchStore, Store, add_whole, fit_exactly
@@ -227,12 +227,9 @@ def _gradients(model: Any, rollouts: ScoredRollouts, options: GradientOptions) -
             name = "exact" if fit_exactly(most_prompts, sum(each.size for each in selected)) else "sketch"
         # A step of the weights is one row more, the last of the last rank's.
         num_rows = rollouts.num_prompts + (1 if options.step is not None and is_last_rank() else 0)
-        exact = name == "exact"
-        store = (
-            ExactStore(num_rows, plan.shapes)
-            if exact
-            else SketchStore(num_rows, plan.shapes, Projections(options.seed))
-        )
+        projections = Projections(options.seed, dict.fromkeys(plan.head.values(), HEAD_DRAWS))
+        exact, sketches = ExactStore(num_rows, plan.shapes), SketchStore(num_rows, plan.shapes, projections)
+        store = exact if name == "exact" else sketches  # neither takes memory before it is added to
         add = add_through_activations if through_activations else add_through_parameters
         add_gradients = partial(add, causal_lm, plan, store)
         roll_call, one_prompt = causal_lm.roll_call, plan.one_prompt_a_pass

@@ -115,7 +115,7 @@ class TrainedGradients:
     def note_formed(self, rows_PMD: Tensor, projections: Projections | None) -> None:
         """Notes which parameters have a gradient other than 0 in the rows of a batch, which all ranks have."""
         names = list(self._plan.shapes)
-        sizes = [each.size if projections is None else projections.rank**2 for each in self._plan.selected]
+        sizes = self._sizes(projections)
         reached = [part.any() for part in rows_PMD.flatten(0, 1).split(sizes, dim=1)]
         self._formed.update(
             name for name, is_reached in zip(names, torch.stack(reached).tolist(), strict=True) if is_reached
@@ -140,7 +140,13 @@ class TrainedGradients:
         """`(M, D)`: what is kept of each prompt."""
         if projections is None:
             return 1, self.num_measured
-        return projections.num_sketches, len(self._plan.shapes) * projections.rank**2
+        return projections.num_sketches, sum(self._sizes(projections))
+
+    def _sizes(self, projections: Projections | None) -> list[int]:
+        """How many numbers each parameter has in a row."""
+        if projections is None:
+            return [each.size for each in self._plan.selected]
+        return [projections.numbers_of(each.name) for each in self._plan.selected]
 
     def _new_store(self, projections: Projections | None, num_prompts: int) -> Store:
         if projections is None:

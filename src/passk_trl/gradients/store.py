@@ -204,13 +204,13 @@ class ExactStore(_RowsOfPrompts):
 
 class SketchStore(_RowsOfPrompts):
     """
-    Keeps M independent sketches Σ_t (R_b b_t)(R_a a_t)ᵀ of each layer's gradient Σ_t b_t a_tᵀ, of the same size for
-    every layer.
+    Keeps M independent sketches Σ_t (R_b b_t)(R_a a_t)ᵀ of each layer's gradient Σ_t b_t a_tᵀ, of a size that does
+    not grow with the layer.
 
     R has i.i.d. entries ±1/√r, so that E[RᵀR] is the identity and the inner product of two sketches is unbiased for
     that of the gradients. The error of one sketch is √(2/r) of the size of its factors, that of the mean of M is
     √(2/(r·M)), and less for a sum over tokens and layers. The spread of the M sketches gives the error bar. A vector
-    is sketched to r² numbers.
+    is sketched to r² numbers. A parameter with several draws has as many sketches in each of the M.
 
     Args:
         num_prompts (`int`):
@@ -218,7 +218,7 @@ class SketchStore(_RowsOfPrompts):
         shapes (`dict[str, torch.Size]`):
             Shape of every parameter.
         projections ([`Projections`]):
-            Of which M and r are taken; all ranks need the same.
+            Of which M, r and the draws are taken; all ranks need the same.
     """
 
     def __init__(self, num_prompts: int, shapes: dict[str, torch.Size], projections: Projections):
@@ -234,7 +234,7 @@ class SketchStore(_RowsOfPrompts):
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         vector = vector.float()
-        self._add(name, prompts, vector @ self.projections.of(name, vector.size(1), self._rank**2, vector))
+        self._add(name, prompts, vector @ self.projections.of(name, "", vector.size(1), self._rank**2, vector))
 
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
         if not segments:
@@ -256,21 +256,23 @@ class SketchStore(_RowsOfPrompts):
         return dict(self._all())
 
     def _row_shape(self, name: str) -> tuple[int, ...]:
-        return (self._num_sketches, self._rank**2)
+        return (self._num_sketches, self.projections.numbers_of(name))
 
     def _of_rows(self, name: str, like: Tensor) -> Tensor:
-        """The projection of a matrix's rows, `(rows, M·r)`."""
-        return self.projections.of(f"{name}/rows", self.shapes[name][0], self._rank, like)
+        """The projections of a matrix's rows, `(rows, M·draws·r)`."""
+        return self.projections.of(name, "/rows", self.shapes[name][0], self._rank, like)
 
     def _of_cols(self, name: str, like: Tensor) -> Tensor:
-        """The projection of a matrix's columns, `(cols, M·r)`."""
-        return self.projections.of(f"{name}/cols", self.shapes[name][1], self._rank, like)
+        """The projections of a matrix's columns, `(cols, M·draws·r)`."""
+        return self.projections.of(name, "/cols", self.shapes[name][1], self._rank, like)
 
     def _add_products(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        sketched = (tensor.float().unflatten(-1, (self._num_sketches, self._rank)) for tensor in (left, right))
+        sketched = (tensor.float().unflatten(-1, (-1, self._rank)) for tensor in (left, right))
         self._add(name, prompts, torch.einsum("btmr,btms->bmrs", *sketched))
 
     def _add(self, name: str, prompts: list[int], sketches: Tensor) -> None:
         kept = self._of(name, sketches.device)
         where = torch.tensor(prompts, device=sketches.device)
-        kept.index_add_(0, where, sketches.reshape(len(prompts), self._num_sketches, -1))
+        # The inner product of such rows is the mean of those of the draws.
+        mean = sketches.reshape(len(prompts), self._num_sketches, -1) / self.projections.draws_of(name) ** 0.5
+        kept.index_add_(0, where, mean)
