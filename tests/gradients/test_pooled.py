@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 
 from passk_trl.gradients import pooled
-from passk_trl.gradients.pooled import products_with_sums
+from passk_trl.gradients.pooled import products_of_sums, products_with_sums
 from ranks import run_ranks
 
 
@@ -34,14 +34,38 @@ def test_they_follow_from_the_gram_matrix(monkeypatch):
     assert_expected(products_with_sums(*inputs(), CPU))
 
 
-def on_a_rank() -> tuple[torch.Tensor, torch.Tensor]:
+SIZES = [20, 5, 25]
+
+
+def expected_parts() -> torch.Tensor:
+    """Of each part of the sketches, from its own Gram matrix without the diagonal."""
+    rows_NMD, weights_CN = inputs()
+    parts = []
+    for part in rows_NMD.double().split(SIZES, dim=2):
+        gram_MNN = torch.einsum("imd,jmd->mij", part, part)
+        gram_MNN.diagonal(dim1=1, dim2=2).zero_()
+        parts.append(torch.einsum("ki,mij,j->km", weights_CN, gram_MNN, weights_CN[1]))
+    return torch.stack(parts, dim=2)
+
+
+def test_each_part_of_the_sketches_has_its_own_products(monkeypatch):
+    rows_NMD, weights_CN = inputs()
+    assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
+    monkeypatch.setattr(pooled, "_COLUMNS_AT_A_TIME", 7)
+    assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
+
+
+def on_a_rank() -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     rows_NMD, weights_CN = inputs()
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     mine = [slice(0, 0), slice(0, 5), slice(5, N)][rank]  # the first rank has none
-    return products_with_sums(rows_NMD[mine], weights_CN[:, mine], CPU)
+    rows_NMD, weights_CN = rows_NMD[mine], weights_CN[:, mine]
+    products = products_with_sums(rows_NMD, weights_CN, CPU)
+    return products, products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU)
 
 
 def test_the_ranks_have_them_together():
-    for measured in run_ranks(on_a_rank, world_size=3):
-        assert_expected(measured)
+    for products, parts in run_ranks(on_a_rank, world_size=3):
+        assert_expected(products)
+        assert torch.allclose(parts, expected_parts())

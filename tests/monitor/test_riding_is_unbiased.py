@@ -1,5 +1,7 @@
 """What rides on training is unbiased: against the gradients of a policy whose completions can all be listed."""
 
+from unittest import mock
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,7 +9,7 @@ from datasets import Dataset
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.interference.measuring import report_of_pairs
-from passk_trl.monitor.window import Block, RiddenPrompts
+from passk_trl.monitor.window import Block, RiddenPrompts, Window
 
 
 KS = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)
@@ -84,14 +86,14 @@ def ridden(tmp_path_factory) -> tuple[list[RiddenPrompts], torch.Tensor]:
     trainer = PassKGRPOTrainer(
         policy(), reward, args, rows(3200), processing_class=tiny.tokenizer(), callbacks=[monitor]
     )
-    batches, add = [], monitor._rider.window.add
+    batches, add = [], Window.add
 
-    def add_and_keep(batch, num_prompts):
+    def add_and_keep(window, batch, num_prompts):
         batches.append(batch)
-        return add(batch, num_prompts)
+        return add(window, batch, num_prompts)
 
-    monitor._rider.window.add = add_and_keep
-    trainer.train()
+    with mock.patch.object(Window, "add", add_and_keep):
+        trainer.train()
     return batches, exact_inner_products(trainer.model, monitor.records[0].left_out_parameters)
 
 

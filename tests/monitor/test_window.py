@@ -82,7 +82,7 @@ def test_there_is_always_a_full_block():
     begun = 0
     window, sizes = Window(20, torch.device("cpu")), []
     for step in range(12):
-        begun += window.add(batch(step), 7)
+        begun += window.add(batch(step), 7) is not None
         pairs = window.pair_sums(8)
         sizes.append(0 if pairs is None else pairs.num_prompts)
     # 20 prompts are full after 3 batches of 7. One of 7 is too small for a report of its own.

@@ -106,6 +106,11 @@ class TrainedGradients:
         return sum(each.size for each in self._plan.selected)
 
     @property
+    def matrices(self) -> dict[str, torch.Size]:
+        """The shape of each parameter that is measured, as its sketch takes it: a matrix or a vector."""
+        return ExactStore(0, self._plan.shapes).shapes
+
+    @property
     def coverage(self) -> Coverage:
         """What was formed so far. A parameter that no gradient has reached is not covered."""
         left_out = [each for each in self._selected if each.name not in self._formed]

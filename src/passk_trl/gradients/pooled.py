@@ -10,6 +10,39 @@ from passk_trl.distributed.ranks import gather_rows, num_ranks, sum_of_ranks
 _COLUMNS_AT_A_TIME = 2**10
 
 
+def products_of_sums(
+    rows_NMD: Tensor, left_KN: Tensor, right_N: Tensor, sizes: list[int], device: torch.device
+) -> Tensor:
+    """
+    Sums over the pairs of all ranks' prompts, without those of a prompt with itself, in each part of the sketches. All
+    ranks must call this together.
+
+    Args:
+        rows_NMD (`torch.Tensor`):
+            M sketches of D numbers for each of this rank's N prompts.
+        left_KN, right_N (`torch.Tensor`):
+            Weights of these prompts, float64.
+        sizes (`list[int]`):
+            How the D numbers are divided into L parts.
+        device (`torch.device`):
+            On which ranks exchange numbers.
+
+    Returns:
+        `torch.Tensor` `(K, M, L)`, float64: Σ_{i≠j} l_ki r_j ⟨ĝ_i, ĝ_j⟩ in each part.
+    """
+    left, right, itself = [], [], []
+    for columns in rows_NMD.split(_COLUMNS_AT_A_TIME, dim=2):
+        columns = columns.double()
+        left.append(torch.einsum("kn,nmd->kmd", left_KN, columns))
+        right.append(torch.einsum("n,nmd->md", right_N, columns))
+        itself.append(torch.einsum("kn,nmd->kmd", left_KN * right_N, columns.square()))
+    sums = torch.stack([torch.cat(left, 2), torch.cat(itself, 2)])
+    sums_2KMD = sum_of_ranks(sums.to(device)).cpu()
+    right_MD = sum_of_ranks(torch.cat(right, 1).to(device)).cpu()
+    pairs_KMD = sums_2KMD[0] * right_MD - sums_2KMD[1]
+    return torch.stack([part.sum(dim=2) for part in pairs_KMD.split(sizes, dim=2)], dim=2)
+
+
 def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """
     Inner products of gradients with C weighted sums of all. All ranks must call this together.

@@ -15,6 +15,8 @@ from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
 from passk_trl.interference.pair_sums import PairSums, joined
+from passk_trl.interference.pairs import weights_at
+from passk_trl.objectives import objective_from
 from passk_trl.private_names import check_private_names, look_up
 from passk_trl.records import ProbeRecord
 from passk_trl.rollout_trainer import RolloutTrainer
@@ -24,6 +26,7 @@ from .failures import Failures
 from .monitor_settings import MonitorSettings, measured_ks, measured_objectives
 from .ridden_batch import BatchPrompts, RiddenBatch, RiddenRows, carries_gradient
 from .ride_checks import check_can_ride
+from .sketches import Sketches
 from .window import Window
 
 
@@ -48,6 +51,7 @@ class Rider:
         self.ks = measured_ks(settings, getattr(trainer.args, "pass_at_k", 1), trainer.num_generations)
         self.objectives = measured_objectives(settings, trainer, trainer.num_generations)
         self.window = Window(settings.window, trainer.accelerator.device)
+        self._sketches: Sketches | None = None
         self._generations = 0
         self._gradients: TrainedGradients | None = None
         self._latest = TrainingBatch(trainer)
@@ -69,7 +73,13 @@ class Rider:
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
         numbers, gram = self._gradients.num_measured, self.settings.gram
         self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
-        self._projections = self._new_projections()
+        if self._is_exact:
+            return
+        window, device = self.settings.window, self.trainer.accelerator.device
+        self._sketches = Sketches(self._gradients, self._trained_weights, window, device)
+        self._projections = self._sketches.projections(self._seed())
+        # The first block is to size the sketches of the others.
+        self.window = Window(window, device, first_size=max(FEWEST_PROMPTS, window // 8))
 
     def record(self, step: int, training_k: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
@@ -102,10 +112,14 @@ class Rider:
             gram="exact" if self._is_exact else "sketch",
         )
 
-    def _new_projections(self) -> Projections | None:
-        if self._is_exact:
-            return None
-        return Projections(seed=self._seed())
+    def _trained_weights(self, pairs: PairSums) -> Tensor:
+        """The weights of the classes of prompts in ∇J_1 and in the gradient trained for, `(2, C)`."""
+        counts = pairs.num_samples, pairs.num_correct
+        ks_2 = torch.tensor([1.0, getattr(self.trainer.args, "pass_at_k", 1)], dtype=torch.float64)
+        weights_2C = weights_at(ks_2, *counts, "unbiased")
+        if (name := getattr(self.trainer.args, "objective", None)) is not None:
+            weights_2C[1] = objective_from(name).gradient_weight(*counts)
+        return weights_2C
 
     def _seed(self) -> int:
         """Of this step, also in a run that is resumed."""
@@ -207,5 +221,7 @@ class Rider:
             batch, self._batch = self._batch, None
             rows_PMD, missed_P = batch.summed()
             self._gradients.note_formed(rows_PMD, self._projections)
-            if self.window.add(*batch.share(rows_PMD, missed_P)):
-                self._projections = self._new_projections()
+            completed = self.window.add(*batch.share(rows_PMD, missed_P))
+            if completed is not None and self._sketches is not None:
+                self._sketches.fit(*completed, batch.step)
+                self._projections = self._sketches.projections(self._seed())

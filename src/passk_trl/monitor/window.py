@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from passk_trl.distributed.ranks import gather_list
-from passk_trl.gradients.pooled import products_with_sums
+from passk_trl.gradients.pooled import products_of_sums, products_with_sums
 from passk_trl.interference.pair_sums import PairSums, classes_of, joined
 
 
@@ -87,6 +87,21 @@ class Block:
             sampling_weights=sampling_N,
         )
 
+    def products_of_parts(
+        self, weights_KC: Tensor, num_correct_C: Tensor, sizes: list[int], device: torch.device
+    ) -> Tensor:
+        """
+        Σ_{i≠j} w_ki s_i s_j ⟨ĝ_i, ĝ_j⟩ in each part of the M sketches, `(K, M, L)`, for weights w of the classes of
+        prompts with so many correct rollouts. The ranks call this together.
+        """
+        class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
+        classes = [class_of[correct] for batch in self.batches for correct in batch.num_correct]
+        weights = [weight for batch in self.batches for weight in batch.sampling_weights]
+        rows_NMD, with_gradient = self._rows()
+        sampling_N = torch.tensor([weights[prompt] for prompt in with_gradient], dtype=torch.float64)
+        weights_KN = weights_KC[:, [classes[prompt] for prompt in with_gradient]] * sampling_N
+        return products_of_sums(rows_NMD, weights_KN, sampling_N, sizes, device)
+
     def _rows(self) -> tuple[Tensor, list[int]]:
         first, prompts = 0, []
         for batch in self.batches:
@@ -106,25 +121,31 @@ class Window:
     Args:
         size (`int`): prompts of a full block; the last batch may make it larger.
         device (`torch.device`): on which ranks exchange numbers.
+        first_size (`int`, *optional*): prompts of the first block, if not as many.
     """
 
-    def __init__(self, size: int, device: torch.device):
+    def __init__(self, size: int, device: torch.device, first_size: int | None = None):
         self._size = size
+        self._wanted = first_size or size
         self._device = device
         self._full: PairSums | None = None
         self._full_first_step: int | None = None
         self._filling = Block()
         self.completed: list[PairSums] = []  # since they were last looked at
 
-    def add(self, batch: RiddenPrompts, num_prompts: int) -> bool:
-        """Adds this rank's share of a batch. Returns whether another block begins. All ranks call this together."""
+    def add(self, batch: RiddenPrompts, num_prompts: int) -> tuple[Block, PairSums] | None:
+        """
+        Adds this rank's share of a batch. Returns the block that it completes, with its sums: then another begins. All
+        ranks call this together.
+        """
         self._filling.add(batch, num_prompts)
-        if self._filling.num_prompts < self._size:
-            return False
-        self._full = self._filling.pair_sums(self._device)
-        self._full_first_step, self._filling = self._filling.first_step, Block()
+        if self._filling.num_prompts < self._wanted:
+            return None
+        block, self._filling, self._wanted = self._filling, Block(), self._size
+        self._full = block.pair_sums(self._device)
+        self._full_first_step = block.first_step
         self.completed.append(self._full)
-        return True
+        return block, self._full
 
     def pair_sums(self, fewest: int) -> PairSums | None:
         """Sums over the pairs in the blocks that have so many prompts; `None` if none has."""

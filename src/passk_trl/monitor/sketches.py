@@ -1,0 +1,91 @@
+"""The sketches of a ride: each block's are sized by the errors of the block before."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from passk_trl.distributed.ranks import gather_list, num_ranks
+from passk_trl.gradients.of_trainer import TrainedGradients
+from passk_trl.gradients.projections import Projections
+from passk_trl.gradients.sketch_size import (
+    arithmetic_of_a_pass,
+    cost_of_draws,
+    draws_needed,
+    error_ratio,
+    sketch_variances,
+    whole_draws,
+)
+from passk_trl.interference.pair_sums import PairSums
+from passk_trl.interference.pairs import pair_mean
+
+from .window import Block
+
+
+logger = logging.getLogger(__name__)
+
+# Small parts, which can be given to the parameters that need them. Two to each at first, when nothing is known.
+_RANK, _FIRST_DRAWS = 2, 2
+
+# The most that sketches may take, as a share of the multiplications of a training pass.
+_MOST_ARITHMETIC = 0.12
+
+
+class Sketches:
+    """
+    Sizes the sketches of each block, so that their standard error is half of the sample's at a full window.
+
+    Args:
+        gradients ([`TrainedGradients`]): what is sketched.
+        weights (`Callable[[PairSums], Tensor]`): the weights `(K, C)` of the classes of prompts in K gradients, of
+            which the inner product with ∇J_1 is to be told.
+        window (`int`): prompts of a full window.
+        device (`torch.device`): on which ranks exchange numbers.
+    """
+
+    def __init__(
+        self,
+        gradients: TrainedGradients,
+        weights: Callable[[PairSums], Tensor],
+        window: int,
+        device: torch.device,
+    ):
+        self._weights = weights
+        self._window = window
+        self._device = device
+        self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
+        self._draws = dict.fromkeys(self._names, _FIRST_DRAWS)
+        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * _RANK)
+        self._most = _MOST_ARITHMETIC * arithmetic_of_a_pass(shapes)
+
+    def projections(self, seed: int) -> Projections:
+        """Those of the next block."""
+        return Projections(seed, self._draws, rank=_RANK)
+
+    def fit(self, block: Block, pairs: PairSums, step: int) -> None:
+        """Sizes the sketches of the next block by the errors of this one. All ranks must call this together."""
+        projections, weights_KC = self.projections(0), self._weights(pairs)
+        M = projections.num_sketches
+        sizes = [projections.numbers_of(name) for name in self._names]
+        products_KML = block.products_of_parts(weights_KC, pairs.num_correct, sizes, self._device) / pairs.num_pairs
+        sketch_KL = sketch_variances(products_KML)
+        ones_1C = torch.ones(1, weights_KC.size(1), dtype=torch.float64)
+        sampling_K = pair_mean(pairs, weights_KC, ones_1C).variance()[0]
+        seen_K = sampling_K > 0
+        if not seen_K.any():  # no prompt has a gradient
+            return
+        sketch_KL, sampling_K = sketch_KL[seen_K], sampling_K[seen_K]
+        at_full_window_K = sampling_K * min(1.0, pairs.num_prompts / self._window)
+        draws_L = torch.tensor([float(self._draws[name]) for name in self._names], dtype=torch.float64)
+        needed_L = draws_needed(sketch_KL, at_full_window_K, draws_L, self._cost_L)
+        found = whole_draws(needed_L, self._cost_L, self._most).int().tolist()
+        self._draws = dict(zip(self._names, gather_list([found])[0], strict=True))  # the same on all ranks
+        if num_ranks() == 1 or torch.distributed.get_rank() == 0:
+            ratio, after = error_ratio(sketch_KL, sampling_K), self.projections(0)
+            numbers = [M * sum(each) for each in (sizes, map(after.numbers_of, self._names))]
+            logger.info(
+                "step %d: in %d prompts, the sketches' error is %.2f of the sample's. A prompt's sketches had %d "
+                "numbers, and will have %d.",
+                *(step, pairs.num_prompts, ratio, *numbers),
+            )
