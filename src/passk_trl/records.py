@@ -48,6 +48,9 @@ class ProbeRecord:
         first_step (`int`, *optional*): of a window of training prompts, the step of the oldest; `None` for a probe.
         block (`tuple[float, float]`, *optional*): of a window of training prompts, [`against_pass1`] of the block of
             them that was completed since the record before, NaN if none was. `None` for a probe.
+        drift (`tuple[float, float]`, *optional*): of a window of training prompts, the inner product with pass@1's
+            gradient of the newer of its two blocks less that of the older, and half the width of its interval. NaN
+            while one of them has too few prompts. `None` for a probe.
     """
 
     step: int
@@ -65,6 +68,7 @@ class ProbeRecord:
     gram: str | None = None
     first_step: int | None = None
     block: tuple[float, float] | None = None
+    drift: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as a line of the file has it, JSON-safe. What it does not have is left out."""
@@ -79,6 +83,7 @@ class ProbeRecord:
             "gram": self.gram,
             "first_step": self.first_step,
             "block": json_safe(list(self.block)) if self.block else None,
+            "drift": json_safe(list(self.drift)) if self.drift else None,
             "rows": self.rows or None,
             "report": self.report.to_dict(),
             "objectives": [each.to_dict() for each in self.objectives.values()] or None,
@@ -111,6 +116,7 @@ class ProbeRecord:
             gram=content.get("gram"),
             first_step=content.get("first_step"),
             block=_pair(content["block"]) if content.get("block") else None,
+            drift=_pair(content["drift"]) if content.get("drift") else None,
         )
 
     @property

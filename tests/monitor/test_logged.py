@@ -64,6 +64,17 @@ def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
     assert metrics_of(aligned, calm)["conflict/in_conflict"] == 0
 
 
+def test_the_age_of_a_window_is_logged_and_its_drift_where_there_is_one():
+    window = replace(ProbeRecord.from_dict(record(10, opposed=True)), first_step=3, drift=(-0.5, 0.2))
+    calm = Alarm(False, 0.6)
+    metrics = metrics_of(window, calm)
+    assert (metrics["conflict/window_age"], metrics["conflict/drift"]) == (7, -0.5)
+    for nothing in ((-0.1, 0.2), (math.nan, math.nan)):
+        assert "conflict/drift" not in metrics_of(replace(window, drift=nothing), calm)
+    of_a_probe = metrics_of(ProbeRecord.from_dict(record(10, opposed=True)), calm)
+    assert not {"conflict/window_age", "conflict/drift"} & set(of_a_probe)
+
+
 def test_what_a_probe_of_noise_cannot_tell_is_no_metric():
     gradients = torch.randn(16, 400, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     report = measure_interference(gradients @ gradients.T, [7] * 12 + [1] * 4, 8)

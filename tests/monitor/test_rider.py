@@ -101,3 +101,15 @@ def test_a_gradient_that_cannot_be_taken_does_not_end_training(tmp_path, caplog,
     assert monitor.records == []
     assert caplog.text.count("step 1: gradients were not taken; training goes on.") == 1
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_record_says_how_far_the_window_drifted(tmp_path):
+    monitor = ride()
+    watched.trained(tmp_path, monitor, reward_funcs=starts_low, max_steps=13)
+    records = monitor.records
+    assert all(record.first_step <= record.step for record in records)
+    told = [record for record in records if record.drift[0] == record.drift[0]]
+    assert 0 < len(told) < len(records)
+    for record in told:
+        assert len(record.report.agreement) > 16  # the older block, and what the newer has so far
+        assert record.drift[1] > 0

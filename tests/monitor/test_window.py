@@ -83,8 +83,7 @@ def test_there_is_always_a_full_block():
     window, sizes = Window(20, torch.device("cpu")), []
     for step in range(12):
         begun += window.add(batch(step), 7) is not None
-        pairs = window.pair_sums(8)
-        sizes.append(0 if pairs is None else pairs.num_prompts)
+        sizes.append(sum(pairs.num_prompts for pairs in window.blocks(8)))
     # 20 prompts are full after 3 batches of 7. One of 7 is too small for a report of its own.
     assert sizes == [0, 14, 21, 21, 35, 21, 21, 35, 21, 21, 35, 21]
     assert begun == 4

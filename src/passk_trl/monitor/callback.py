@@ -64,6 +64,8 @@ class ConflictMonitor(TrainerCallback):
       with correct and incorrect rollouts.
     - `conflict/pass@{k}`: pass@k on the probe prompts.
     - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
+    - `conflict/window_age`, with `ride`: steps since the oldest prompt. `conflict/drift`: the inner product of the
+      window's newer half less that of its older, at what is trained for, where its interval excludes 0.
     - `conflict/probe_seconds`, `conflict/overhead`: the seconds that this probe took, and the fraction of the time
       since training began that all probes took.
 
@@ -122,11 +124,9 @@ class ConflictMonitor(TrainerCallback):
             [`~passk_trl.objectives.Objective`]s. The `objective` trained for is added to them. Their reports are in
             `objective_reports`, a dictionary by name for each probe.
         ride (`bool`, *optional*, defaults to `False`):
-            Whether to measure the prompts of training from the training step's own backward pass, instead of probing:
-            it generates nothing, and takes no pass but one over a few prompts whose rollouts carry no advantage.
+            Whether to measure the prompts of training from the step's own backward pass, instead of probing.
         window (`int`, *optional*, defaults to `2048`):
-            With `ride`, the prompts in a report: the latest, at least so many once so many were trained on, and less
-            than twice as many and a batch. An alarm needs as many new ones.
+            With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as

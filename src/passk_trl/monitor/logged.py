@@ -40,6 +40,10 @@ def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
         metrics["conflict/coverage"] = record.coverage
     if record.probe_seconds is not None:
         metrics["conflict/probe_seconds"] = record.probe_seconds
+    if record.first_step is not None:
+        metrics["conflict/window_age"] = float(record.step - record.first_step)
+    if record.drift is not None and abs(record.drift[0]) > record.drift[1]:
+        metrics["conflict/drift"] = record.drift[0]
     columns = (report.ks, report.inner_product, report.cosine, report.cosine_low, report.cosine_high)
     for k, inner_product, *cosine in torch.stack(columns, dim=1).tolist():
         if k in logged_ks:

@@ -83,15 +83,24 @@ class Rider:
 
     def record(self, step: int, training_k: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
-        pairs = self.window.pair_sums(FEWEST_PROMPTS)
-        if pairs is None:
+        blocks = self.window.blocks(FEWEST_PROMPTS)
+        if not blocks:
             return None
         completed, self.window.completed = self.window.completed, []
-        block = (math.nan, math.nan)
-        if completed:
-            of_blocks = self._record_of(joined(completed), step, training_k)
-            block = of_blocks.against_pass1(getattr(self.trainer.args, "objective", None))
-        return replace(self._record_of(pairs, step, training_k), first_step=self.window.first_step, block=block)
+
+        def against_pass1(some: list[PairSums]) -> tuple[float, float]:
+            if not some:
+                return math.nan, math.nan
+            record = self._record_of(joined(some), step, training_k)
+            return record.against_pass1(getattr(self.trainer.args, "objective", None))
+
+        older, newer = against_pass1(blocks[:1]), against_pass1(blocks[1:])
+        return replace(
+            self._record_of(joined(blocks), step, training_k),
+            first_step=self.window.first_step,
+            block=against_pass1(completed),
+            drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
+        )
 
     def _record_of(self, pairs: PairSums, step: int, training_k: int) -> ProbeRecord:
         assert self._gradients is not None  # or there would be no pairs

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from passk_trl.distributed.ranks import gather_list
 from passk_trl.gradients.pooled import products_of_sums, products_with_sums
-from passk_trl.interference.pair_sums import PairSums, classes_of, joined
+from passk_trl.interference.pair_sums import PairSums, classes_of
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class Window:
         self.completed.append(self._full)
         return block, self._full
 
-    def pair_sums(self, fewest: int) -> PairSums | None:
-        """Sums over the pairs in the blocks that have so many prompts; `None` if none has."""
+    def blocks(self, fewest: int) -> list[PairSums]:
+        """Sums over the pairs of prompts in each block that has so many, the older first."""
         blocks = [] if self._full is None else [self._full]
         if self._filling.num_prompts >= fewest:
             blocks.append(self._filling.pair_sums(self._device))
-        return joined(blocks) if blocks else None
+        return blocks
 
     @property
     def first_step(self) -> int | None:
