@@ -3,31 +3,39 @@
     python benchmarks/alarms.py
 
 Simulates runs of 100 probes. Compares the alarm of `passk_trl.interference.alarm` with that of each probe's own 95%
-interval. The estimates are normal, or those of probes of 64 prompts in a world whose gradients are known, at the k
-where the true inner product is 0.
+interval. The estimates are normal; those of probes of 64 prompts in a world whose gradients are known, at the k where
+the true inner product is 0; those of the blocks of a ride in that world, which measures a tenth of the prompts that
+carry no advantage; and those of the blocks of a real ride on a tiny policy at learning rate 0, less their mean.
 """
 
 import argparse
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.optimize import brentq
 
+from passk_trl import ConflictMonitor
+from passk_trl.estimators import passk_advantages
 from passk_trl.interference import measure_interference
 from passk_trl.interference.alarm import alarms
+from passk_trl.monitor.ridden_batch import BatchPrompts
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
+import tiny
+import trainers
 from bandit_world import WORLD
 
 
 PROBES, CALM = 100, 30  # probes of a run, and how many of them come before the conflict
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0)  # standard errors of one probe
 NORMAL = 1.959964  # the margin of an estimate whose error is 1
+BLOCK, BATCH, ROLLOUTS = 128, 32, 16  # prompts of a block of a ride and of a batch, and rollouts of each
 
 
 def by_evidence(values_T: np.ndarray, margins_T: np.ndarray) -> float:
@@ -55,6 +63,46 @@ def measured(probes: int) -> tuple[np.ndarray, np.ndarray]:
     return values - values.mean(), highs - values  # the mean of so many probes is not 0 itself
 
 
+def ridden(blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the blocks of a ride for pass@8: prompts with more than 8 correct rollouts are drawn and weighed."""
+    border = brentq(lambda k: WORLD.inner_product([k]).item(), 2, 8)
+    generator = torch.Generator().manual_seed(1)
+    rows = []
+    for _ in range(blocks):
+        gram_NN, correct_N = WORLD.probe(BLOCK, ROLLOUTS, generator)
+        success_NG = (torch.arange(ROLLOUTS) < correct_N[:, None]).double()
+        weights = [
+            BatchPrompts.of(batch_PG, passk_advantages(batch_PG, 8) != 0, generator).sampling_weights_P
+            for batch_PG in success_NG.split(BATCH)
+        ]
+        report = measure_interference(
+            gram_NN, correct_N, ROLLOUTS, [1, border], sampling_weights=torch.cat(weights).tolist()
+        )
+        rows.append((report.inner_product[1].item(), report.inner_product_high[1].item()))
+    values, highs = np.array(rows).T
+    return values - values.mean(), highs - values
+
+
+def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of a real ride at learning rate 0, in blocks of 32 prompts × 8 rollouts, at the k trained for, which is 4."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = ConflictMonitor(ride=True, window=BATCH, every=1)
+        trainer = trainers.build(
+            folder,
+            parts={"callbacks": [monitor]},
+            pass_at_k=4,
+            learning_rate=0.0,
+            per_device_train_batch_size=8 * BATCH,
+            gradient_accumulation_steps=1,
+            max_steps=blocks,
+            logging_steps=blocks,
+        )
+        trainer.train_dataset = tiny.questions(BATCH * blocks)
+        trainer.train()
+    values, margins = np.array([record.block for record in monitor.records]).T
+    return values - values.mean(), margins
+
+
 def share_alarmed(values_RT: np.ndarray, margins_RT: np.ndarray) -> str:
     runs = list(zip(values_RT, margins_RT, strict=True))
     shares = {name: np.mean([rule(*run) < math.inf for run in runs]) for name, rule in RULES.items()}
@@ -65,15 +113,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2_000, help="Runs without a conflict.")
     parser.add_argument("--probes", type=int, default=4_000, help="Probes in the world.")
+    parser.add_argument("--blocks", type=int, default=400, help="Blocks of a ride on a tiny policy.")
     parser.add_argument("--delayed_runs", type=int, default=400, help="Runs with a conflict, of each strength.")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(f"{args.runs} runs of {PROBES} probes, whose inner product is 0 throughout: share that raise an alarm")
     shape = (args.runs, PROBES)
     print(f"  normal estimates: {share_alarmed(rng.standard_normal(shape), np.full(shape, NORMAL))}")
-    values, margins = measured(args.probes)
-    drawn_RT = rng.integers(0, args.probes, shape)
-    print(f"  drawn from {args.probes} probes: {share_alarmed(values[drawn_RT], margins[drawn_RT])}")
+    blocks = f"{args.blocks} blocks of a real ride at learning rate 0"
+    for name, number, estimates in (
+        (f"{args.probes} probes", args.probes, measured),
+        (f"{args.probes} blocks of a ride", args.probes, ridden),
+        (blocks, args.blocks, ridden_policy),
+    ):
+        values, margins = estimates(number)
+        drawn_RT = rng.integers(0, number, shape)
+        print(f"  drawn from {name}: {share_alarmed(values[drawn_RT], margins[drawn_RT])}", flush=True)
     print(f"\nA conflict that begins after {CALM} probes two standard errors above 0: probes until the alarm, median")
     print(f"{'standard errors below 0':>26}" + "".join(f"{name:>16}" for name in RULES))
     for strength in STRENGTHS:

@@ -1,5 +1,6 @@
 """The monitor on the training step's own backward pass: no rollouts and hardly any passes of its own."""
 
+import logging
 import math
 from dataclasses import replace
 from functools import wraps
@@ -28,6 +29,9 @@ from .ridden_batch import BatchPrompts, RiddenBatch, RiddenRows, carries_gradien
 from .ride_checks import check_can_ride
 from .sketches import Sketches
 from .window import Window
+
+
+logger = logging.getLogger(__name__)
 
 
 class Rider:
@@ -70,6 +74,11 @@ class Rider:
             `ValueError`: if nothing can be measured.
         """
         rehearse_on_trained(self.trainer, parameters=self.settings.parameters)
+        if self.trainer.state.global_step > 0 and self.trainer.accelerator.is_main_process:
+            logger.warning(
+                "step %d: the window of the monitor starts anew; the prompts before this step are not in its reports.",
+                self.trainer.state.global_step,
+            )
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
         numbers, gram = self._gradients.num_measured, self.settings.gram
         self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
