@@ -1,11 +1,18 @@
 """Beside the gradients that ride on training, those of the same rollouts by a pass of their own."""
 
 from contextlib import contextmanager
+from functools import partial
 from unittest import mock
 
 import torch
 
+from passk_trl.distributed.engine import engine_reset_afterwards
 from passk_trl.distributed.ranks import sum_of_ranks
+from passk_trl.gradients.gram import ready_for_gradients
+from passk_trl.gradients.options import GradientOptions
+from passk_trl.gradients.passes import take_passes
+from passk_trl.gradients.plan import Plan
+from passk_trl.gradients.through_activations import add_through_activations
 from passk_trl.monitor import ridden_batch, rider
 from passk_trl.rollouts.training_batch import batch_rollouts
 
@@ -24,7 +31,7 @@ def compared():
         success_PG = riding._latest.success(None)
         scored = started.prompts.scored_P.nonzero().flatten().tolist()
         rollouts, own = batch_rollouts(riding.trainer, batch, success_PG, scored)
-        rows = riding._gradients.of_rollouts(rollouts, riding._projections)[: len(own)]
+        rows = rows_of(riding, rollouts)[: len(own)]
         started.expected_PMD = rows.new_zeros(len(success_PG), *rows.shape[1:])
         started.expected_PMD[own] = rows
         return started
@@ -38,6 +45,19 @@ def compared():
     ends = mock.patch.object(ridden_batch.RiddenBatch, "share", compare_and_share)
     with joins, ends:
         yield pairs
+
+
+def rows_of(riding, rollouts) -> torch.Tensor:
+    """The gradients of this rank's prompts, `(n, M, D)`, as a probe takes them."""
+    trainer, gradients = riding.trainer, riding._gradients
+    causal_lm = gradients._causal_lm
+    plan = Plan(gradients._layers, [], {}, [], set(), False, gradients._measured)
+    store = gradients._new_store(riding._projections, rollouts.num_prompts)
+    add = partial(add_through_activations, causal_lm, plan, store)
+    options = GradientOptions(trainer._tokenizer.pad_token_id)
+    with engine_reset_afterwards(trainer), ready_for_gradients(causal_lm.model):
+        take_passes(add, store.forget, rollouts, causal_lm.roll_call, trainer.accelerator.device, options, False)
+    return torch.cat(list(store.rows().values()), dim=2)
 
 
 def assert_equal(pairs) -> None:
