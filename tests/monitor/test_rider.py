@@ -5,12 +5,13 @@ import torch
 from peft import LoraConfig
 
 import ridden
+import rollout_kinds
 import tiny
 import trainers
 import watched
 from passk_trl import ConflictMonitor
 from passk_trl.gradients import store
-from passk_trl.monitor import rider
+from passk_trl.monitor import ridden_batch, rider
 
 
 def starts_low(completions, **kwargs):
@@ -69,6 +70,51 @@ def test_training_is_the_same_to_the_last_bit(options, tmp_path):
         return watched.training_state(watched.trained(tmp_path, monitor, **options))
 
     assert state(ride()) == state(None)
+
+
+@pytest.mark.parametrize("kind", rollout_kinds.KINDS)
+def test_rollouts_that_a_probe_cannot_repeat(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(ridden_batch, "_SHARE", 1.0)  # all prompts of which a rollout carries no advantage
+    monitor, drawn = ride(), []
+    start = ridden_batch.RiddenBatch.__init__
+
+    def started(batch, step, prompts, *args):
+        drawn.append(prompts.own_weights_PG.any(dim=1))
+        start(batch, step, prompts, *args)
+
+    monkeypatch.setattr(ridden_batch.RiddenBatch, "__init__", started)
+    with ridden.compared(ridden.by_autograd) as pairs:
+        monitor.attach(rollout_kinds.KINDS[kind](tmp_path)).trainer.train()
+    ridden.assert_equal(pairs)
+    assert all(len(measured) == 8 for measured, _ in pairs)  # none is left out
+    assert torch.stack(drawn).any()
+    assert not torch.stack(drawn).all()
+
+
+def test_of_a_policy_that_reads_images_the_language_model_is_measured(tmp_path):
+    monitor = ride().attach(rollout_kinds.with_images(tmp_path))
+    monitor.trainer.train()
+    language = monitor.trainer.model.model.language_model
+    measured = sum(p.numel() for p in language.parameters()) - language.embed_tokens.weight.numel()
+    record = monitor.records[-1]
+    assert record.covered_parameters == measured
+    parts = {name.split(".")[1] for name in record.left_out_parameters}
+    assert parts == {"vision_tower", "multi_modal_projector", "language_model"}
+    assert [name for name in record.left_out_parameters if "language" in name] == [
+        "model.language_model.embed_tokens.weight"
+    ]
+
+
+@pytest.mark.parametrize("kind", rollout_kinds.KINDS)
+def test_training_on_them_is_the_same_to_the_last_bit(kind, tmp_path):
+    def state(rides):
+        trainer = rollout_kinds.KINDS[kind](tmp_path)
+        if rides:
+            ride().attach(trainer)
+        trainer.train()
+        return watched.training_state(trainer)
+
+    assert state(True) == state(False)
 
 
 def test_two_riders_and_a_prober_do_not_disturb_one_another(tmp_path):

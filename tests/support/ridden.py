@@ -17,23 +17,22 @@ from passk_trl.monitor import ridden_batch, rider
 from passk_trl.rollouts.training_batch import batch_rollouts
 
 
+_PARTS = ("prompt", "completion")
+
+
 @contextmanager
-def compared():
+def compared(reference=None):
     """
-    Inside, each batch that rides adds a pair to the list: the rows of its measured prompts, and those that a pass of
-    their own gives, of all ranks. The projections are the same, so the two agree but for rounding.
+    Inside, each batch that rides adds a pair to the list: the rows of its measured prompts, and those that a reference
+    gives, `reference(rider, batch, success of all rollouts)`, of all ranks. The projections are the same, so the two
+    agree but for rounding. The reference is a probe of the same rollouts if it is `None`.
     """
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     begin, share = rider.Rider._begin, ridden_batch.RiddenBatch.share
 
     def begin_and_measure(riding, batch, num_rows):
         started = begin(riding, batch, num_rows)
-        success_PG = riding._latest.success(None)
-        scored = started.prompts.scored_P.nonzero().flatten().tolist()
-        rollouts, own = batch_rollouts(riding.trainer, batch, success_PG, scored)
-        rows = rows_of(riding, rollouts)[: len(own)]
-        started.expected_PMD = rows.new_zeros(len(success_PG), *rows.shape[1:])
-        started.expected_PMD[own] = rows
+        started.expected_PMD = (reference or as_a_probe)(riding, batch, riding._latest.success(None))
         return started
 
     def compare_and_share(batch, rows_PMD, missed_P):
@@ -47,9 +46,11 @@ def compared():
         yield pairs
 
 
-def rows_of(riding, rollouts) -> torch.Tensor:
-    """The gradients of this rank's prompts, `(n, M, D)`, as a probe takes them."""
+def as_a_probe(riding, batch, success_PG) -> torch.Tensor:
+    """The gradients of this rank's share of the prompts, `(P, M, D)`, of plain rollouts."""
     trainer, gradients = riding.trainer, riding._gradients
+    scored = (~success_PG.isnan().any(dim=1)).nonzero().flatten().tolist()
+    rollouts, own = batch_rollouts(trainer, batch, success_PG, scored)
     causal_lm = gradients._causal_lm
     plan = Plan(gradients._layers, [], {}, [], set(), False, gradients._measured)
     store = gradients._new_store(riding._projections, rollouts.num_prompts)
@@ -57,7 +58,31 @@ def rows_of(riding, rollouts) -> torch.Tensor:
     options = GradientOptions(trainer._tokenizer.pad_token_id)
     with engine_reset_afterwards(trainer), ready_for_gradients(causal_lm.model):
         take_passes(add, store.forget, rollouts, causal_lm.roll_call, trainer.accelerator.device, options, False)
-    return torch.cat(list(store.rows().values()), dim=2)
+    rows = torch.cat(list(store.rows().values()), dim=2)
+    expected_PMD = rows.new_zeros(len(success_PG), *rows.shape[1:])
+    expected_PMD[own] = rows[: len(own)]
+    return expected_PMD
+
+
+def by_autograd(riding, batch, success_PG) -> torch.Tensor:
+    """The whole gradients of the prompts, `(P, 1, D)`: autograd's, of one rollout after the other, with its images."""
+    model, G = riding.trainer.model, success_PG.size(1)
+    weights_B = ((success_PG - success_PG.mean(dim=1, keepdim=True)) / (G - 1)).flatten()
+    parameters = [model.get_parameter(each.name) for each in riding._gradients._measured]
+    num_images = batch.get("num_images", [0] * len(weights_B))
+    expected_PMD = torch.zeros(len(success_PG), 1, sum(p.numel() for p in parameters))
+    for row, weight in enumerate(weights_B.tolist()):
+        prompt, completion = (batch[f"{part}_ids"][row][batch[f"{part}_mask"][row].bool()] for part in _PARTS)
+        chosen = batch["tool_mask"][row, : len(completion)] if "tool_mask" in batch else torch.ones(len(completion))
+        first = sum(num_images[:row])
+        images = {"pixel_values": batch["pixel_values"][first : first + num_images[row]]} if num_images[row] else {}
+        with torch.enable_grad():
+            logits = model(input_ids=torch.cat([prompt, completion]).unsqueeze(0), **images).logits[0]
+            log_probs = (logits[len(prompt) - 1 : -1] / riding.trainer.temperature).log_softmax(dim=-1)
+            score = (log_probs[torch.arange(len(completion)), completion] * chosen).sum()
+            gradient = torch.autograd.grad(weight * score, parameters)
+        expected_PMD[row // G, 0] += torch.cat([part.flatten() for part in gradient])
+    return expected_PMD
 
 
 def assert_equal(pairs) -> None:

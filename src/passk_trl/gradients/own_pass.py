@@ -116,7 +116,6 @@ def _log_probs(trainer: Any, model: Any, inputs: dict[str, Any]) -> Tensor:
     """Of the completions' tokens, `(B, T)`, with all that the trainer's own method takes from a batch."""
     of_trainer = trainer._get_per_token_logps_and_entropies
     taken = {name: inputs[name] for name in inspect.signature(of_trainer).parameters if name in inputs}
-    ids, mask = (
-        torch.cat([inputs[f"prompt_{kind}"], inputs[f"completion_{kind}"]], dim=1) for kind in ("ids", "mask")
-    )
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
     return of_trainer(model, ids, mask, inputs["completion_ids"].size(1), **taken)[0]
