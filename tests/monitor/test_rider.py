@@ -3,6 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig
+from torch import nn
 
 import ridden
 import rollout_kinds
@@ -11,7 +12,7 @@ import trainers
 import watched
 from passk_trl import ConflictMonitor
 from passk_trl.gradients import store
-from passk_trl.monitor import ridden_batch, rider
+from passk_trl.monitor import rider
 
 
 def starts_low(completions, **kwargs):
@@ -43,6 +44,7 @@ def test_each_prompt_has_the_gradient_that_a_pass_of_its_own_gives(options, tmp_
     with ridden.compared() as pairs:
         watched.trained(tmp_path, ride(gram="sketch"), reward_funcs=starts_low, **options)
     ridden.assert_equal(pairs)
+    assert (pairs.own > 0) == ("pass_at_k" not in options)  # TRL's own give all rollouts an advantage
 
 
 def test_whole_gradients(tmp_path):
@@ -73,22 +75,12 @@ def test_training_is_the_same_to_the_last_bit(options, tmp_path):
 
 
 @pytest.mark.parametrize("kind", rollout_kinds.KINDS)
-def test_rollouts_that_a_probe_cannot_repeat(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(ridden_batch, "_SHARE", 1.0)  # all prompts of which a rollout carries no advantage
-    monitor, drawn = ride(), []
-    start = ridden_batch.RiddenBatch.__init__
-
-    def started(batch, step, prompts, *args):
-        drawn.append(prompts.own_weights_PG.any(dim=1))
-        start(batch, step, prompts, *args)
-
-    monkeypatch.setattr(ridden_batch.RiddenBatch, "__init__", started)
+def test_rollouts_that_a_probe_cannot_repeat(kind, tmp_path):
     with ridden.compared(ridden.by_autograd) as pairs:
-        monitor.attach(rollout_kinds.KINDS[kind](tmp_path)).trainer.train()
+        ride().attach(rollout_kinds.KINDS[kind](tmp_path)).trainer.train()
     ridden.assert_equal(pairs)
-    assert all(len(measured) == 8 for measured, _ in pairs)  # none is left out
-    assert torch.stack(drawn).any()
-    assert not torch.stack(drawn).all()
+    assert [len(measured) for measured, _ in pairs] == [8, 8, 8]  # none is left out
+    assert 0 < pairs.own < 24
 
 
 def test_of_a_policy_that_reads_images_the_language_model_is_measured(tmp_path):
@@ -115,6 +107,28 @@ def test_training_on_them_is_the_same_to_the_last_bit(kind, tmp_path):
         return watched.training_state(trainer)
 
     assert state(True) == state(False)
+
+
+class RowsLast(nn.Module):
+    """An MLP that sees the columns of a batch in the place of its rows."""
+
+    def __init__(self, mlp):
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, x):
+        return self.mlp(x.transpose(0, 1)).transpose(0, 1)
+
+
+def test_a_layer_that_mixes_rollouts_is_left_out_by_name(tmp_path):
+    policy = tiny.policy(tie_word_embeddings=False)
+    policy.model.layers[0].mlp = RowsLast(policy.model.layers[0].mlp)
+    with ridden.compared(ridden.by_autograd) as pairs:
+        monitor = ride().attach(rollout_kinds.with_a_rollout_function(tmp_path, policy))
+        monitor.trainer.train()
+    ridden.assert_equal(pairs)
+    mixing = [f"model.layers.0.mlp.mlp.{name}_proj.weight" for name in ("gate", "up", "down")]
+    assert monitor.records[-1].left_out_parameters == [*mixing, "lm_head.weight"]
 
 
 def test_two_riders_and_a_prober_do_not_disturb_one_another(tmp_path):

@@ -20,18 +20,25 @@ from passk_trl.rollouts.training_batch import batch_rollouts
 _PARTS = ("prompt", "completion")
 
 
+class Pairs(list):
+    own = 0
+
+
 @contextmanager
 def compared(reference=None):
     """
     Inside, each batch that rides adds a pair to the list: the rows of its measured prompts, and those that a reference
     gives, `reference(rider, batch, success of all rollouts)`, of all ranks. The projections are the same, so the two
     agree but for rounding. The reference is a probe of the same rollouts if it is `None`.
+
+    All prompts of which a rollout carries no advantage take a pass of their own. `pairs.own` counts them.
     """
-    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    pairs = Pairs()
     begin, share = rider.Rider._begin, ridden_batch.RiddenBatch.share
 
     def begin_and_measure(riding, batch, num_rows):
         started = begin(riding, batch, num_rows)
+        pairs.own += int(started.prompts.own_weights_PG.any(dim=1).sum())
         started.expected_PMD = (reference or as_a_probe)(riding, batch, riding._latest.success(None))
         return started
 
@@ -42,7 +49,7 @@ def compared(reference=None):
 
     joins = mock.patch.object(rider.Rider, "_begin", begin_and_measure)
     ends = mock.patch.object(ridden_batch.RiddenBatch, "share", compare_and_share)
-    with joins, ends:
+    with joins, ends, mock.patch.object(ridden_batch, "_SHARE", 1.0):
         yield pairs
 
 

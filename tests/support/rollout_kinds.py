@@ -95,8 +95,9 @@ def with_an_environment(output_dir, **options):
     return _calling_tools(output_dir, parts={"environment_factory": Room}, reward_funcs=[], **options)
 
 
-def with_a_rollout_function(output_dir, **options):
-    return _trainer(tiny.policy(), tiny.tokenizer(), output_dir, parts={"rollout_func": uniform_rollouts}, **options)
+def with_a_rollout_function(output_dir, policy=None, **options):
+    policy = policy or tiny.policy()
+    return _trainer(policy, tiny.tokenizer(), output_dir, parts={"rollout_func": uniform_rollouts}, **options)
 
 
 def with_images(output_dir, **options):
