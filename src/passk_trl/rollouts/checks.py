@@ -45,7 +45,7 @@ def _check_rollouts(trainer: RolloutTrainer) -> None:
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
-            "leave them out, or the monitor."
+            "leave them out, or measure with ConflictMonitor(ride=True)."
         )
 
 
