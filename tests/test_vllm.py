@@ -117,7 +117,7 @@ def test_colocated(engine, lora, tmp_path):
 
 
 def ride_along(policy_path: Path, output_dir: Path, rides: bool) -> tuple:
-    """Trains with TRL's correction of vLLM's rollouts; returns weights, reports' steps and numbers of prompts compared."""
+    """Trains with TRL's correction; returns the weights, the reports' steps and the numbers of prompts compared."""
     settings = vllm_settings(policy_path, None)
     monitors = [ConflictMonitor(ride=True, window=8, every=2)] if rides else []
     sizes = {"generation_batch_size": 64, "gradient_accumulation_steps": 8}

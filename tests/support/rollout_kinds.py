@@ -107,7 +107,7 @@ def with_images(output_dir, **options):
         return {"images": [row["image"]] * (1 + i % 2)}
 
     dataset = vlm.questions_with_images().map(several, with_indices=True, remove_columns="image")
-    return _trainer(vlm.policy(), vlm.processor(), output_dir, dataset, **options)
+    return _trainer(vlm.policy(tie_word_embeddings=False), vlm.processor(), output_dir, dataset, **options)
 
 
 def corrected_as_of_vllm(output_dir, **options):

@@ -123,7 +123,8 @@ class ConflictMonitor(TrainerCallback):
             `objective_reports`, a dictionary by name for each probe.
         ride (`bool`, *optional*, defaults to `False`):
             Whether to measure the prompts of training from the training step's own backward pass, instead of probing:
-            it generates nothing, and takes no pass but one over a few prompts whose rollouts carry no advantage.
+            it generates nothing, and takes no pass but one over a few prompts whose rollouts carry no advantage. So it
+            can measure what a probe cannot repeat: tools, environments, a `rollout_func`, images.
         window (`int`, *optional*, defaults to `2048`):
             With `ride`, the prompts in a report: the latest, at least so many once so many were trained on, and less
             than twice as many and a batch. An alarm needs as many new ones.
