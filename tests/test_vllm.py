@@ -11,6 +11,7 @@ from peft import LoraConfig
 from transformers import Qwen2ForCausalLM
 
 import engines
+import ridden
 import tiny
 import vllm_cpu
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
@@ -113,6 +114,45 @@ def test_colocated(engine, lora, tmp_path):
         assert weights == weights_alone
         check(calls, probes=[0, 2, 4])
         check(calls_alone, probes=[])
+
+
+def ride_along(policy_path: Path, output_dir: Path, rides: bool) -> tuple:
+    """Trains with TRL's correction; returns the weights, the reports' steps and the numbers of prompts compared."""
+    settings = vllm_settings(policy_path, None)
+    monitors = [ConflictMonitor(ride=True, window=8, every=2)] if rides else []
+    sizes = {"generation_batch_size": 64, "gradient_accumulation_steps": 8}
+    trainer = PassKGRPOTrainer(
+        str(policy_path),
+        tiny.starts_low,
+        tiny.training_args(output_dir, pass_at_k=4, max_steps=4, **sizes, **settings),
+        tiny.questions(),
+        callbacks=monitors,
+    )
+    with ridden.compared() as pairs:
+        trainer.train()
+    if rides:
+        ridden.assert_equal(pairs)
+        assert pairs.own > 0
+    measured = [len(rows) for rows, _ in pairs]
+    return [p.tolist() for p in trainer.model.parameters()], [m.steps for m in monitors], measured
+
+
+def test_a_ride(tmp_path):
+    policy_path = saved_policy(tmp_path / "policy")
+    runs = [
+        run_ranks(
+            ride_along,
+            *(policy_path, tmp_path / str(rides), rides),
+            world_size=1,
+            environment=vllm_cpu.ENVIRONMENT,
+            timeout=600,
+        )
+        for rides in (True, False)
+    ]
+    [[(weights, steps, measured)], [(weights_alone, _, _)]] = runs
+    assert weights == weights_alone
+    assert steps == [[2, 4]]
+    assert measured == [8] * 4  # no prompt is left out
 
 
 @pytest.mark.parametrize(("engine", "lora"), [("single", True), ("ddp", False), ("fsdp2", False), ("zero3", True)])

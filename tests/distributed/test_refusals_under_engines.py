@@ -35,7 +35,7 @@ def test_fsdp1_is_refused_with_what_to_set(kind, tmp_path):
     assert (
         said
         == [
-            "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
+            "the trainer runs under FSDP1, which flattens the parameters, so that they cannot be told apart; set "
             "fsdp_version: 2 in the FSDP configuration."
         ]
         * 2
@@ -44,8 +44,8 @@ def test_fsdp1_is_refused_with_what_to_set(kind, tmp_path):
 
 def saying(kind: str) -> str:
     return (
-        f"the trainer runs with {kind} parallelism over 2 ranks, which a probe cannot follow; set its size to 1, and "
-        "divide the policy by FSDP2 or ZeRO."
+        f"the trainer runs with {kind} parallelism over 2 ranks, which the monitor cannot follow; set its size to 1, "
+        "and divide the policy by FSDP2 or ZeRO."
     )
 
 

@@ -32,6 +32,7 @@ def compare(engine: str, lora: bool, output_dir) -> None:
         trainer.train()
     engines.check_running(engine, trainer)
     ridden.assert_equal(pairs)
+    assert pairs.own > 0
 
 
 @pytest.mark.parametrize("lora", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["full", "lora"])

@@ -13,7 +13,9 @@ def test_prompts_without_an_advantage_are_drawn_and_weighed_so_that_each_counts_
         prompts = BatchPrompts.of(success_PG, carries_PG, torch.Generator().manual_seed(seed))
         draws.append(prompts.sampling_weights_P)
         assert prompts.scored_P.tolist() == [True, True, True, False] * 5
-        assert not prompts.drawn_P.view(5, 4)[:, 1:].any()  # of which all is known
+        drawn_P = prompts.own_weights_PG.any(dim=1)
+        assert drawn_P.view(5, 4)[:, 0].tolist() == (prompts.sampling_weights_P[0::4] > 0).tolist()
+        assert not drawn_P.view(5, 4)[:, 1:].any()  # of which all is known
         assert not prompts.weights_PG.view(5, 4, 4)[:, 0].any()  # nothing rides where a part is missing
     weights = torch.stack(draws)
     assert set(weights[:, 1::4].flatten().tolist()) == set(weights[:, 2::4].flatten().tolist()) == {1.0}

@@ -2,6 +2,7 @@
 
 import pytest
 
+import rollout_kinds
 import tiny
 import trainers
 from passk_trl import ConflictMonitor
@@ -28,6 +29,15 @@ def test_a_kl_term_is_refused(tmp_path):
     trainer = trainers.build(tmp_path)
     trainer.args.beta = 0.1
     with pytest.raises(ValueError, match=r"beta is 0.1, .* the KL term .* set it to 0.0, or ride to False"):
+        check_can_ride(trainer)
+
+
+def test_a_correction_of_single_tokens_is_refused(tmp_path):
+    trainer = rollout_kinds.corrected_as_of_vllm(tmp_path)
+    trainer.args.vllm_importance_sampling_mode = "token_truncate"
+    with pytest.raises(
+        ValueError, match=r"^vllm_importance_sampling_mode is 'token_truncate', which .* set it to 'seq"
+    ):
         check_can_ride(trainer)
 
 

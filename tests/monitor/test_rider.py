@@ -3,8 +3,10 @@
 import pytest
 import torch
 from peft import LoraConfig
+from torch import nn
 
 import ridden
+import rollout_kinds
 import tiny
 import trainers
 import watched
@@ -42,6 +44,7 @@ def test_each_prompt_has_the_gradient_that_a_pass_of_its_own_gives(options, tmp_
     with ridden.compared() as pairs:
         watched.trained(tmp_path, ride(gram="sketch"), reward_funcs=starts_low, **options)
     ridden.assert_equal(pairs)
+    assert (pairs.own > 0) == ("pass_at_k" not in options)  # TRL's own give all rollouts an advantage
 
 
 def test_whole_gradients(tmp_path):
@@ -69,6 +72,59 @@ def test_training_is_the_same_to_the_last_bit(options, tmp_path):
         return watched.training_state(watched.trained(tmp_path, monitor, **options))
 
     assert state(ride()) == state(None)
+
+
+@pytest.mark.parametrize("kind", rollout_kinds.KINDS)
+def test_rollouts_that_a_probe_cannot_repeat(kind, tmp_path):
+    with ridden.compared(ridden.by_autograd) as pairs:
+        ride().attach(rollout_kinds.KINDS[kind](tmp_path)).trainer.train()
+    ridden.assert_equal(pairs)
+    assert [len(measured) for measured, _ in pairs] == [8, 8, 8]  # none is left out
+    assert 0 < pairs.own < 24
+
+
+def test_of_a_policy_that_reads_images_the_language_model_is_measured(tmp_path):
+    monitor = ride().attach(rollout_kinds.with_images(tmp_path))
+    monitor.trainer.train()
+    record = monitor.records[-1]
+    language = monitor.trainer.model.model.language_model
+    assert record.covered_parameters == sum(p.numel() for p in language.parameters())
+    parts = {name.removeprefix("model.").partition(".")[0] for name in record.left_out_parameters}
+    assert parts == {"vision_tower", "multi_modal_projector", "lm_head"}
+
+
+@pytest.mark.parametrize("kind", rollout_kinds.KINDS)
+def test_training_on_them_is_the_same_to_the_last_bit(kind, tmp_path):
+    def state(rides):
+        trainer = rollout_kinds.KINDS[kind](tmp_path)
+        if rides:
+            ride().attach(trainer)
+        trainer.train()
+        return watched.training_state(trainer)
+
+    assert state(True) == state(False)
+
+
+class RowsLast(nn.Module):
+    """An MLP that sees the columns of a batch in the place of its rows."""
+
+    def __init__(self, mlp):
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, x):
+        return self.mlp(x.transpose(0, 1)).transpose(0, 1)
+
+
+def test_a_layer_that_mixes_rollouts_is_left_out_by_name(tmp_path):
+    policy = tiny.policy(tie_word_embeddings=False)
+    policy.model.layers[0].mlp = RowsLast(policy.model.layers[0].mlp)
+    with ridden.compared(ridden.by_autograd) as pairs:
+        monitor = ride().attach(rollout_kinds.with_a_rollout_function(tmp_path, policy))
+        monitor.trainer.train()
+    ridden.assert_equal(pairs)
+    mixing = [f"model.layers.0.mlp.mlp.{name}_proj.weight" for name in ("gate", "up", "down")]
+    assert monitor.records[-1].left_out_parameters == [*mixing, "lm_head.weight"]
 
 
 def test_two_riders_and_a_prober_do_not_disturb_one_another(tmp_path):

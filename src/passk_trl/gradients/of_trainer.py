@@ -15,14 +15,14 @@ from passk_trl.rollout_trainer import RolloutTrainer
 from . import GramMatrix, ScoredRollouts, gram_matrix
 from .causal_lm import CausalLM
 from .gram import ready_for_gradients
-from .options import GradientOptions
-from .passes import take_passes
+from .own_pass import AddRows, take_own_passes
 from .projections import Projections
 from .rehearsal import depends_on_padding, rehearse
+from .rows import modules_out_of_place
+from .rules import Layer
 from .selection import Coverage, select
 from .store import ExactStore, SketchStore, Store
 from .survey import survey
-from .through_activations import add_through_activations
 from .training_pass import TrainingPass, measurable_in_training
 
 
@@ -57,6 +57,9 @@ class TrainedGradients:
     The gradients of a model in training that its own training step can give, and, by a pass of their own, of rollouts
     that training leaves out. Both are kept alike.
 
+    Left out is what [`measurable_in_training`] leaves out, what a pass over text does not reach, such as a vision
+    tower, and layers that mix the rollouts of a batch.
+
     Args:
         trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             The trainer. All ranks make this together, once training has prepared the model.
@@ -70,9 +73,7 @@ class TrainedGradients:
     def __init__(self, trainer: RolloutTrainer, parameters: str):
         self._trainer = trainer
         self._model = _model(trainer)
-        settings = _settings(trainer)
-        self._options = GradientOptions(**settings, parameters=parameters)
-        self._causal_lm = CausalLM(self._model, self._options.temperature, self._options.autocast)
+        self._causal_lm = CausalLM(self._model, trainer.temperature, trainer.accelerator.autocast)
         selected = select(self._model, parameters)
         with ExitStack() as undo:
             undo.enter_context(_own_random_streams(trainer))
@@ -80,35 +81,37 @@ class TrainedGradients:
             undo.enter_context(ready_for_gradients(self._model))
             undo.enter_context(failing_together())
             plan = survey(self._causal_lm, selected, trainer.accelerator.device)
-        of_head = set(self._causal_lm.modules_of_head())
-        in_head = {each.name for each in selected if any(owner in of_head for owner, _ in each.owners)}
-        self._layers = measurable_in_training(plan, in_head)
+            of_head = set(self._causal_lm.modules_of_head())
+            in_head = {each.name for each in selected if any(owner in of_head for owner, _ in each.owners)}
+            self._layers = self._not_mixing(measurable_in_training(plan, in_head))
         covered = {name for layer in self._layers for name in layer.parameters.values()}
         if not covered:
             raise ValueError(
                 f"none of the {len(selected)} trainable parameters can be measured in a training step; set ride to "
                 "False, and give a probe_dataset."
             )
-        self._plan = replace(
-            plan,
-            layers=self._layers,
-            experts=[],
-            head={},
-            in_graph=[],
-            selected=[each for each in selected if each.name in covered],
-        )
         self._selected = selected
+        self._measured = [each for each in selected if each.name in covered]
         self._formed: set[str] = set()
+
+    def _not_mixing(self, layers: list[Layer]) -> list[Layer]:
+        """Those whose parameters are used only where each rollout has a place of its own."""
+        device = self._trainer.accelerator.device
+        with torch.no_grad(), self._causal_lm.roll_call.taken():
+            mixing, _ = modules_out_of_place(self._causal_lm, [layer.module for layer in layers], device)
+        mixed = {name for layer in layers if layer.module in mixing for name in layer.parameters.values()}
+        kept = [{own: name for own, name in layer.parameters.items() if name not in mixed} for layer in layers]
+        return [replace(layer, parameters=own) for layer, own in zip(layers, kept, strict=True) if own]
 
     @property
     def num_measured(self) -> int:
         """Numbers of a prompt's gradient that are measured."""
-        return sum(each.size for each in self._plan.selected)
+        return sum(each.size for each in self._measured)
 
     @property
     def matrices(self) -> dict[str, torch.Size]:
         """The shape of each parameter that is measured, as its sketch takes it: a matrix or a vector."""
-        return ExactStore(0, self._plan.shapes).shapes
+        return ExactStore(0, self._shapes).shapes
 
     @property
     def coverage(self) -> Coverage:
@@ -119,27 +122,32 @@ class TrainedGradients:
 
     def note_formed(self, rows_PMD: Tensor, projections: Projections | None) -> None:
         """Notes which parameters have a gradient other than 0 in the rows of a batch, which all ranks have."""
-        names = list(self._plan.shapes)
-        sizes = self._sizes(projections)
-        reached = [part.any() for part in rows_PMD.flatten(0, 1).split(sizes, dim=1)]
-        self._formed.update(
-            name for name, is_reached in zip(names, torch.stack(reached).tolist(), strict=True) if is_reached
-        )
+        parts = rows_PMD.flatten(0, 1).split(self._sizes(projections), dim=1)
+        reached = torch.stack([part.any() for part in parts]).tolist()
+        self._formed.update(each.name for each, is_reached in zip(self._measured, reached, strict=True) if is_reached)
 
     def training_pass(self, projections: Projections | None) -> TrainingPass:
         return TrainingPass(self._layers, partial(self._new_store, projections))
 
-    def of_rollouts(self, rollouts: ScoredRollouts, projections: Projections | None) -> Tensor:
+    def take_rows(
+        self, batch: dict[str, Any], weights_B: Tensor, projections: Projections | None, add: AddRows
+    ) -> None:
         """
-        The gradients of this rank's prompts, `(n, M, D)`: sketched, or whole without projections. All ranks must call
-        this together.
+        Takes some of this rank's rows of a training batch through the model once more, as TRL takes them. All ranks
+        must call this together.
+
+        Args:
+            batch (`dict`):
+                The rows, as TRL's generation returned them.
+            weights_B (`torch.Tensor`):
+                w, the weight of each row's score; rows of weight 0 are not taken.
+            projections ([`Projections`], *optional*):
+                With which gradients are sketched. If `None`, they are whole.
+            add (`Callable`):
+                Called with the places of some rows, and their w ∇log π(y), `(n, M, D)`.
         """
-        store = self._new_store(projections, rollouts.num_prompts)
-        add = partial(add_through_activations, self._causal_lm, self._plan, store)
-        device, one_prompt = self._trainer.accelerator.device, self._plan.one_prompt_a_pass
-        with engine_reset_afterwards(self._trainer), ready_for_gradients(self._model):
-            take_passes(add, store.forget, rollouts, self._causal_lm.roll_call, device, self._options, one_prompt)
-        return torch.cat(list(store.rows().values()), dim=2)
+        new_store = partial(self._new_store, projections)
+        take_own_passes(self._trainer, self._causal_lm, self._layers, new_store, batch, weights_B, add)
 
     def row_shape(self, projections: Projections | None) -> tuple[int, int]:
         """`(M, D)`: what is kept of each prompt."""
@@ -150,13 +158,17 @@ class TrainedGradients:
     def _sizes(self, projections: Projections | None) -> list[int]:
         """How many numbers each parameter has in a row."""
         if projections is None:
-            return [each.size for each in self._plan.selected]
-        return [projections.numbers_of(each.name) for each in self._plan.selected]
+            return [each.size for each in self._measured]
+        return [projections.numbers_of(each.name) for each in self._measured]
 
     def _new_store(self, projections: Projections | None, num_prompts: int) -> Store:
         if projections is None:
-            return ExactStore(num_prompts, self._plan.shapes)
-        return SketchStore(num_prompts, self._plan.shapes, projections)
+            return ExactStore(num_prompts, self._shapes)
+        return SketchStore(num_prompts, self._shapes, projections)
+
+    @property
+    def _shapes(self) -> dict[str, torch.Size]:
+        return {each.name: each.shape for each in self._measured}
 
 
 def _own_random_streams(trainer: RolloutTrainer) -> AbstractContextManager:

@@ -43,6 +43,21 @@ def refuse_if_rows_mix(causal_lm: CausalLM, expected: Tensor) -> None:
         )
 
 
+def modules_out_of_place(
+    causal_lm: CausalLM, modules: list[nn.Module], device: torch.device
+) -> tuple[list[nn.Module], Tensor]:
+    """
+    The modules whose input does not have each rollout in its own place: where only the tokens of the first rollout
+    change, other places change, or there is no place for each. With the outputs for rollouts of different lengths.
+    """
+    ragged = _ragged(causal_lm.vocabulary, device)
+    with _inputs_of_rows(modules) as before:
+        outputs = causal_lm.outputs(ragged)
+    with _inputs_of_rows(modules) as after:
+        causal_lm.outputs(_with_another_first_row(ragged, causal_lm.vocabulary))
+    return [module for module in modules if not _is_in_place(before[module], after[module])], outputs
+
+
 def are_prompts_told_apart(causal_lm: CausalLM, modules: list[nn.Module], expected: Tensor) -> bool:
     """
     Whether prompts of different lengths can take one pass.
@@ -59,17 +74,12 @@ def are_prompts_told_apart(causal_lm: CausalLM, modules: list[nn.Module], expect
         expected (`torch.Tensor`):
             The model's outputs for the [`survey_batch`].
     """
-    ragged = _ragged(causal_lm.vocabulary, expected.device)
-    with _inputs_of_rows(modules) as before:
-        outputs = causal_lm.outputs(ragged)
-    with _inputs_of_rows(modules) as after:
-        causal_lm.outputs(_with_another_first_row(ragged, causal_lm.vocabulary))
-    in_place = len(before) == len(after) and all(map(_only_the_first_changed, before, after))
+    out_of_place, outputs = modules_out_of_place(causal_lm, modules, expected.device)
     left = [row[start : _WIDTH - end] for row, (start, end) in zip(outputs, _PADDING, strict=True)]
     moved = distance(torch.cat(left), torch.cat([row[: len(kept)] for row, kept in zip(expected, left, strict=True)]))
     right = causal_lm.outputs(_padded_right(causal_lm.vocabulary, expected.device))[:, :TOKENS]
     rounding = distance(right, expected)
-    return in_place and moved <= max(4 * rounding, 1e-5 if causal_lm.is_in_single_precision else 1e-2)
+    return not out_of_place and moved <= max(4 * rounding, 1e-5 if causal_lm.is_in_single_precision else 1e-2)
 
 
 def distance(measured: Tensor, expected: Tensor) -> float:
@@ -106,14 +116,14 @@ def _with_another_first_row(batch: PaddedBatch, vocabulary: int) -> PaddedBatch:
 
 
 @contextmanager
-def _inputs_of_rows(modules: list[nn.Module]) -> Iterator[list[Tensor | None]]:
+def _inputs_of_rows(modules: list[nn.Module]) -> Iterator[dict[nn.Module, list[Tensor | None]]]:
     """Inside, each call of a module appends what its input has in the place of each row, `(ROWS,)`; `None` if none."""
-    inputs: list[Tensor | None] = []
+    inputs: dict[nn.Module, list[Tensor | None]] = {module: [] for module in modules}
 
-    def hook(_module: nn.Module, given: tuple, named: dict, _output: Any) -> None:
+    def hook(module: nn.Module, given: tuple, named: dict, _output: Any) -> None:
         a = next(iter((*given, *named.values())))
         has_rows = a.size(0) in (ROWS, ROWS * _WIDTH)
-        inputs.append(a.detach().reshape(ROWS, -1).double().square().sum(dim=1) if has_rows else None)
+        inputs[module].append(a.detach().reshape(ROWS, -1).double().square().sum(dim=1) if has_rows else None)
 
     handles = [module.register_forward_hook(hook, with_kwargs=True, prepend=True) for module in modules]
     try:
@@ -121,6 +131,11 @@ def _inputs_of_rows(modules: list[nn.Module]) -> Iterator[list[Tensor | None]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_in_place(before: list[Tensor | None], after: list[Tensor | None]) -> bool:
+    """Of the calls of a module in two passes."""
+    return 0 < len(before) == len(after) and all(map(_only_the_first_changed, before, after))
 
 
 def _only_the_first_changed(before: Tensor | None, after: Tensor | None) -> bool:

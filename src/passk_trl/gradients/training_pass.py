@@ -89,10 +89,7 @@ class TrainingPass:
     def _hook_of(self, layer: Layer, store: Store, rows: list[int], num_tokens: int) -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
             try:
-                a = input_of_layer()
-                if a.size(0) not in (len(rows), num_tokens):
-                    raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
-                layer.rule(store, layer, rows, *grouped(len(rows), a, b))
+                add_rows(store, layer, rows, num_tokens, input_of_layer(), b)
             except Exception as error:  # must not end the training
                 self._failure = error
 
@@ -111,6 +108,18 @@ class TrainingPass:
     def _remove_taps(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+
+
+def add_rows(store: Store, layer: Layer, rows: list[int], num_tokens: int, a: Tensor, b: Tensor) -> None:
+    """
+    Adds what a layer's input and the gradient at its output give for each row of a batch of so many tokens.
+
+    Raises:
+        `ValueError`: if the input has neither a place for each row nor for each token.
+    """
+    if a.size(0) not in (len(rows), num_tokens):
+        raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
+    layer.rule(store, layer, rows, *grouped(len(rows), a, b))
 
 
 def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
@@ -133,6 +142,19 @@ def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
         for layer, kept in zip(plan.layers, parameters, strict=True)
         if kept
     ]
+
+
+def trained_tokens(inputs: dict[str, Any]) -> Tensor:
+    """
+    Which tokens of the completions TRL trains on, `(B, T)`, 0 or 1: not padding, and not what a tool or an environment
+    answered.
+
+    Args:
+        inputs (`dict`):
+            What TRL computes a loss of, or a batch of it.
+    """
+    mask_BT = inputs["completion_mask"]
+    return mask_BT * inputs["tool_mask"] if "tool_mask" in inputs else mask_BT
 
 
 def factors(gradient_BT: Tensor, mask_BT: Tensor, weights_B: Tensor) -> tuple[Tensor, Tensor]:

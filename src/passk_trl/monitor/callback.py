@@ -124,7 +124,7 @@ class ConflictMonitor(TrainerCallback):
             [`~passk_trl.objectives.Objective`]s. The `objective` trained for is added to them. Their reports are in
             `objective_reports`, a dictionary by name for each probe.
         ride (`bool`, *optional*, defaults to `False`):
-            Whether to measure the prompts of training from the step's own backward pass, instead of probing.
+            Whether to measure the prompts of training from the step's own backward pass, tools and images included.
         window (`int`, *optional*, defaults to `2048`):
             With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch.
 

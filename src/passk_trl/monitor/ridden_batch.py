@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from passk_trl.distributed.ranks import num_ranks, sum_of_ranks
-from passk_trl.gradients.training_pass import TrainingPass, factors
+from passk_trl.gradients.training_pass import TrainingPass, factors, trained_tokens
 
 from .window import RiddenPrompts
 
@@ -24,7 +24,7 @@ def carries_gradient(batch: dict[str, Any]) -> Tensor:
         raise ValueError(
             "each token has an advantage of its own, so no prompt's gradient can be told; set ride to False."
         )
-    carries = (batch["advantages"] != 0) & batch["completion_mask"].bool().any(dim=1)
+    carries = (batch["advantages"] != 0) & trained_tokens(batch).bool().any(dim=1)
     if "importance_sampling_ratio" in batch:
         carries &= (batch["importance_sampling_ratio"] != 0).any(dim=1)
     return carries
@@ -38,7 +38,7 @@ class BatchPrompts:
         self.num_rollouts = num_rollouts
         self.weights_PG = weights_PG  # of each rollout's score, where its prompt rides
         self.scored_P = scored_P
-        self.drawn_P = torch.zeros_like(scored_P)  # to be measured by a pass of their own
+        self.own_weights_PG = torch.zeros_like(weights_PG)  # where its prompt is measured by a pass of its own
         self.sampling_weights_P = torch.ones(len(scored_P), dtype=torch.float64)
 
     @classmethod
@@ -53,8 +53,9 @@ class BatchPrompts:
         missing_P = scored_P & ~rides_P
         if missing_P.any():
             share = min(1.0, _SHARE * len(scored_P) / int(missing_P.sum()))
-            prompts.drawn_P = missing_P & (torch.rand(len(scored_P), generator=generator) < share)
-            prompts.sampling_weights_P[missing_P] = prompts.drawn_P[missing_P].double() / share
+            drawn_P = missing_P & (torch.rand(len(scored_P), generator=generator) < share)
+            prompts.own_weights_PG = weights_PG * (needed_PG & drawn_P[:, None])
+            prompts.sampling_weights_P[missing_P] = drawn_P[missing_P].double() / share
         return prompts
 
 
@@ -131,7 +132,7 @@ class RiddenRows:
         G = batch.prompts.num_rollouts
         self._prompts = (places // G).tolist()
         self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
-        self._mask_BT = inputs["completion_mask"]
+        self._mask_BT = trained_tokens(inputs)
         self._factors_B = torch.zeros_like(self._weights_B)
         self._missed_B = self._weights_B != 0
         self._failure: Exception | None = None

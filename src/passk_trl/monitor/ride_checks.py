@@ -5,8 +5,7 @@ from typing import Any
 from accelerate.utils import DynamoBackend
 from trl import GRPOTrainer
 
-from passk_trl.rollouts.checks import check_can_probe
-from passk_trl.rollouts.vision import check_text_prompts
+from passk_trl.rollouts.checks import check_division
 
 
 def check_can_ride(trainer: Any) -> None:
@@ -18,8 +17,7 @@ def check_can_ride(trainer: Any) -> None:
         raise ValueError(
             f"the trainer is a {type(trainer).__name__}, and ride=True needs a GRPOTrainer; set ride to False."
         )
-    check_can_probe(trainer)
-    check_text_prompts(trainer, trainer.train_dataset)
+    check_division(trainer)
     args = trainer.args
     refused = {
         "beta": (args.beta != 0, args.beta, 0.0, "the KL term adds a gradient of its own"),

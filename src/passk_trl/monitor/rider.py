@@ -21,7 +21,7 @@ from passk_trl.objectives import objective_from
 from passk_trl.private_names import check_private_names, look_up
 from passk_trl.records import ProbeRecord
 from passk_trl.rollout_trainer import RolloutTrainer
-from passk_trl.rollouts.training_batch import TrainingBatch, batch_rollouts
+from passk_trl.rollouts.training_batch import TrainingBatch
 
 from .failures import Failures
 from .monitor_settings import MonitorSettings, measured_ks, measured_objectives
@@ -222,10 +222,13 @@ class Rider:
             rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
         step = trainer.state.global_step + 1
         started = RiddenBatch(step, prompts, taps, rows_PMD, trainer.args.steps_per_generation)
-        drawn = prompts.drawn_P.nonzero().flatten().tolist()
-        if drawn:
-            rollouts, own = batch_rollouts(trainer, batch, success_PG, drawn)
-            started.add(own, self._gradients.of_rollouts(rollouts, self._projections))
+        if prompts.own_weights_PG.any():
+
+            def add(rows: list[int], rows_BMD: Tensor) -> None:
+                started.add([(first + row) // G for row in rows], rows_BMD)
+
+            own_weights_B = prompts.own_weights_PG.flatten()[first : first + num_rows]
+            self._gradients.take_rows(batch, own_weights_B, self._projections, add)
         return started
 
     def _end_of_micro_batch(self) -> None:

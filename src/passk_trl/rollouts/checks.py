@@ -21,6 +21,11 @@ def check_can_probe(trainer: Any) -> None:
     """Raises `ValueError` if a trainer cannot be probed, by its kind, its rollouts, or how its policy is divided."""
     _check_kind(trainer)
     _check_rollouts(trainer)
+    check_division(trainer)
+
+
+def check_division(trainer: RolloutTrainer) -> None:
+    """Raises `ValueError` if the policy is divided over ranks so that its gradients cannot be told apart."""
     _check_fsdp(trainer)
     _check_parallelism(trainer)
 
@@ -40,14 +45,14 @@ def _check_rollouts(trainer: RolloutTrainer) -> None:
     if trainer.rollout_func is not None or trainer.tools or trainer.environment_factories is not None:
         raise ValueError(
             "the trainer has a rollout_func, tools or an environment_factory, whose rollouts a probe cannot repeat; "
-            "leave them out, or the monitor."
+            "leave them out, or measure with ConflictMonitor(ride=True)."
         )
 
 
 def _check_fsdp(trainer: RolloutTrainer) -> None:
     if trainer.accelerator.distributed_type == DistributedType.FSDP and not trainer.accelerator.is_fsdp2:
         raise ValueError(
-            "the trainer runs under FSDP1, which flattens the parameters, so that a probe cannot tell them apart; set "
+            "the trainer runs under FSDP1, which flattens the parameters, so that they cannot be told apart; set "
             "fsdp_version: 2 in the FSDP configuration."
         )
 
@@ -57,8 +62,8 @@ def _check_parallelism(trainer: RolloutTrainer) -> None:
     for kind, size in _parallel_sizes(trainer.accelerator).items():
         if size > 1:
             raise ValueError(
-                f"the trainer runs with {kind} parallelism over {size} ranks, which a probe cannot follow; set its "
-                "size to 1, and divide the policy by FSDP2 or ZeRO."
+                f"the trainer runs with {kind} parallelism over {size} ranks, which the monitor cannot follow; set "
+                "its size to 1, and divide the policy by FSDP2 or ZeRO."
             )
 
 

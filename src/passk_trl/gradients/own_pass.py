@@ -1,0 +1,121 @@
+"""A pass of the monitor's own over some rows of a training batch, as TRL takes them: with images, masks and all."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate.utils.memory import clear_device_cache
+from torch import Tensor
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+from passk_trl.distributed.engine import engine_reset_afterwards
+from passk_trl.distributed.ranks import failing_together, largest
+from passk_trl.distributed.sharded_parameters import engine_kept_out
+from passk_trl.rollout_trainer import RolloutTrainer
+
+from .causal_lm import CausalLM
+from .gram import ready_for_gradients
+from .rules import Layer
+from .store import Store
+from .taps import new_anchor, tapped
+from .training_pass import add_rows, trained_tokens
+
+
+# (places of rows in the batch, their gradients `(n, M, D)`) → adds them where they belong.
+AddRows = Callable[[list[int], Tensor], None]
+
+
+def take_own_passes(
+    trainer: RolloutTrainer,
+    causal_lm: CausalLM,
+    layers: list[Layer],
+    new_store: Callable[[int], Store],
+    batch: dict[str, Any],
+    weights_B: Tensor,
+    add: AddRows,
+) -> None:
+    """
+    Takes the rows whose weight is not 0, as many at a time as training does, or fewer when memory runs out. Ranks take
+    each pass together: one that has no row left takes its first again, and adds nothing.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            The trainer, whose method gives the log-probabilities.
+        causal_lm ([`CausalLM`]):
+            Its model.
+        layers (`list[Layer]`):
+            What is measured.
+        new_store (`Callable[[int], Store]`):
+            Makes an empty store for so many rows.
+        batch (`dict`):
+            This rank's rows, as TRL's generation returned them.
+        weights_B (`torch.Tensor`):
+            w, the weight of each row's score.
+        add (`Callable`):
+            Called with the places of some rows, and their w ∇log π(y).
+
+    Raises:
+        `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for a single row.
+    """
+    rows, size = weights_B.nonzero().flatten().tolist(), trainer.args.per_device_train_batch_size
+    by_row = split_pixel_values_by_grid(batch)
+    while largest(len(rows), trainer.accelerator.device) > 0:
+        some = rows[:size]
+        try:
+            with failing_together():
+                inputs = _rows_of(by_row, some or [0])
+                store = new_store(len(some) or 1)
+                with engine_reset_afterwards(trainer), ready_for_gradients(causal_lm.model):
+                    _take(trainer, causal_lm, layers, store, inputs, weights_B[some or [0]])
+                rows_BMD = torch.cat(list(store.rows().values()), dim=2)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            clear_device_cache()
+            continue
+        add(some, rows_BMD[: len(some)])
+        rows = rows[size:]
+
+
+def _rows_of(by_row: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    """Some rows of a batch whose images TRL has split by rows."""
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[rows] if value.dim() > 0 else value
+        return None if value is None else [value[row] for row in rows]
+
+    return unsplit_pixel_values_by_grid({name: chosen(value) for name, value in by_row.items()})
+
+
+def _take(
+    trainer: Any,
+    causal_lm: CausalLM,
+    layers: list[Layer],
+    store: Store,
+    inputs: dict[str, Any],
+    weights_B: Tensor,
+) -> None:
+    """Adds w ∇log π(y) of each row to the store."""
+    rows, anchor = list(range(len(weights_B))), new_anchor()
+    num_tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
+    trained_BT = trained_tokens(inputs)
+    token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
+
+    def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
+        add_rows(store, layer, rows, num_tokens, a, b)
+
+    with causal_lm.roll_call.taken(), engine_kept_out(causal_lm.model, ()), tapped(layers, anchor, on_gradient):
+        log_probs_BT = _log_probs(trainer, causal_lm.model, inputs)
+        torch.autograd.grad((log_probs_BT * token_weights_BT).sum(), [anchor])
+
+
+def _log_probs(trainer: Any, model: Any, inputs: dict[str, Any]) -> Tensor:
+    """Of the completions' tokens, `(B, T)`, with all that the trainer's own method takes from a batch."""
+    of_trainer = trainer._get_per_token_logps_and_entropies
+    taken = {name: inputs[name] for name in inspect.signature(of_trainer).parameters if name in inputs}
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+    return of_trainer(model, ids, mask, inputs["completion_ids"].size(1), **taken)[0]
