@@ -75,7 +75,8 @@ class RiddenBatch:
 
     def add(self, prompts: list[int], rows: Tensor) -> None:
         """Adds sketches `(B, M, D)` to those of prompts."""
-        self._rows_PMD.index_add_(0, torch.tensor(prompts, device=rows.device, dtype=torch.long), rows)
+        places = torch.tensor(prompts, device=self._rows_PMD.device, dtype=torch.long)
+        self._rows_PMD.index_add_(0, places, rows.to(self._rows_PMD))
 
     def miss(self, prompts: list[int]) -> None:
         """Notes prompts of which a rollout could not be measured."""
@@ -132,16 +133,18 @@ class RiddenRows:
         self._prompts = (places // G).tolist()
         self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
         self._mask_BT = inputs["completion_mask"]
-        self._factors_B = torch.zeros_like(self._weights_B)
         self._missed_B = self._weights_B != 0
         self._failure: Exception | None = None
         tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-        batch.taps.begin(len(self._prompts), tokens)
+        counted = batch.prompts.weights_PG.flatten()[places] != 0
+        prompts = [prompt if counts else None for prompt, counts in zip(self._prompts, counted.tolist(), strict=True)]
+        batch.taps.begin(prompts, tokens, inputs["ride_row"].device)
 
     def see(self, gradient_BT: Tensor) -> None:
         """Takes the gradient of the loss with respect to the log-probabilities."""
         try:
-            self._factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+            factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+            self._batch.taps.weigh(factors_B)
         except Exception as error:  # must not end the training
             self._failure = error
 
@@ -149,8 +152,7 @@ class RiddenRows:
         """Adds the gradients to the batch. Returns what kept them from being taken."""
         self._batch.end_micro_batch()
         try:
-            rows_BMD = self._batch.taps.end()
-            self._batch.add(self._prompts, rows_BMD * self._factors_B[:, None, None].to(rows_BMD))
+            self._batch.add(*self._batch.taps.end())
         except Exception as failure:
             self._failure = failure
         if self._failure is not None:
