@@ -115,6 +115,8 @@ class TrainedGradients:
     def note_formed(self, rows_PMD: Tensor, projections: Projections | None) -> None:
         """Notes which parameters have a gradient other than 0 in the rows of a batch, which all ranks have."""
         names = list(self._plan.shapes)
+        if len(self._formed) == len(names):
+            return
         sizes = [each.size if projections is None else projections.rank**2 for each in self._plan.selected]
         reached = [part.any() for part in rows_PMD.flatten(0, 1).split(sizes, dim=1)]
         self._formed.update(

@@ -1,7 +1,8 @@
 """Keeps per-prompt gradients until their inner products are taken: whole, or as random sketches.
 
 Both stores receive the factors of a layer's gradient and add their product, so that a parameter with two roles (tied
-embeddings) gets the sum of both. `prompts` are the rows to add to, one for each of B rows of factors. Some may be the same.
+embeddings) gets the sum of both. `prompts` are the rows to add to, one for each of the B rows of the factors, and may
+repeat.
 """
 
 from abc import ABC, abstractmethod

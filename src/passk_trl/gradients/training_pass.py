@@ -97,7 +97,8 @@ class TrainingPass:
             `Exception`: what went wrong in the backward pass, which it did not end.
         """
         self._remove_taps()
-        assert self._store is not None and self._counted is not None  # or there was no beginning
+        assert self._store is not None  # or there was no beginning
+        assert self._counted is not None
         store, self._store = self._store, None
         if self._failure is not None:
             raise self._failure
@@ -165,7 +166,7 @@ class CountedRollouts:
 
     def weighed(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Their rows of a layer's input and, times their factors, of the gradient at its output."""
-        return a[self._rows_R], (b[self._rows_R] * self._factors_R11).to(b.dtype)
+        return a[self._rows_R], b[self._rows_R].mul_(self._factors_R11)
 
 
 def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:

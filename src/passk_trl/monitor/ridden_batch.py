@@ -1,6 +1,7 @@
 """A batch of training whose gradients ride along: which of its prompts are measured how, and their rows."""
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -92,8 +93,8 @@ class RiddenBatch:
     def share(self, rows_PMD: Tensor, missed_P: Tensor) -> tuple[RiddenPrompts, int]:
         """This rank's share of the prompts, and the number of all, from what [`summed`] gives."""
         prompts = self.prompts
-        is_finite_P = rows_PMD.isfinite().flatten(1).all(dim=1).cpu()
-        counted_P = prompts.scored_P & (missed_P == 0).cpu() & is_finite_P
+        largest_P = torch.linalg.vector_norm(rows_PMD, math.inf, dim=(1, 2)).cpu()
+        counted_P = prompts.scored_P & (missed_P == 0).cpu() & largest_P.isfinite()
         counted = counted_P.nonzero().flatten().tolist()
         rank = torch.distributed.get_rank() if num_ranks() > 1 else 0
         if rank == 0 and (dropped := int(prompts.scored_P.sum()) - len(counted)) > 0:
@@ -104,8 +105,7 @@ class RiddenBatch:
                 len(counted) + dropped,
             )
         mine = counted[rank :: num_ranks()]
-        has_row_P = (rows_PMD != 0).flatten(1).any(dim=1).cpu()
-        with_gradient = [place for place, prompt in enumerate(mine) if has_row_P[prompt]]
+        with_gradient = [place for place, prompt in enumerate(mine) if largest_P[prompt] > 0]
         ridden = RiddenPrompts(
             step=self.step,
             num_correct=prompts.num_correct_P[mine].tolist(),
