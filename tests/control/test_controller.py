@@ -113,7 +113,7 @@ def test_batches_in_which_a_controller_was_blind_are_logged(tmp_path):
 
 def test_a_controller_that_stays_blind_is_warned_of_once(caplog):
     mix = Mix()
-    reasons = ["there is no probe yet"] * 50 + [None] + ["the prompts are solved"] * 50
+    reasons = ["there is no report yet"] * 50 + [None] + ["the prompts are solved"] * 50
     for reason in reasons:
         mix.warn_of_blindness(reason)
     assert not caplog.messages
@@ -188,5 +188,5 @@ def test_what_leaves_a_controller_nothing_to_decide_is_refused(callbacks, option
 
 
 def test_a_controller_that_acts_on_probes_needs_a_monitor(tmp_path):
-    with pytest.raises(ValueError, match="Governor acts on probes; add a ConflictMonitor"):
+    with pytest.raises(ValueError, match="Governor acts on reports; add a ConflictMonitor"):
         build(tmp_path, Governor()).train()

@@ -166,7 +166,7 @@ class CountedRollouts:
 
     def weighed(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Their rows of a layer's input and, times their factors, of the gradient at its output."""
-        return a[self._rows_R], b[self._rows_R].mul_(self._factors_R11)
+        return a.index_select(0, self._rows_R), b.index_select(0, self._rows_R).mul_(self._factors_R11)
 
 
 def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
