@@ -15,6 +15,7 @@ from passk_trl.rollout_trainer import RolloutTrainer
 from . import GramMatrix, ScoredRollouts, gram_matrix
 from .causal_lm import CausalLM
 from .gram import ready_for_gradients
+from .head_gradients import HeadOfTraining
 from .options import GradientOptions
 from .passes import take_passes
 from .projections import Projections
@@ -80,10 +81,15 @@ class TrainedGradients:
             undo.enter_context(ready_for_gradients(self._model))
             undo.enter_context(failing_together())
             plan = survey(self._causal_lm, selected, trainer.accelerator.device)
-        of_head = set(self._causal_lm.modules_of_head())
-        in_head = {each.name for each in selected if any(owner in of_head for owner, _ in each.owners)}
-        self._layers = measurable_in_training(plan, in_head)
-        covered = {name for layer in self._layers for name in layer.parameters.values()}
+        modules_of_head = self._causal_lm.modules_of_head()
+        # TRL takes the weight of the output embeddings themselves, whatever an adapter adds to them.
+        is_whole_head = self._causal_lm.head_module in modules_of_head[:1]
+        asked = {each.name for each in plan.in_graph}
+        head = {own: name for own, name in plan.head.items() if is_whole_head and name not in asked}
+        of_head = {each.name for each in selected if any(owner in modules_of_head for owner, _ in each.owners)}
+        self._head = HeadOfTraining(self._causal_lm, head) if head else None
+        self._layers = measurable_in_training(plan, of_head - set(head.values()))
+        covered = {name for layer in self._layers for name in layer.parameters.values()} | set(head.values())
         if not covered:
             raise ValueError(
                 f"none of the {len(selected)} trainable parameters can be measured in a training step; set ride to "
@@ -93,7 +99,7 @@ class TrainedGradients:
             plan,
             layers=self._layers,
             experts=[],
-            head={},
+            head=head,
             in_graph=[],
             selected=[each for each in selected if each.name in covered],
         )
@@ -124,7 +130,7 @@ class TrainedGradients:
         )
 
     def training_pass(self, projections: Projections | None) -> TrainingPass:
-        return TrainingPass(self._layers, partial(self._new_store, projections))
+        return TrainingPass(self._layers, partial(self._new_store, projections), self._head)
 
     def of_rollouts(self, rollouts: ScoredRollouts, projections: Projections | None) -> Tensor:
         """

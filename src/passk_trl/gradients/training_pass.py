@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
 from .store import Store
@@ -51,10 +52,13 @@ class TrainingPass:
             What is measured; see [`measurable_in_training`].
         new_store (`Callable[[int], Store]`):
             Makes an empty store for so many prompts.
+        head ([`~passk_trl.gradients.head_gradients.HeadOfTraining`], *optional*):
+            The LM head, if it is measured.
     """
 
-    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store]):
+    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store], head: HeadOfTraining | None = None):
         self._layers = layers
+        self._head = head
         self._new_store = new_store
         self._handles: list[Any] = []
         self._counted: CountedRollouts | None = None
@@ -79,6 +83,25 @@ class TrainingPass:
             hook = self._hook_of(layer, self._store, self._counted, num_tokens)
             # Before the hooks of others, which may change the output.
             self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True, prepend=True))
+        if self._head is not None:
+            self._handles.append(self._head.watch())
+
+    def add_head(self, targets_BT: Tensor, weights_BT: Tensor) -> None:
+        """
+        Adds the LM head's part after the forward pass. All ranks call this together.
+
+        Args:
+            targets_BT (`torch.Tensor`): the completions of all rollouts.
+            weights_BT (`torch.Tensor`): w of each of their tokens; 0 for one that is not trained on.
+        """
+        assert self._store is not None  # or there was no beginning
+        assert self._counted is not None
+        if self._head is None:
+            return
+        try:
+            self._head.add(self._store, self._counted.places, self._counted.rows_R, targets_BT, weights_BT)
+        except Exception as error:  # must not end the training
+            self._failure = error
 
     def weigh(self, factors_B: Tensor) -> None:
         """Sets by what the gradient of each rollout is multiplied. Until then it is 0."""
@@ -102,8 +125,7 @@ class TrainingPass:
         store, self._store = self._store, None
         if self._failure is not None:
             raise self._failure
-        rows_PMD = torch.cat(list(store.rows().values()), dim=2)
-        return self._counted.prompts, rows_PMD.mul_(self._counted.scale.to(rows_PMD.device))
+        return self._counted.prompts, torch.cat(list(store.rows().values()), dim=2)
 
     def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts", num_tokens: int) -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
@@ -140,16 +162,14 @@ class CountedRollouts:
         num_rollouts (`int`): of the whole micro-batch.
         prompts (`list[int]`): the prompts that have some.
         places (`list[int]`): for each rollout that counts, the place of its prompt in `prompts`.
-        scale (`Tensor`): the largest factor, by which the others are divided until the end, so that numbers of half
-            precision keep their range.
+        rows_R (`Tensor`): their rows in the micro-batch.
     """
 
     def __init__(self, num_rollouts: int, prompts: list[int], places: list[int], rows_R: Tensor):
         self.num_rollouts = num_rollouts
         self.prompts = prompts
         self.places = places
-        self.scale = torch.zeros((), device=rows_R.device)
-        self._rows_R = rows_R
+        self.rows_R = rows_R
         self._factors_R11 = torch.zeros(len(places), 1, 1, device=rows_R.device)
 
     @classmethod
@@ -160,30 +180,30 @@ class CountedRollouts:
         return cls(len(prompts), distinct, places, torch.tensor([row for _, row in counted], device=device).long())
 
     def weigh(self, factors_B: Tensor) -> None:
-        factors_R = factors_B[self._rows_R]
-        self.scale = factors_R.abs().max()
-        self._factors_R11 = (factors_R / self.scale.clamp(min=torch.finfo(torch.float32).tiny))[:, None, None]
+        self._factors_R11 = factors_B[self.rows_R][:, None, None]
 
     def weighed(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Their rows of a layer's input and, times their factors, of the gradient at its output."""
-        return a.index_select(0, self._rows_R), b.index_select(0, self._rows_R).mul_(self._factors_R11)
+        b = b.index_select(0, self.rows_R)
+        b = b.float() if b.dtype == torch.float16 else b  # whose range is too small
+        return a.index_select(0, self.rows_R), b.mul_(self._factors_R11)
 
 
-def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
+def measurable_in_training(plan: Plan, left_out: set[str]) -> list[Layer]:
     """
-    The layers that can be measured in a training pass, with those of their parameters that can.
-
-    Left out is what autograd is asked for, the experts, and the LM head, which TRL evaluates in a function of its own
-    without calling the module. A tied embedding goes with the head: it is measured with both roles or with neither.
+    The layers that can be measured in a training pass, with those of their parameters that can. Left out is what
+    autograd is asked for, and the experts.
 
     Args:
         plan ([`~passk_trl.gradients.plan.Plan`]):
             How each parameter is measured by a pass of the monitor's own.
-        of_head (`set[str]`):
-            Names of the parameters that the model's output embeddings have.
+        left_out (`set[str]`):
+            Names of other parameters to leave out: of an LM head that is not measured, and so of the embedding that is
+            tied to it. It is measured with both roles or with neither.
     """
-    head = {*plan.head.values(), *of_head}
-    parameters = [{own: name for own, name in layer.parameters.items() if name not in head} for layer in plan.layers]
+    parameters = [
+        {own: name for own, name in layer.parameters.items() if name not in left_out} for layer in plan.layers
+    ]
     return [
         Layer(layer.name, layer.module, layer.rule, kept)
         for layer, kept in zip(plan.layers, parameters, strict=True)

@@ -133,12 +133,18 @@ class RiddenRows:
         self._prompts = (places // G).tolist()
         self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
         self._mask_BT = inputs["completion_mask"]
+        self._completions_BT = inputs["completion_ids"]
         self._missed_B = self._weights_B != 0
         self._failure: Exception | None = None
         tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
         counted = batch.prompts.weights_PG.flatten()[places] != 0
         prompts = [prompt if counts else None for prompt, counts in zip(self._prompts, counted.tolist(), strict=True)]
         batch.taps.begin(prompts, tokens, inputs["ride_row"].device)
+
+    def add_head(self) -> None:
+        """Adds the LM head's part, once the loss is computed. All ranks call this together."""
+        weights_BT = self._weights_B[:, None] * self._mask_BT
+        self._batch.taps.add_head(self._completions_BT, weights_BT)
 
     def see(self, gradient_BT: Tensor) -> None:
         """Takes the gradient of the loss with respect to the log-probabilities."""
