@@ -82,7 +82,7 @@ class TrainedGradients:
             undo.enter_context(failing_together())
             plan = survey(self._causal_lm, selected, trainer.accelerator.device)
         modules_of_head = self._causal_lm.modules_of_head()
-        # TRL takes the weight of the output embeddings themselves, whatever an adapter adds to them.
+        # TRL takes the weight of the output embeddings. A linear layer inside them, as an adapter has, is another.
         is_whole_head = self._causal_lm.head_module in modules_of_head[:1]
         asked = {each.name for each in plan.in_graph}
         head = {own: name for own, name in plan.head.items() if is_whole_head and name not in asked}
