@@ -66,14 +66,14 @@ class HeadOfTraining:
     def __init__(self, causal_lm: CausalLM, names: dict[str, str]):
         self._causal_lm = causal_lm
         self._names = names
-        self._hidden: list[Tensor] = []
+        self._outputs: list[Any] = []
 
     def watch(self) -> Any:
         """From here on the states before the head are kept. Returns a handle whose `remove()` ends that."""
-        self._hidden.clear()
+        self._outputs.clear()
 
         def keep(_module: Any, _inputs: tuple, output: Any) -> None:
-            self._hidden.append(output.last_hidden_state.detach())
+            self._outputs.append(output)
 
         return self._causal_lm.backbone.register_forward_hook(keep)
 
@@ -93,9 +93,10 @@ class HeadOfTraining:
         with self._causal_lm.head() as head:
             if not prompts:
                 return
-            (hidden,) = self._hidden
-            self._hidden.clear()
-            h_RTH = hidden[:, -targets_BT.size(1) - 1 : -1].index_select(0, rows_R)
+            (output,) = self._outputs
+            self._outputs.clear()
+            h_BTH = output.last_hidden_state.detach()[:, -targets_BT.size(1) - 1 : -1]
+            h_RTH = h_BTH.index_select(0, rows_R)
             targets_RT, weights_RT = targets_BT.index_select(0, rows_R), weights_BT.index_select(0, rows_R)
             for block, b in output_gradients(head, h_RTH, targets_RT, weights_RT):
                 add_of_head(store, self._names, prompts[block[0]], b, h_RTH[block])
