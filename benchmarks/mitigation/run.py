@@ -3,6 +3,7 @@
     python benchmarks/mitigation/run.py                        all of it, one to three hours on two CPU cores
     python benchmarks/mitigation/run.py --seeds 1 --methods pass@8 governor
     python benchmarks/mitigation/run.py --seeds 3 --steps 320 --tasks ambiguous unboxed --methods pass@8 guard
+    python benchmarks/mitigation/run.py --name riding --methods pass@8 "mix, riding"
 
 Each run trains the small policy of a task with 16 prompts x 16 rollouts a step. Its success on 256 held-out questions
 is exact, not sampled.
@@ -10,8 +11,9 @@ is exact, not sampled.
 A run that is in results.jsonl is not repeated, so the command can be stopped and started again. Do that on one kind of
 processor: start policies are trained on the machine, and differ in the third digit between kinds of processor. At the
 end, results.md and a figure are made from all runs with this number of steps; for other numbers than the default, the
-files have names of their own. Seed 0 is left out, because the controllers' defaults were chosen on it. Times are
-processor times, so other programs disturb them little, and exclude the evaluations.
+files have names of their own. Times compare within one session on one machine alone. So a later session has a --name,
+which its files have too, and its own runs of pass@8. Seed 0 is left out, because the controllers' defaults were chosen
+on it. Times are processor times, so other programs disturb them little, and exclude the evaluations.
 """
 
 import argparse
@@ -32,7 +34,6 @@ from summary import DESCRIPTIONS, write_summary
 
 
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER / "results.jsonl"
 STEPS, LEARNING_RATE, EVALUATE_EVERY, K = 80, 1e-4, 20, 8
 
 
@@ -64,6 +65,7 @@ class Task(NamedTuple):
 
 PROBE = {"every": 5, "num_prompts": 48, "num_rollouts": 16, "at_start": True}
 OWN_BATCH = {"every": 2, "num_prompts": 16}  # the batch just trained on, at no extra generation
+RIDE = {"ride": True, "every": 5, "window": 128}  # eight batches, and up to eight more
 
 
 def methods() -> dict[str, Method]:
@@ -90,6 +92,9 @@ def methods() -> dict[str, Method]:
         "difficulty weights": Method(passk, lambda: control.DifficultyWeights(), PROBE),
         "guard": Method(passk, lambda: control.Guard()),
         "UPGrad": Method(passk, lambda: control.Aggregated("UPGrad"), PROBE),
+        "mix, riding": Method(passk, lambda: control.Mix(), RIDE),
+        "guarded mix, riding": Method(passk, lambda: control.GuardedMix(), RIDE),
+        "difficulty weights, riding": Method(passk, lambda: control.DifficultyWeights(), RIDE),
     }
 
 
@@ -228,8 +233,13 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
-def done() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+def done(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def suffix_of(name: str | None, steps: int) -> str:
+    """Of the names of the files that are made from the runs of a session."""
+    return ("" if name is None else f"_{name}") + ("" if steps == STEPS else f"_{steps}_steps")
 
 
 def main() -> None:
@@ -238,11 +248,13 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=list(methods()), default=list(methods()))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--name", help="of a later session, with files of its own")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
     options = parser.parse_args()
     if options.steps < 1 or options.steps % EVALUATE_EVERY:
         parser.error(f"--steps {options.steps} does not end with an evaluation; set a multiple of {EVALUATE_EVERY}")
-    known = {(run["task"], run["method"], run["seed"], run["steps"]) for run in done()}
+    results = FOLDER / f"results{suffix_of(options.name, STEPS)}.jsonl"
+    known = {(run["task"], run["method"], run["seed"], run["steps"]) for run in done(results)}
     wanted = [
         (t, m, s, options.steps) for s in range(1, options.seeds + 1) for t in options.tasks for m in options.methods
     ]
@@ -252,7 +264,7 @@ def main() -> None:
         if ended.cancelled() or ended.exception():
             return  # raised below
         run = ended.result()
-        with RESULTS.open("a") as file:
+        with results.open("a") as file:
             file.write(json.dumps(run) + "\n")
         ends = ", ".join(f"{name} {run[name][0]:.3f} → {run[name][-1]:.3f}" for name in ("pass1", "passk"))
         print(f"{run['task']}, {run['method']}, seed {run['seed']}: {ends}, {run['seconds']:.0f} s", flush=True)
@@ -265,11 +277,11 @@ def main() -> None:
             run.result()
     print(
         write_summary(
-            [run for run in done() if run["steps"] == options.steps],
+            [run for run in done(results) if run["steps"] == options.steps],
             list(methods()),
             FOLDER,
             shlex.join(["python", "benchmarks/mitigation/run.py", *sys.argv[1:]]),
-            suffix="" if options.steps == STEPS else f"_{options.steps}_steps",
+            suffix=suffix_of(options.name, options.steps),
         )
     )
 

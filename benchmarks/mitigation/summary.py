@@ -15,7 +15,8 @@ DESCRIPTIONS = {
     "plain": "prompts differ in difficulty alone, without ambiguity: there is nothing to lose",
     "strategies": "many strategies, of which the policy knows one: there is much to gain",
 }
-DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "difficulty weights", "guard")
+RIDING = tuple(f"{method}, riding" for method in ("mix", "guarded mix", "difficulty weights"))
+DRAWN_OVER_TRAINING = (BASELINE, "pass@1", "mix", "guarded mix", "difficulty weights", "guard", *RIDING)
 
 
 def write_summary(runs: list[Run], methods: list[str], folder: Path, command: str, suffix: str = "") -> str:
@@ -210,7 +211,7 @@ def _draw_training(axis: Any, runs: list[Run], methods: list[str], name: str, la
             continue
         every = runs[0]["steps"] // (len(curves[0]) - 1)
         steps = [every * i for i in range(len(curves[0]))]
-        style = ["-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1))][DRAWN_OVER_TRAINING.index(method)]
+        style = ["-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1))][DRAWN_OVER_TRAINING.index(method) % 6]
         axis.plot(
             steps,
             [mean(values) for values in zip(*curves, strict=True)],

@@ -3,6 +3,7 @@
 import functools
 import textwrap
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from .control import Controller, Situation
 from .control.batch_gram import batch_gram
 from .control.controller import check_controllable
 from .estimators import passk_advantages
+from .interference import InterferenceReport
 from .monitor import ConflictMonitor
 from .objectives import objective_from
 from .private_names import check_private_names
@@ -54,7 +56,8 @@ class PassKGRPOTrainer(GRPOTrainer):
     averages count these twice, and the metrics here do not (except with an iterable dataset, whose end is not known).
 
     A [`ConflictMonitor`] among the `callbacks` is bound to the trainer. A [`passk_trl.control`] controller among them
-    decides the advantages, from the reports of the first monitor. Its decisions are logged as `control/*`.
+    decides the advantages, from the reports of the first monitor, of a ride the latest alone. Its decisions are logged
+    as `control/*`.
 
     Args:
         model, reward_funcs, …:
@@ -166,13 +169,13 @@ class PassKGRPOTrainer(GRPOTrainer):
     def _controlled_advantages(self, controller: Controller, rewards_PG: Tensor, batch: dict[str, Any]) -> Tensor:
         monitors = self._callbacks_of(ConflictMonitor)
         if controller.needs_reports and not monitors:
-            raise ValueError(f"{type(controller).__name__} acts on probes; add a ConflictMonitor to the callbacks.")
+            raise ValueError(f"{type(controller).__name__} acts on reports; add a ConflictMonitor to the callbacks.")
         decision = controller.decide(
             Situation(
                 k=self.args.pass_at_k,
                 progress=min(1.0, self.state.global_step / max(1, self.state.max_steps)),
                 rewards_PG=rewards_PG,
-                reports=monitors[0].reports if monitors else (),
+                reports=_reports_to_act_on(monitors[0]) if monitors else (),
                 gram=functools.partial(batch_gram, self, batch, rewards_PG),
             )
         )
@@ -193,6 +196,11 @@ class PassKGRPOTrainer(GRPOTrainer):
         for name, value in passk_metrics(rewards_PG, self.args.pass_at_k, self._binary_rewards).items():
             output.metrics[f"{metric_key_prefix}_{name}"] = value
         return output
+
+
+def _reports_to_act_on(monitor: ConflictMonitor) -> Sequence[InterferenceReport]:
+    """Reports with no prompt in common, which a controller may average: of a ride the latest, on the whole window."""
+    return monitor.reports[-1:] if monitor.settings.ride else monitor.reports
 
 
 def _replace_last(logged: deque[float], values: list[float]) -> None:

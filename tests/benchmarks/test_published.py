@@ -5,20 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from run import FOLDER, RESULTS, STEPS, methods
+from run import FOLDER, methods, suffix_of
 from summary import write_summary
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "mitigation.md"
-RUNS = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+RUNS = [
+    (path.stem.partition("_")[2] or None, json.loads(line))
+    for path in FOLDER.glob("results*.jsonl")
+    for line in path.read_text().splitlines()
+]
 
 
-@pytest.mark.parametrize("steps", sorted({run["steps"] for run in RUNS}))
-def test_the_results_follow_from_the_runs(steps, tmp_path):
-    suffix = "" if steps == STEPS else f"_{steps}_steps"
+@pytest.mark.parametrize(("name", "steps"), sorted({(name, run["steps"]) for name, run in RUNS}, key=str))
+def test_the_results_follow_from_the_runs(name, steps, tmp_path):
+    suffix = suffix_of(name, steps)
     published = (FOLDER / f"results{suffix}.md").read_text()
     command = published.split("`")[1]
-    runs = [run for run in RUNS if run["steps"] == steps]
+    runs = [run for session, run in RUNS if (session, run["steps"]) == (name, steps)]
     assert write_summary(runs, list(methods()), tmp_path, command, suffix) == published
 
 

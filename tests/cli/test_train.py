@@ -149,7 +149,10 @@ def test_a_controller_takes_arguments_from_recipe_and_command_line(tmp_path, mod
         ({"mitigation": {"controller": ["mix"]}}, "mitigation.controller is ['mix']; set one of"),
         ({"mitigation": {"controller": "mix", "margn": 1}}, "unknown key 'mitigation.margn'; did you mean"),
         ({"mitigation": {"controller": "mix", "margin": 2}}, "margin=2 is not a fraction below 1"),
-        ({"mitigation": {"controller": "governor"}, "monitor": None}, "which acts on probes; set a monitor block too"),
+        (
+            {"mitigation": {"controller": "governor"}, "monitor": None},
+            "acts on reports; set a monitor block too",
+        ),
         ({"mitigation": {"controller": "guard"}, "pass_at_k": 1, "objective": "maxrl"}, "leaves Guard nothing to"),
         ({"dataset_probe_split": "batch", "monitor": {"num_prompts": 8}}, "is more than the 2 prompts of a training"),
         ({"monitor": {"ride": True}, "hold_out_prompts": 9}, "hold_out_prompts is 9, but with monitor.ride nothing"),

@@ -5,7 +5,7 @@ from transformers import TrainerCallback
 
 import engines
 import tiny
-from controlled import PROBE, build, logged, weights
+from controlled import PROBE, RIDDEN, RIDE, build, logged, weights
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.control import (
     Annealed,
@@ -46,21 +46,25 @@ class KillAtStep3(TrainerCallback):
             raise KeyboardInterrupt
 
 
+CONTROLLERS = {
+    "guard": lambda: Guard(horizon=1, rate=3.0),
+    "governor": lambda: Governor(False),
+    "mix": lambda: Mix(0.9, 1),
+    "guarded_mix": lambda: GuardedMix(floor=1.0, horizon=1, gain=0.1, probes=1),
+    "difficulty_weights": lambda: DifficultyWeights(bins=2, probes=1),
+}
+RIDING = ["mix", "guarded_mix", "difficulty_weights"]
+
+
 @pytest.mark.parametrize(
-    "controller",
-    [
-        lambda: Guard(horizon=1, rate=3.0),
-        lambda: Governor(False),
-        lambda: Mix(0.9, 1),
-        lambda: GuardedMix(floor=1.0, horizon=1, gain=0.1, probes=1),
-        lambda: DifficultyWeights(bins=2, probes=1),
-    ],
-    ids=["guard", "governor", "mix", "guarded_mix", "difficulty_weights"],
+    ("name", "rides"), [*((name, False) for name in CONTROLLERS), *((name, True) for name in RIDING)]
 )
-def test_a_killed_and_resumed_run_decides_like_an_uninterrupted_one(controller, tmp_path):
-    def trainer(name: str, *others):
-        callbacks = [ConflictMonitor(tiny.questions(), **PROBE), controller(), *others]
-        return build(tmp_path / name, *callbacks, **SAVING)
+def test_a_killed_and_resumed_run_decides_like_an_uninterrupted_one(name, rides, tmp_path):
+    def trainer(folder: str, *others):
+        # The window of a ride is empty after a resume, and this one is full again after a batch.
+        monitor = ConflictMonitor(**RIDE) if rides else ConflictMonitor(tiny.questions(), **PROBE)
+        callbacks = [monitor, CONTROLLERS[name](), *others]
+        return build(tmp_path / folder, *callbacks, **SAVING, **(RIDDEN if rides else {}))
 
     whole = trainer("whole")
     whole.train()
@@ -113,13 +117,38 @@ def test_batches_in_which_a_controller_was_blind_are_logged(tmp_path):
 
 def test_a_controller_that_stays_blind_is_warned_of_once(caplog):
     mix = Mix()
-    reasons = ["there is no probe yet"] * 50 + [None] + ["the prompts are solved"] * 50
+    reasons = ["there is no report yet"] * 50 + [None] + ["the prompts are solved"] * 50
     for reason in reasons:
         mix.warn_of_blindness(reason)
     assert not caplog.messages
     for _ in range(60):
         mix.warn_of_blindness("the prompts are solved")
     assert caplog.messages == ["Mix was blind in more than 50 batches in a row: the prompts are solved."]
+
+
+class Watching(Controller):
+    """Trains pass@k, and keeps the reports that it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def decide(self, now):
+        self.seen.append(list(now.reports))
+        return Decision(passk_advantages(now.rewards_PG, now.k))
+
+
+def test_of_a_ride_the_latest_report_is_seen_alone_since_reports_share_prompts(tmp_path):
+    riding, probing, on_ride, on_probes = (
+        ConflictMonitor(**RIDE),
+        ConflictMonitor(every=1, num_prompts=8),
+        Watching(),
+        Watching(),
+    )
+    trained(tmp_path / "ride", riding, on_ride, **RIDDEN)
+    trained(tmp_path / "probes", probing, on_probes, **RIDDEN)
+    first, second, third, _ = riding.reports
+    assert [list(map(id, seen)) for seen in on_ride.seen] == [[], [id(first)], [id(second)], [id(third)]]
+    assert [len(seen) for seen in on_probes.seen] == [0, 1, 2, 3]
 
 
 class Recorder(TrainerCallback):
@@ -142,11 +171,13 @@ def train_controlled(engine: str, output_dir) -> dict[str, list[dict[str, float]
         "weighing": InterferenceWeights(),
         "mixing": Mix(margin=0.9, probes=1),
         "guarding": Guard(floor=1.0, horizon=1, gain=0.1),
+        "riding": Mix(margin=0.9),
     }
+    monitors = {"mixing": [ConflictMonitor(tiny.questions(), **PROBE)], "riding": [ConflictMonitor(**RIDE)]}
     recorders = {name: Recorder(controller) for name, controller in controllers.items()}
     for name, controller in controllers.items():
-        monitors = [ConflictMonitor(tiny.questions(), **PROBE)] if name == "mixing" else []
-        trainer = build(output_dir / name, *monitors, controller, engine=engine, max_steps=3)
+        options = {"max_steps": 3, **(RIDDEN if name == "riding" else {})}
+        trainer = build(output_dir / name, *monitors.get(name, []), controller, engine=engine, **options)
         trainer.train()
         engines.check_running(engine, trainer)
     return {name: recorder.figures for name, recorder in recorders.items()}
@@ -161,8 +192,8 @@ def test_all_ranks_decide_the_same(tmp_path):
     )
     assert first == second
     assert max(figures["moved"] for figures in first["weighing"]) > 0
-    assert len({figures["share"] for figures in first["mixing"]}) > 1
-    assert len({figures["share"] for figures in first["guarding"]}) > 1
+    for name in ("mixing", "guarding", "riding"):
+        assert len({figures["share"] for figures in first[name]}) > 1
 
 
 def test_a_controller_can_be_turned_on_at_a_resume(tmp_path):
@@ -188,5 +219,5 @@ def test_what_leaves_a_controller_nothing_to_decide_is_refused(callbacks, option
 
 
 def test_a_controller_that_acts_on_probes_needs_a_monitor(tmp_path):
-    with pytest.raises(ValueError, match="Governor acts on probes; add a ConflictMonitor"):
+    with pytest.raises(ValueError, match="Governor acts on reports; add a ConflictMonitor"):
         build(tmp_path, Governor()).train()

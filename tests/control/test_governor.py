@@ -18,7 +18,7 @@ def test_it_follows_the_latest_probe(reports, k):
 def test_where_the_probe_cannot_tell_it_is_blind_and_trains_the_configured_k(significant):
     lost = line_report([1] * 10 + [14] * 10, [1.0, -1.0] * 10)
     assert lost.inner_product[0] < 0
-    for reports, reason in (([], "no probe yet"), ([report(True), lost], "cannot tell")):
+    for reports, reason in (([], "no report yet"), ([report(True), lost], "cannot tell")):
         decision = Governor(significant).decide(situation(rewards([1, 8, 15]), reports))
         assert decision.figures == {"k": 8}
         assert reason in decision.blind

@@ -49,7 +49,7 @@ def test_it_says_when_it_is_blind_and_trains_passk_alone(controller):
     batch = rewards([1, 4])
     lost = line_report([1] * 10 + [14] * 10, [1.0, -1.0] * 10)
     solved = line_report([16] * 12, [0.0] * 12)
-    for reports, reason in (([], "no probe yet"), ([lost], "noise hides"), ([solved], "are solved")):
+    for reports, reason in (([], "no report yet"), ([lost], "noise hides"), ([solved], "are solved")):
         decision = controller.decide(situation(batch, reports))
         assert reason in decision.blind
         assert decision.logged["blind"] == 1

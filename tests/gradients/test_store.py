@@ -50,6 +50,22 @@ def segments_of(prompts, expert):
     return segments, [row for _, _, row in rows]
 
 
+@pytest.mark.parametrize(
+    "make", [ExactStore, lambda *args: SketchStore(*args, Projections(0))], ids=["exact", "sketch"]
+)
+def test_several_rows_of_a_prompt_are_added(make):
+    prompts = [0, 0, 2, 2, 2, 1]
+    left, right = torch.randn(6, T, ROWS), torch.randn(6, T, COLS)
+    selected = torch.randint(0, ROWS, (6, T))
+    at_once, one_by_one = make(3, {"w": SHAPES["tied"]}), make(3, {"w": SHAPES["tied"]})
+    at_once.add_outer("w", prompts, left, right)
+    at_once.add_selected("w", prompts, selected, right)
+    for row, prompt in enumerate(prompts):
+        one_by_one.add_outer("w", [prompt], left[row, None], right[row, None])
+        one_by_one.add_selected("w", [prompt], selected[row, None], right[row, None])
+    torch.testing.assert_close(at_once.rows()["w"], one_by_one.rows()["w"], rtol=1e-4, atol=1e-4)
+
+
 def test_the_exact_store_is_exact():
     store = ExactStore(N, SHAPES)
     gradients = fill(store)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from passk_trl.gradients.training_pass import factors
+from passk_trl.gradients.training_pass import CountedRollouts, factors
 
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
@@ -36,3 +36,14 @@ def test_rounding_is_no_difference():
     factors_B, missed_B = factors(gradient, MASK[:1], W[:1])
     assert float(factors_B[0]) == pytest.approx(-0.5e30, rel=1e-5)
     assert not missed_B.any()
+
+
+def test_rollouts_that_count_are_sorted_by_prompt_and_keep_their_range_in_half_precision():
+    counted = CountedRollouts.of([7, None, 3, 7], torch.device("cpu"))
+    assert (counted.prompts, counted.places) == ([3, 7], [0, 1, 1])
+    a, b = torch.arange(4.0)[:, None, None], torch.ones(4, 1, 1, dtype=torch.float16)
+    assert counted.weighed(a, b)[1].flatten().tolist() == [0.0, 0.0, 0.0]  # no factor is known yet
+    counted.weigh(torch.tensor([1e9, 5.0, 5e8, -2.5e8]))  # float16 ends at 65504
+    rows, weighed = counted.weighed(a, b)
+    assert rows.flatten().tolist() == [2, 0, 3]
+    assert weighed.flatten().tolist() == [5e8, 1e9, -2.5e8]

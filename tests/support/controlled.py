@@ -13,6 +13,11 @@ from passk_trl import PassKGRPOTrainer
 PROBE: dict[str, Any] = {"every": 1, "num_prompts": 8, "num_rollouts": 8, "at_start": True}
 
 
+# Of a monitor that rides, with as many prompts in its window as a batch of `RIDDEN` has.
+RIDE: dict[str, Any] = {"ride": True, "window": 8, "every": 1}
+RIDDEN: dict[str, Any] = {"gradient_accumulation_steps": 4}
+
+
 def build(output_dir: Any, *callbacks: TrainerCallback, engine: str = "single", **options: Any) -> PassKGRPOTrainer:
     """A trainer for pass@4 and four steps, under an engine; `options` are of its config."""
     size = {"per_device_train_batch_size": 16 // engines.world_size(engine)}

@@ -137,7 +137,7 @@ def _check_mitigation(block: dict[str, Any], monitored: bool) -> dict[str, Any]:
     if not isinstance(name, str) or name not in CONTROLLERS:
         raise ValueError(f"mitigation.controller is {name!r}; set one of {', '.join(CONTROLLERS)}.")
     if CONTROLLERS[name].needs_reports and not monitored:
-        raise ValueError(f"mitigation.controller is {name!r}, which acts on probes; set a monitor block too.")
+        raise ValueError(f"mitigation.controller is {name!r}, which acts on reports; set a monitor block too.")
     hints = arguments_of(CONTROLLERS[name].__init__)
     return check_settings(block, {"controller": str, **hints}, "mitigation.")
 

@@ -30,7 +30,7 @@ class Situation:
         progress (`float`): how much of training is done, from 0 to 1.
         rewards_PG (`torch.Tensor`): one reward for each rollout of the batch; NaN where unscorable.
         reports (`Sequence[InterferenceReport]`): the reports of a [`~passk_trl.ConflictMonitor`] so far, the latest
-            last; empty without a monitor.
+            last; with `ride` the latest alone, since it is of the whole window; empty without a monitor.
         gram (`Callable[[], torch.Tensor]`): takes a backward pass over the batch and returns the inner products of
             its prompts' pass@1 gradients, float64 `(P, P)`.
     """
@@ -51,7 +51,7 @@ class Decision:
         advantages_PG (`torch.Tensor`): of the batch's rollouts, in any floating dtype.
         figures (`dict[str, float]`): numbers to log, each as `control/{name}`.
         blind (`str`, *optional*): why the controller could not see in this batch what it decides by, such as
-            `"there is no probe yet"`; `None` if it could. `control/blind` is 1 or 0 accordingly.
+            `"there is no report yet"`; `None` if it could. `control/blind` is 1 or 0 accordingly.
     """
 
     advantages_PG: Tensor

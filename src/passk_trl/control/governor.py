@@ -25,8 +25,8 @@ class Governor(Controller):
         self.significant = significant
 
     def decide(self, now: Situation) -> Decision:
-        free_k, blind = None, "there is no probe yet"
+        free_k, blind = None, "there is no report yet"
         if now.reports:
-            free_k, blind = largest_free_k(now.reports[-1], now.k, self.significant), "the latest probe cannot tell"
+            free_k, blind = largest_free_k(now.reports[-1], now.k, self.significant), "the latest report cannot tell"
         k = now.k if free_k is None else free_k
         return Decision(passk_advantages(now.rewards_PG, k), {"k": k}, blind if free_k is None else None)

@@ -8,16 +8,18 @@ from .two_gradients import two_gradients
 
 class Mix(Mixing):
     """
-    Mixes pass@k's gradient with the smallest share of pass@1's that removes the conflict of the latest probes.
+    Mixes pass@k's gradient with the smallest share of pass@1's that removes the conflict of the latest probes, or
+    of the window of a monitor that rides.
 
-    It is blind before the first probe, while the probes' prompts are solved, and while noise hides pass@1's gradient.
+    It is blind before the first report, while its prompts are solved, and while noise hides pass@1's gradient.
     It then trains pass@k alone.
 
     Args:
         margin (`float`, *optional*, defaults to `0.0`):
             How fast pass@1 is to rise, as a fraction of how fast training for pass@1 alone would raise it.
         probes (`int`, *optional*, defaults to `4`):
-            How many of the latest probes are averaged. Fewer follow training more closely and are noisier.
+            How many of the latest probes are averaged. Fewer follow training more closely and are noisier. With
+            `ride`, the latest report alone counts, whose prompts the monitor's `window` sets.
     """
 
     needs_reports = True

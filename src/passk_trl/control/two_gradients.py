@@ -1,4 +1,4 @@
-"""The lengths and the inner product of pass@1's and pass@k's gradients, from the latest probes."""
+"""The lengths and the inner product of pass@1's and pass@k's gradients, from the latest reports."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,10 +42,10 @@ def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients
     """
     if any(k not in report.ks.tolist() for report in reports):
         raise ValueError(
-            f"the latest probes did not measure pass_at_k={k}; add it to the monitor's ks, or start anew."
+            f"the latest reports did not measure pass_at_k={k}; add it to the monitor's ks, or start anew."
         )
     if not reports:
-        return TwoGradients(blind="there is no probe yet")
+        return TwoGradients(blind="there is no report yet")
     rows = []
     for report in reports:
         at_k = report.at(k)
@@ -54,10 +54,10 @@ def two_gradients(reports: Sequence[InterferenceReport], k: int) -> TwoGradients
     means = torch.tensor(rows, dtype=torch.float64).mean(dim=0)
     inner, pass1, passk, mean_weight = means.tolist()
     if not means.isfinite().all():
-        return TwoGradients(blind="the latest probes have a number that is not finite")
+        return TwoGradients(blind="the latest reports have a number that is not finite")
     if mean_weight < SOLVED:
-        return TwoGradients(blind="the prompts of the latest probes are solved")
-    lost = "noise hides pass@1's gradient in the latest probes" if pass1 <= 0 else None
+        return TwoGradients(blind="the prompts of the latest reports are solved")
+    lost = "noise hides pass@1's gradient in the latest reports" if pass1 <= 0 else None
     return TwoGradients(inner / mean_weight, pass1, passk / mean_weight**2, mean_weight, lost)
 
 

@@ -134,6 +134,11 @@ class CausalLM:
             weight, *bias = [tensor.to(self._compute_dtype()) for tensor in whole]
             yield Head(weight, bias[0] if bias else None, self._scale, self._softcap, self.temperature)
 
+    @property
+    def backbone(self) -> Any:
+        """What is below the head."""
+        return self._causal_lm.base_model
+
     def modules_of_head(self) -> list[nn.Module]:
         """The module that the model calls its output embeddings, and those in it, such as the layers of an adapter."""
         try:

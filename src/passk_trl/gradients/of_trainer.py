@@ -15,6 +15,7 @@ from passk_trl.rollout_trainer import RolloutTrainer
 from . import GramMatrix, ScoredRollouts, gram_matrix
 from .causal_lm import CausalLM
 from .gram import ready_for_gradients
+from .head_gradients import HeadOfTraining
 from .own_pass import AddRows, take_own_passes
 from .projections import Projections
 from .rehearsal import depends_on_padding, rehearse
@@ -81,10 +82,15 @@ class TrainedGradients:
             undo.enter_context(ready_for_gradients(self._model))
             undo.enter_context(failing_together())
             plan = survey(self._causal_lm, selected, trainer.accelerator.device)
-            of_head = set(self._causal_lm.modules_of_head())
-            in_head = {each.name for each in selected if any(owner in of_head for owner, _ in each.owners)}
-            self._layers = self._not_mixing(measurable_in_training(plan, in_head))
-        covered = {name for layer in self._layers for name in layer.parameters.values()}
+            modules_of_head = self._causal_lm.modules_of_head()
+            # TRL takes the weight of the output embeddings. A linear layer inside them, as an adapter has, is another.
+            is_whole_head = self._causal_lm.head_module in modules_of_head[:1]
+            asked = {each.name for each in plan.in_graph}
+            head = {own: name for own, name in plan.head.items() if is_whole_head and name not in asked}
+            of_head = {each.name for each in selected if any(owner in modules_of_head for owner, _ in each.owners)}
+            self._layers = self._not_mixing(measurable_in_training(plan, of_head - set(head.values())))
+        self._head = HeadOfTraining(self._causal_lm, head) if head else None
+        covered = {name for layer in self._layers for name in layer.parameters.values()} | set(head.values())
         if not covered:
             raise ValueError(
                 f"none of the {len(selected)} trainable parameters can be measured in a training step; set ride to "
@@ -122,12 +128,14 @@ class TrainedGradients:
 
     def note_formed(self, rows_PMD: Tensor, projections: Projections | None) -> None:
         """Notes which parameters have a gradient other than 0 in the rows of a batch, which all ranks have."""
+        if len(self._formed) == len(self._measured):
+            return
         parts = rows_PMD.flatten(0, 1).split(self._sizes(projections), dim=1)
         reached = torch.stack([part.any() for part in parts]).tolist()
         self._formed.update(each.name for each, is_reached in zip(self._measured, reached, strict=True) if is_reached)
 
     def training_pass(self, projections: Projections | None) -> TrainingPass:
-        return TrainingPass(self._layers, partial(self._new_store, projections))
+        return TrainingPass(self._layers, partial(self._new_store, projections), self._head)
 
     def take_rows(
         self, batch: dict[str, Any], weights_B: Tensor, projections: Projections | None, add: AddRows
@@ -147,7 +155,7 @@ class TrainedGradients:
                 Called with the places of some rows, and their w ∇log π(y), `(n, M, D)`.
         """
         new_store = partial(self._new_store, projections)
-        take_own_passes(self._trainer, self._causal_lm, self._layers, new_store, batch, weights_B, add)
+        take_own_passes(self._trainer, self._causal_lm, self._layers, self._head, new_store, batch, weights_B, add)
 
     def row_shape(self, projections: Projections | None) -> tuple[int, int]:
         """`(M, D)`: what is kept of each prompt."""

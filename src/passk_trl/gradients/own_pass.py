@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from passk_trl.rollout_trainer import RolloutTrainer
 
 from .causal_lm import CausalLM
 from .gram import ready_for_gradients
-from .rules import Layer
+from .head_gradients import HeadOfTraining
+from .rules import Layer, grouped
 from .store import Store
 from .taps import new_anchor, tapped
-from .training_pass import add_rows, trained_tokens
+from .training_pass import check_has_rows, trained_tokens
 
 
 # (places of rows in the batch, their gradients `(n, M, D)`) → adds them where they belong.
@@ -30,6 +32,7 @@ def take_own_passes(
     trainer: RolloutTrainer,
     causal_lm: CausalLM,
     layers: list[Layer],
+    head: HeadOfTraining | None,
     new_store: Callable[[int], Store],
     batch: dict[str, Any],
     weights_B: Tensor,
@@ -44,7 +47,7 @@ def take_own_passes(
             The trainer, whose method gives the log-probabilities.
         causal_lm ([`CausalLM`]):
             Its model.
-        layers (`list[Layer]`):
+        layers (`list[Layer]`), head ([`~passk_trl.gradients.head_gradients.HeadOfTraining`], *optional*):
             What is measured.
         new_store (`Callable[[int], Store]`):
             Makes an empty store for so many rows.
@@ -67,7 +70,7 @@ def take_own_passes(
                 inputs = _rows_of(by_row, some or [0])
                 store = new_store(len(some) or 1)
                 with engine_reset_afterwards(trainer), ready_for_gradients(causal_lm.model):
-                    _take(trainer, causal_lm, layers, store, inputs, weights_B[some or [0]])
+                    _take(trainer, causal_lm, layers, head, store, inputs, weights_B[some or [0]])
                 rows_BMD = torch.cat(list(store.rows().values()), dim=2)
         except torch.OutOfMemoryError:
             if size == 1:
@@ -94,6 +97,7 @@ def _take(
     trainer: Any,
     causal_lm: CausalLM,
     layers: list[Layer],
+    head: HeadOfTraining | None,
     store: Store,
     inputs: dict[str, Any],
     weights_B: Tensor,
@@ -105,10 +109,17 @@ def _take(
     token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
 
     def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
-        add_rows(store, layer, rows, num_tokens, a, b)
+        a = check_has_rows(layer, len(rows), num_tokens, a)
+        layer.rule(store, layer, rows, *grouped(len(rows), a, b))
 
-    with causal_lm.roll_call.taken(), engine_kept_out(causal_lm.model, ()), tapped(layers, anchor, on_gradient):
+    with causal_lm.roll_call.taken(), engine_kept_out(causal_lm.model, ()), ExitStack() as undo:
+        undo.enter_context(tapped(layers, anchor, on_gradient))
+        if head is not None:
+            undo.callback(head.watch().remove)
         log_probs_BT = _log_probs(trainer, causal_lm.model, inputs)
+        if head is not None:
+            every_row = torch.arange(len(rows), device=token_weights_BT.device)
+            head.add(store, rows, every_row, inputs["completion_ids"], token_weights_BT)
         torch.autograd.grad((log_probs_BT * token_weights_BT).sum(), [anchor])
 
 

@@ -1,7 +1,8 @@
 """Keeps per-prompt gradients until their inner products are taken: whole, or as random sketches.
 
 Both stores receive the factors of a layer's gradient and add their product, so that a parameter with two roles (tied
-embeddings) gets the sum of both. `prompts` are the B rows to add to; each prompt's factors are one row.
+embeddings) gets the sum of both. `prompts` are the rows to add to, one for each of the B rows of the factors, and may
+repeat.
 """
 
 from abc import ABC, abstractmethod
@@ -102,6 +103,14 @@ def _rows_by_block(segments: list[Segment]) -> Iterator[tuple[int, int, int]]:
         yield block, runs[0].start, runs[-1].end
 
 
+def _runs(prompts: list[int]) -> Iterator[tuple[int, slice]]:
+    """Each prompt with the rows that follow one another and are its own."""
+    end = 0
+    for prompt, run in groupby(prompts):
+        start, end = end, end + len(list(run))
+        yield prompt, slice(start, end)
+
+
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
     """Inner products `(M, N, N)` in float64 of saved rows of N prompts, parameter → `(N, M, numbers)`."""
     gram_MNN = torch.zeros((), dtype=torch.float64)
@@ -168,14 +177,14 @@ class ExactStore(_RowsOfPrompts):
     """
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        kept = self._of(name, left.device)
-        for prompt, b, a in zip(prompts, left.float(), right.float(), strict=True):
-            kept[prompt].addmm_(b.T, a)
+        kept, left, right = self._of(name, left.device), left.float(), right.float()
+        for prompt, rows in _runs(prompts):
+            kept[prompt].addmm_(left[rows].flatten(0, 1).T, right[rows].flatten(0, 1))
 
     def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        kept = self._of(name, right.device)
-        for prompt, selected, added in zip(prompts, rows, right.float(), strict=True):
-            kept[prompt].index_add_(0, selected, added)
+        kept, right = self._of(name, right.device), right.float()
+        for prompt, run in _runs(prompts):
+            kept[prompt].index_add_(0, rows[run].flatten(), right[run].flatten(0, 1))
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         kept = self._of(name, vector.device)

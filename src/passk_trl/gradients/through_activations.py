@@ -1,6 +1,5 @@
 """Gradients formed in one forward and one backward pass, under every engine: in closed form, or asked of autograd."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import torch
@@ -10,18 +9,13 @@ from passk_trl.distributed.sharded_parameters import engine_kept_out
 
 from .causal_lm import CausalLM, score_gradient
 from .experts import experts_replaced, forward_with_taps
+from .head_gradients import add_of_head, output_gradients
 from .in_graph import asked_of_autograd
 from .plan import Plan
 from .rules import Layer, grouped
 from .scored_rollouts import PaddedBatch
 from .store import Store, add_whole
 from .taps import new_anchor, tapped
-
-
-# So many numbers of logits are formed at a time: 4 MB in float32, of which a few copies exist at once. There are at
-# least 128 tokens among them, because fewer do not fill a GPU.
-_LOGITS_AT_A_TIME = 2**20
-_FEWEST_TOKENS_AT_A_TIME = 128
 
 
 def add_through_activations(causal_lm: CausalLM, plan: Plan, store: Store, batch: PaddedBatch) -> None:
@@ -79,23 +73,8 @@ def _at_outputs(causal_lm: CausalLM, plan: Plan, batch: PaddedBatch, outputs: Te
         return score_gradient(outputs_BK, batch.targets_BK, batch.token_weights_BK, causal_lm.temperature)
     gradient_BKH = torch.zeros_like(outputs_BK, dtype=torch.float32)
     with causal_lm.head() as head:
-        for block in _blocks(batch, vocabulary=head.weight.size(0)):
-            h, prompts = outputs_BK[block], batch.prompts[block[0]]
-            b = head.output_gradient(h, batch.targets_BK[block], batch.token_weights_BK[block])
+        weights_BK = batch.token_weights_BK
+        for block, b in output_gradients(head, outputs_BK, batch.targets_BK, weights_BK):
             gradient_BKH[block] = head.input_gradient(b)
-            for own, name in plan.head.items():
-                if own == "weight":
-                    store.add_outer(name, prompts, b, h)
-                else:
-                    store.add_vector(name, prompts, b.sum(dim=1))
+            add_of_head(store, plan.head, batch.prompts[block[0]], b, outputs_BK[block])
     return gradient_BKH
-
-
-def _blocks(batch: PaddedBatch, vocabulary: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of (prompts, tokens) whose logits stay within the limit: several prompts each, or parts of one."""
-    B, K = batch.token_weights_BK.shape
-    allowed = max(_FEWEST_TOKENS_AT_A_TIME, _LOGITS_AT_A_TIME // vocabulary)
-    tokens, prompts = min(K, allowed), max(1, allowed // K)
-    for first in range(0, B, prompts):
-        for start in range(0, K, tokens):
-            yield slice(first, first + prompts), slice(start, start + tokens)

@@ -3,7 +3,8 @@
 The gradient of a step's loss is Σ_j g_j Σ_t ∇log π(y_jt), where g_j = ∂loss/∂log π(y_jt) is the same for all tokens of
 rollout j, as it is on-policy with every loss of TRL. So what arrives at a layer's output in the rows of rollout j is
 g_j times the gradient of the rollout's score. The prompt's gradient Σ_j w_j ∇log π(y_j) follows with the factors
-w_j/g_j. A rollout whose g_jt differ between its tokens, or are 0, is told apart.
+w_j/g_j. They are known before a layer is reached: the gradient comes from the log-probabilities. A rollout whose g_jt
+differ between its tokens, or are 0, is told apart.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
 from .store import Store
@@ -43,53 +45,93 @@ class _PassingTap(torch.autograd.Function):
 
 class TrainingPass:
     """
-    Takes the gradient of each rollout of a micro-batch while training takes it through the model.
+    Takes the gradients of the prompts of a micro-batch while training takes them through the model.
 
     Args:
         layers (`list[Layer]`):
             What is measured; see [`measurable_in_training`].
         new_store (`Callable[[int], Store]`):
-            Makes an empty store for so many rollouts.
+            Makes an empty store for so many prompts.
+        head ([`~passk_trl.gradients.head_gradients.HeadOfTraining`], *optional*):
+            The LM head, if it is measured.
     """
 
-    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store]):
+    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store], head: HeadOfTraining | None = None):
         self._layers = layers
+        self._head = head
         self._new_store = new_store
         self._handles: list[Any] = []
+        self._counted: CountedRollouts | None = None
         self._store: Store | None = None
         self._failure: Exception | None = None
 
-    def begin(self, num_rollouts: int, num_tokens: int) -> None:
-        """From here on, a forward pass of so many rollouts and tokens puts a tap on the output of each layer."""
+    def begin(self, prompts: list[int | None], num_tokens: int, device: torch.device) -> None:
+        """
+        From here on, a forward pass of these rollouts puts a tap on the output of each layer.
+
+        Args:
+            prompts (`list[int | None]`): the prompt of each rollout; `None` for one that does not count.
+            num_tokens (`int`): of all rollouts, padding included.
+            device (`torch.device`): of the model.
+        """
         self._remove_taps()  # those of a step that did not come to its end
-        self._store, self._failure = self._new_store(num_rollouts), None
-        rows = list(range(num_rollouts))
+        self._counted = CountedRollouts.of(prompts, device)
+        self._store, self._failure = self._new_store(len(self._counted.prompts)), None
+        if not self._counted.prompts:
+            return
         for layer in self._layers:
-            hook = self._hook_of(layer, self._store, rows, num_tokens)
+            hook = self._hook_of(layer, self._store, self._counted, num_tokens)
             # Before the hooks of others, which may change the output.
             self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True, prepend=True))
+        if self._head is not None:
+            self._handles.append(self._head.watch())
 
-    def end(self) -> Tensor:
+    def add_head(self, targets_BT: Tensor, weights_BT: Tensor) -> None:
+        """
+        Adds the LM head's part after the forward pass. All ranks call this together.
+
+        Args:
+            targets_BT (`torch.Tensor`): the completions of all rollouts.
+            weights_BT (`torch.Tensor`): w of each of their tokens; 0 for one that is not trained on.
+        """
+        assert self._store is not None  # or there was no beginning
+        assert self._counted is not None
+        if self._head is None:
+            return
+        try:
+            self._head.add(self._store, self._counted.places, self._counted.rows_R, targets_BT, weights_BT)
+        except Exception as error:  # must not end the training
+            self._failure = error
+
+    def weigh(self, factors_B: Tensor) -> None:
+        """Sets by what the gradient of each rollout is multiplied. Until then it is 0."""
+        assert self._counted is not None  # or there was no beginning
+        self._counted.weigh(factors_B)
+
+    def end(self) -> tuple[list[int], Tensor]:
         """
         Removes the taps, which a backward pass with gradient checkpointing needs too.
 
         Returns:
-            `torch.Tensor`: g_j ∇log π(y_j) of each rollout as its store keeps it, `(B, M, D)` in float32.
+            `list[int]` and `torch.Tensor`: the prompts that count, and the sum over the rollouts of each, weighed, as
+            the store keeps it: `(P, M, D)` in float32.
 
         Raises:
             `Exception`: what went wrong in the backward pass, which it did not end.
         """
         self._remove_taps()
         assert self._store is not None  # or there was no beginning
+        assert self._counted is not None
         store, self._store = self._store, None
         if self._failure is not None:
             raise self._failure
-        return torch.cat(list(store.rows().values()), dim=2)
+        return self._counted.prompts, torch.cat(list(store.rows().values()), dim=2)
 
-    def _hook_of(self, layer: Layer, store: Store, rows: list[int], num_tokens: int) -> Callable:
+    def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts", num_tokens: int) -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
             try:
-                add_rows(store, layer, rows, num_tokens, input_of_layer(), b)
+                a = check_has_rows(layer, counted.num_rollouts, num_tokens, input_of_layer())
+                layer.rule(store, layer, counted.places, *counted.weighed(*grouped(counted.num_rollouts, a, b)))
             except Exception as error:  # must not end the training
                 self._failure = error
 
@@ -110,33 +152,68 @@ class TrainingPass:
             self._handles.pop().remove()
 
 
-def add_rows(store: Store, layer: Layer, rows: list[int], num_tokens: int, a: Tensor, b: Tensor) -> None:
+def check_has_rows(layer: Layer, num_rows: int, num_tokens: int, a: Tensor) -> Tensor:
     """
-    Adds what a layer's input and the gradient at its output give for each row of a batch of so many tokens.
+    Returns a layer's input.
 
     Raises:
-        `ValueError`: if the input has neither a place for each row nor for each token.
+        `ValueError`: if it has neither a place for each row of the batch nor for each token.
     """
-    if a.size(0) not in (len(rows), num_tokens):
+    if a.size(0) not in (num_rows, num_tokens):
         raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
-    layer.rule(store, layer, rows, *grouped(len(rows), a, b))
+    return a
 
 
-def measurable_in_training(plan: Plan, of_head: set[str]) -> list[Layer]:
+class CountedRollouts:
     """
-    The layers that can be measured in a training pass, with those of their parameters that can.
+    The rollouts of a micro-batch that count, those of one prompt beside one another, and their factors.
 
-    Left out is what autograd is asked for, the experts, and the LM head, which TRL evaluates in a function of its own
-    without calling the module. A tied embedding goes with the head: it is measured with both roles or with neither.
+    Attributes:
+        num_rollouts (`int`): of the whole micro-batch.
+        prompts (`list[int]`): the prompts that have some.
+        places (`list[int]`): for each rollout that counts, the place of its prompt in `prompts`.
+        rows_R (`Tensor`): their rows in the micro-batch.
+    """
+
+    def __init__(self, num_rollouts: int, prompts: list[int], places: list[int], rows_R: Tensor):
+        self.num_rollouts = num_rollouts
+        self.prompts = prompts
+        self.places = places
+        self.rows_R = rows_R
+        self._factors_R11 = torch.zeros(len(places), 1, 1, device=rows_R.device)
+
+    @classmethod
+    def of(cls, prompts: list[int | None], device: torch.device) -> "CountedRollouts":
+        counted = sorted((prompt, row) for row, prompt in enumerate(prompts) if prompt is not None)
+        distinct = sorted({prompt for prompt, _ in counted})
+        places = [distinct.index(prompt) for prompt, _ in counted]
+        return cls(len(prompts), distinct, places, torch.tensor([row for _, row in counted], device=device).long())
+
+    def weigh(self, factors_B: Tensor) -> None:
+        self._factors_R11 = factors_B[self.rows_R][:, None, None]
+
+    def weighed(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Their rows of a layer's input and, times their factors, of the gradient at its output."""
+        b = b.index_select(0, self.rows_R)
+        b = b.float() if b.dtype == torch.float16 else b  # whose range is too small
+        return a.index_select(0, self.rows_R), b.mul_(self._factors_R11)
+
+
+def measurable_in_training(plan: Plan, left_out: set[str]) -> list[Layer]:
+    """
+    The layers that can be measured in a training pass, with those of their parameters that can. Left out is what
+    autograd is asked for, and the experts.
 
     Args:
         plan ([`~passk_trl.gradients.plan.Plan`]):
             How each parameter is measured by a pass of the monitor's own.
-        of_head (`set[str]`):
-            Names of the parameters that the model's output embeddings have.
+        left_out (`set[str]`):
+            Names of other parameters to leave out: of an LM head that is not measured, and so of the embedding that is
+            tied to it. It is measured with both roles or with neither.
     """
-    head = {*plan.head.values(), *of_head}
-    parameters = [{own: name for own, name in layer.parameters.items() if name not in head} for layer in plan.layers]
+    parameters = [
+        {own: name for own, name in layer.parameters.items() if name not in left_out} for layer in plan.layers
+    ]
     return [
         Layer(layer.name, layer.module, layer.rule, kept)
         for layer, kept in zip(plan.layers, parameters, strict=True)

@@ -1,6 +1,7 @@
 """A batch of training whose gradients ride along: which of its prompts are measured how, and their rows."""
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -76,7 +77,8 @@ class RiddenBatch:
 
     def add(self, prompts: list[int], rows: Tensor) -> None:
         """Adds sketches `(B, M, D)` to those of prompts."""
-        self._rows_PMD.index_add_(0, torch.tensor(prompts, device=rows.device, dtype=torch.long), rows)
+        places = torch.tensor(prompts, device=self._rows_PMD.device, dtype=torch.long)
+        self._rows_PMD.index_add_(0, places, rows.to(self._rows_PMD))
 
     def miss(self, prompts: list[int]) -> None:
         """Notes prompts of which a rollout could not be measured."""
@@ -92,8 +94,8 @@ class RiddenBatch:
     def share(self, rows_PMD: Tensor, missed_P: Tensor) -> tuple[RiddenPrompts, int]:
         """This rank's share of the prompts, and the number of all, from what [`summed`] gives."""
         prompts = self.prompts
-        is_finite_P = rows_PMD.isfinite().flatten(1).all(dim=1).cpu()
-        counted_P = prompts.scored_P & (missed_P == 0).cpu() & is_finite_P
+        largest_P = torch.linalg.vector_norm(rows_PMD, math.inf, dim=(1, 2)).cpu()
+        counted_P = prompts.scored_P & (missed_P == 0).cpu() & largest_P.isfinite()
         counted = counted_P.nonzero().flatten().tolist()
         rank = torch.distributed.get_rank() if num_ranks() > 1 else 0
         if rank == 0 and (dropped := int(prompts.scored_P.sum()) - len(counted)) > 0:
@@ -104,8 +106,7 @@ class RiddenBatch:
                 len(counted) + dropped,
             )
         mine = counted[rank :: num_ranks()]
-        has_row_P = (rows_PMD != 0).flatten(1).any(dim=1).cpu()
-        with_gradient = [place for place, prompt in enumerate(mine) if has_row_P[prompt]]
+        with_gradient = [place for place, prompt in enumerate(mine) if largest_P[prompt] > 0]
         ridden = RiddenPrompts(
             step=self.step,
             num_correct=prompts.num_correct_P[mine].tolist(),
@@ -133,16 +134,24 @@ class RiddenRows:
         self._prompts = (places // G).tolist()
         self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
         self._mask_BT = trained_tokens(inputs)
-        self._factors_B = torch.zeros_like(self._weights_B)
+        self._completions_BT = inputs["completion_ids"]
         self._missed_B = self._weights_B != 0
         self._failure: Exception | None = None
         tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-        batch.taps.begin(len(self._prompts), tokens)
+        counted = batch.prompts.weights_PG.flatten()[places] != 0
+        prompts = [prompt if counts else None for prompt, counts in zip(self._prompts, counted.tolist(), strict=True)]
+        batch.taps.begin(prompts, tokens, inputs["ride_row"].device)
+
+    def add_head(self) -> None:
+        """Adds the LM head's part, once the loss is computed. All ranks call this together."""
+        weights_BT = self._weights_B[:, None] * self._mask_BT
+        self._batch.taps.add_head(self._completions_BT, weights_BT)
 
     def see(self, gradient_BT: Tensor) -> None:
         """Takes the gradient of the loss with respect to the log-probabilities."""
         try:
-            self._factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+            factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
+            self._batch.taps.weigh(factors_B)
         except Exception as error:  # must not end the training
             self._failure = error
 
@@ -150,8 +159,7 @@ class RiddenRows:
         """Adds the gradients to the batch. Returns what kept them from being taken."""
         self._batch.end_micro_batch()
         try:
-            rows_BMD = self._batch.taps.end()
-            self._batch.add(self._prompts, rows_BMD * self._factors_B[:, None, None].to(rows_BMD))
+            self._batch.add(*self._batch.taps.end())
         except Exception as failure:
             self._failure = failure
         if self._failure is not None:

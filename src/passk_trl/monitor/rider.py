@@ -165,10 +165,13 @@ class Rider:
             if trainer.model.training and self._batch is not None and self._batch.is_in_first_pass:
                 self._in_loss = RiddenRows(self._batch, inputs)
             try:
-                return loss(model, inputs)
+                result = loss(model, inputs)
             except BaseException:  # which ends the step
                 self._abandon()
                 raise
+            if self._in_loss is not None:
+                self._in_loss.add_head()  # now, since an engine may step at the end of the backward pass
+            return result
 
         @wraps(log_probs)
         def log_probs_with_hook(*args: Any, **kwargs: Any) -> tuple:

@@ -75,9 +75,9 @@ def test_without_a_probe_it_is_guard():
 def test_it_is_blind_where_one_of_its_two_measures_is_missing():
     guarded, probed = GuardedMix(horizon=1), [report(True)]
     reasons = [guarded.decide(situation(HARD, reports)).blind for reports in ([], probed, [])]
-    assert "no probe yet" in reasons[0]
+    assert "no report yet" in reasons[0]
     assert reasons[1] is None
-    assert "no probe yet" in reasons[2]
+    assert "no report yet" in reasons[2]
     assert "not known before 2 batches" in GuardedMix(horizon=2).decide(situation(HARD, probed)).blind
 
 

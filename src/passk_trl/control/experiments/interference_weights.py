@@ -15,6 +15,10 @@ class InterferenceWeights(Controller):
     Gives each batch the prompt weights nearest to pass@k's under which the batch does not oppose pass@1. It judges
     that by the Gram matrix of the batch itself, which takes another backward pass and no probe.
 
+    A monitor that rides cannot stand in for that pass: it knows the gradients of a batch only once the batch has been
+    trained on. What it can know beforehand is how prompts of about the same success rate agree, and
+    [`DifficultyWeights`] acts on that.
+
     Weights and gradients then come from the same rollouts, so the gradient of a batch is not unbiased for any
     objective. Rewards must be 0 or 1.
 
