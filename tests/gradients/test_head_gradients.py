@@ -71,7 +71,7 @@ def test_what_rides_adds_up_to_the_gradient_that_the_optimizer_gets(name, tmp_pa
     build(tmp_path, POLICIES[name](), monitor, first).train()
     gradients = monitor._rider._gradients
     assert gradients.coverage.left_out == ()
-    trained = -torch.cat([first.of[each] for each in gradients._plan.shapes])
+    trained = -torch.cat([first.of[each] for each in gradients._shapes])
     factor = trained.norm() / rows[0].norm()
     assert torch.allclose(rows[0] * factor, trained, rtol=1e-3, atol=1e-4 * float(trained.abs().max()))
     of_head = "model.embed_tokens.weight" if name != "untied" else "lm_head.weight"
@@ -84,4 +84,4 @@ def test_a_wrapped_head_is_left_out(tmp_path):
     build(tmp_path, tiny.policy(tie_word_embeddings=False), monitor, peft=adapter).train()
     gradients = monitor._rider._gradients
     assert any("lm_head" in name for name in gradients.coverage.left_out)
-    assert not any("lm_head" in name for name in gradients._plan.shapes)
+    assert not any("lm_head" in name for name in gradients._shapes)

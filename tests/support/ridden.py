@@ -59,7 +59,8 @@ def as_a_probe(riding, batch, success_PG) -> torch.Tensor:
     scored = (~success_PG.isnan().any(dim=1)).nonzero().flatten().tolist()
     rollouts, own = batch_rollouts(trainer, batch, success_PG, scored)
     causal_lm = gradients._causal_lm
-    plan = Plan(gradients._layers, [], {}, [], set(), False, gradients._measured)
+    head = {} if gradients._head is None else gradients._head.names
+    plan = Plan(gradients._layers, [], head, [], set(), False, gradients._measured)
     store = gradients._new_store(riding._projections, rollouts.num_prompts)
     add = partial(add_through_activations, causal_lm, plan, store)
     options = GradientOptions(trainer._tokenizer.pad_token_id)

@@ -65,7 +65,7 @@ class HeadOfTraining:
 
     def __init__(self, causal_lm: CausalLM, names: dict[str, str]):
         self._causal_lm = causal_lm
-        self._names = names
+        self.names = names
         self._outputs: list[Any] = []
 
     def watch(self) -> Any:
@@ -99,7 +99,7 @@ class HeadOfTraining:
             h_RTH = h_BTH.index_select(0, rows_R)
             targets_RT, weights_RT = targets_BT.index_select(0, rows_R), weights_BT.index_select(0, rows_R)
             for block, b in output_gradients(head, h_RTH, targets_RT, weights_RT):
-                add_of_head(store, self._names, prompts[block[0]], b, h_RTH[block])
+                add_of_head(store, self.names, prompts[block[0]], b, h_RTH[block])
 
 
 def _blocks(num_rows: int, num_tokens: int, vocabulary: int) -> Iterator[Block]:
