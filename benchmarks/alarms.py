@@ -84,9 +84,9 @@ def ridden(blocks: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a real ride at learning rate 0, in blocks of 32 prompts × 8 rollouts, at the k trained for, which is 4."""
+    """Of a real ride at learning rate 0, in blocks of 128 prompts × 8 rollouts, at the k trained for, which is 4."""
     with tempfile.TemporaryDirectory() as folder:
-        monitor = ConflictMonitor(ride=True, window=BATCH, every=1)
+        monitor = ConflictMonitor(ride=True, window=BLOCK, every=BLOCK // BATCH)
         trainer = trainers.build(
             folder,
             parts={"callbacks": [monitor]},
@@ -94,10 +94,10 @@ def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
             learning_rate=0.0,
             per_device_train_batch_size=8 * BATCH,
             gradient_accumulation_steps=1,
-            max_steps=blocks,
-            logging_steps=blocks,
+            max_steps=blocks * BLOCK // BATCH,
+            logging_steps=10 * blocks,
         )
-        trainer.train_dataset = tiny.questions(BATCH * blocks)
+        trainer.train_dataset = tiny.questions(BLOCK * blocks)
         trainer.train()
     values, margins = np.array([record.block for record in monitor.records]).T
     return values - values.mean(), margins
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2_000, help="Runs without a conflict.")
     parser.add_argument("--probes", type=int, default=4_000, help="Probes in the world.")
-    parser.add_argument("--blocks", type=int, default=400, help="Blocks of a ride on a tiny policy.")
+    parser.add_argument("--blocks", type=int, default=300, help="Blocks of a ride on a tiny policy.")
     parser.add_argument("--delayed_runs", type=int, default=400, help="Runs with a conflict, of each strength.")
     args = parser.parse_args()
     rng = np.random.default_rng(0)

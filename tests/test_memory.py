@@ -3,7 +3,8 @@
 from trl import ModelConfig
 
 import tiny
-from passk_trl.memory import Engine, engine_of, estimate_memory
+from passk_trl import ConflictMonitor
+from passk_trl.memory import Engine, engine_of, estimate_memory, window_bytes
 
 
 def test_memory_by_hand():
@@ -31,3 +32,12 @@ def test_the_engine_is_that_of_the_launch(monkeypatch):
     assert engine_of(arguments, 8) == Engine("ZeRO-3", 8, 3)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert engine_of(arguments, 8) == Engine("FSDP", 8, 3)
+
+
+def test_the_window_of_a_ride_by_hand():
+    policy = tiny.policy()
+    tensors, numbers = len(list(policy.parameters())), sum(each.numel() for each in policy.parameters())
+    exact = ConflictMonitor(ride=True, window=100)
+    assert window_bytes(exact, policy) == 100 * 4 * numbers
+    sketched = ConflictMonitor(ride=True, window=100, gram="sketch")
+    assert window_bytes(sketched, policy) == 100 * 4 * tensors * 14 * 2 * 4  # 14 sketches of two draws of 2 × 2

@@ -9,8 +9,9 @@ from trl import ModelConfig
 
 from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
-from .gradients.projections import NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
+from .gradients.projections import HEAD_DRAWS, NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
 from .gradients.store import fit_exactly
+from .monitor.sketches import FIRST_DRAWS, RANK
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
@@ -100,14 +101,32 @@ def estimate_memory(
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         numbers = sum(parameter.numel() for parameter in trained)
         is_exact = probe.gram == "exact" or (probe.gram == "auto" and fit_exactly(prompts, numbers))
-        sketched = prompts * len(trained) * _SKETCH_BYTES + PROJECTION_BYTES
+        sketched = prompts * (len(trained) + _draws_of_head(model) - 1) * _SKETCH_BYTES + PROJECTION_BYTES
         needed["probe's gradients"] = 4 * prompts * numbers if is_exact else sketched
     return needed
+
+
+def _draws_of_head(model: Any) -> int:
+    head = model.get_output_embeddings()
+    return HEAD_DRAWS if head is not None and head.weight.requires_grad else 1
 
 
 def rides(probe: Any) -> bool:
     """Whether it is a [`ConflictMonitor`] that rides on training, which keeps the gradients in main memory."""
     return hasattr(probe, "settings") and probe.settings.ride
+
+
+def window_bytes(monitor: Any, model: Any) -> float:
+    """
+    Bytes of the gradients in a full window of a monitor that rides, of all processes together. A prompt's sketch has a
+    few numbers for each parameter tensor, whatever the model's size; later sketches are larger or smaller.
+    """
+    window, gram = monitor.settings.window, monitor.settings.gram
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    numbers = sum(parameter.numel() for parameter in trained)
+    if gram == "exact" or (gram == "auto" and fit_exactly(2 * window, numbers)):
+        return 4.0 * window * numbers
+    return 4.0 * window * len(trained) * NUM_SKETCHES * FIRST_DRAWS * RANK**2
 
 
 def _weights_and_states(

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.memory import Engine, engine_of, estimate_memory, rides
+from passk_trl.memory import Engine, engine_of, estimate_memory, rides, window_bytes
 
 
 # Number of prompts whose length is measured.
@@ -112,7 +112,8 @@ def dry_run(
         rollouts = "of the batch" if probes_batch else f"x {probe.num_rollouts} rollouts"
         rows["probe"] = f"{probe.num_prompts} prompts {rollouts}{every}"
         if rides(probe):
-            rows["probe"] = f"none: the latest {probe.settings.window} prompts of training are measured{every}"
+            kept = f"{window_bytes(probe, model) / 2**30:.2f} GiB in main memory"
+            rows["probe"] = f"none: the latest {probe.settings.window} prompts of training are measured{every}, {kept}"
     needed = partial(
         estimate_memory, training_args, model_args, model, longest_prompt=longest, probe=probe, trains=trains
     )

@@ -25,8 +25,11 @@ from .window import Block
 
 logger = logging.getLogger(__name__)
 
-# Small parts, which can be given to the parameters that need them. Two to each at first, when nothing is known.
-_RANK, _FIRST_DRAWS = 2, 2
+FIRST_DRAWS, RANK = 2, 2
+"""
+Draws of each parameter at first, when nothing is known, and their rank. They are small, so that more of them can be
+given to the parameters that need them.
+"""
 
 # The most that sketches may take, as a share of the multiplications of a training pass.
 _MOST_ARITHMETIC = 0.12
@@ -55,13 +58,13 @@ class Sketches:
         self._window = window
         self._device = device
         self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
-        self._draws = dict.fromkeys(self._names, _FIRST_DRAWS)
-        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * _RANK)
+        self._draws = dict.fromkeys(self._names, FIRST_DRAWS)
+        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * RANK)
         self._most = _MOST_ARITHMETIC * arithmetic_of_a_pass(shapes)
 
     def projections(self, seed: int) -> Projections:
         """Those of the next block."""
-        return Projections(seed, self._draws, rank=_RANK)
+        return Projections(seed, self._draws, rank=RANK)
 
     def fit(self, block: Block, pairs: PairSums, step: int) -> None:
         """Sizes the sketches of the next block by the errors of this one. All ranks must call this together."""
