@@ -100,6 +100,8 @@ def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
         trainer.train_dataset = tiny.questions(BLOCK * blocks)
         trainer.train()
     values, margins = np.array([record.block for record in monitor.records]).T
+    assert len(values) == blocks
+    assert np.isfinite(values).all()
     return values - values.mean(), margins
 
 

@@ -39,6 +39,7 @@ from ranks import run_ranks
 
 
 PROMPTS, ROLLOUTS, TOKENS, VOCABULARY = 4, 16, 32, 1024
+FIRST_BLOCK = 16  # prompts on one rank: two riding steps and the small rest
 WINDOWS = (256, 1024, 2048, 4096, 8192)
 
 
@@ -64,6 +65,7 @@ class EveryOther(TrainerCallback):
         rider = self.monitor._rider
         if state.global_step == 0:
             self._gradients = rider._gradients
+            rider.window._wanted = FIRST_BLOCK  # so that most steps have sketches that were sized for the window
         self._rides = (state.global_step // 2 + state.global_step) % 2 == 0  # ride, plain, plain, ride, …
         rider._gradients = self._gradients if self._rides else None
         self._generation, self._began = 0.0, time.perf_counter()

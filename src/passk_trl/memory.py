@@ -11,7 +11,7 @@ from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
 from .gradients.projections import HEAD_DRAWS, NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
 from .gradients.store import fit_exactly
-from .monitor.sketches import FIRST_DRAWS, RANK
+from .monitor.sketches import FIRST_DRAWS, RIDE_RANK
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
@@ -107,8 +107,11 @@ def estimate_memory(
 
 
 def _draws_of_head(model: Any) -> int:
-    head = model.get_output_embeddings()
-    return HEAD_DRAWS if head is not None and head.weight.requires_grad else 1
+    try:
+        head = model.get_output_embeddings()
+    except NotImplementedError:  # as some families raise
+        return 1
+    return HEAD_DRAWS if getattr(getattr(head, "weight", None), "requires_grad", False) else 1
 
 
 def rides(probe: Any) -> bool:
@@ -126,7 +129,7 @@ def window_bytes(monitor: Any, model: Any) -> float:
     numbers = sum(parameter.numel() for parameter in trained)
     if gram == "exact" or (gram == "auto" and fit_exactly(2 * window, numbers)):
         return 4.0 * window * numbers
-    return 4.0 * window * len(trained) * NUM_SKETCHES * FIRST_DRAWS * RANK**2
+    return 4.0 * window * len(trained) * NUM_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
 
 
 def _weights_and_states(

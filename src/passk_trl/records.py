@@ -49,8 +49,8 @@ class ProbeRecord:
         block (`tuple[float, float]`, *optional*): of a window of training prompts, [`against_pass1`] of the block of
             them that was completed since the record before, NaN if none was. `None` for a probe.
         drift (`tuple[float, float]`, *optional*): of a window of training prompts, the inner product with pass@1's
-            gradient of the newer of its two blocks less that of the older, and half the width of its interval. NaN
-            while one of them has too few prompts. `None` for a probe.
+            gradient of the block that was completed since the record before, less that of the block before it, and
+            half the width of its interval. NaN where none was completed or none was before. `None` for a probe.
     """
 
     step: int

@@ -29,14 +29,16 @@ def test_those_that_are_kept_are_those_that_would_be_drawn_again(monkeypatch):
         made, names = Projections(3), []
         draw = made._drawn
         monkeypatch.setattr(made, "_drawn", lambda name, *others: names.append(name) or draw(name, *others))
-        both = [made.of("w", "/rows", 40, 4, torch.zeros(())) for _ in range(2)]
-        return both, len(names)
+        both = []
+        for name in ("w", "w", "other", "w"):
+            both.append(made.of(name, "/rows", 40, 4, torch.zeros(())))
+        return [each for i, each in enumerate(both) if i != 2], names.count("w/rows")
 
     kept, draws = drawn_twice()
     assert draws == 1
     monkeypatch.setattr(projections, "PROJECTION_BYTES", 0)
     again, draws = drawn_twice()
-    assert draws == 2
+    assert draws == 2  # another parameter's came between
     assert all(torch.equal(each, kept[0]) for each in [*kept, *again])
 
 

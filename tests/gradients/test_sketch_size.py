@@ -67,4 +67,10 @@ def test_variances_of_a_mean_of_sketches():
 def test_what_a_draw_and_a_pass_cost():
     shapes = [torch.Size([6, 4]), torch.Size([5])]
     assert cost_of_draws(shapes, columns=28).tolist() == [280, 140]
-    assert arithmetic_of_a_pass(shapes) == 3 * (24 + 5)
+    assert arithmetic_of_a_pass(trained=24, frozen=5) == 3 * 24 + 2 * 5
+
+
+def test_no_projection_takes_more_than_256_mib():
+    cost_L = torch.tensor([2.0**20, 10.0], dtype=torch.float64)  # numbers of a projection of one draw
+    needed_L = torch.tensor([1e3, 1e3], dtype=torch.float64)
+    assert whole_draws(needed_L, cost_L, 1e12).tolist() == [2**28 / 4 / 2**20, 1000]

@@ -46,10 +46,14 @@ def test_a_correction_of_single_tokens_is_refused(tmp_path):
     [
         ({"window": 4}, "window=4 is too few prompts"),
         ({"at_start": True}, "at_start is set, but with ride=True nothing is probed"),
+        ({"num_prompts": 128}, "num_prompts is set, but with ride=True nothing is probed"),
+        ({"num_rollouts": 8}, "num_rollouts is set, but with ride=True nothing is probed"),
+        ({"probe_batch_size": 4}, "probe_batch_size is set, but with ride=True nothing is probed"),
+        ({"ride": False, "window": 100}, "window=100 is that of a ride"),
         ({"probe_dataset": tiny.questions(64)}, "probe_dataset is set, but with ride=True nothing is probed"),
         ({"max_overhead": 0.1}, "max_overhead is set, but"),
     ],
 )
 def test_settings_of_probes_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        ConflictMonitor(ride=True, **settings)
+        ConflictMonitor(**{"ride": True, **settings})

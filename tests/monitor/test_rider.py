@@ -162,11 +162,18 @@ def test_a_gradient_that_cannot_be_taken_does_not_end_training(tmp_path, caplog,
 
 def test_a_record_says_how_far_the_window_drifted(tmp_path):
     monitor = ride()
-    watched.trained(tmp_path, monitor, reward_funcs=starts_low, max_steps=13)
+    watched.trained(tmp_path, monitor, reward_funcs=starts_low, max_steps=17)
     records = monitor.records
     assert all(record.first_step <= record.step for record in records)
-    told = [record for record in records if record.drift[0] == record.drift[0]]
-    assert 0 < len(told) < len(records)
-    for record in told:
-        assert len(record.report.agreement) > 16  # the older block, and what the newer has so far
-        assert record.drift[1] > 0
+    assert [record.step for record in records if record.drift[0] == record.drift[0]] == [16]  # the second block's end
+    at_step = {record.step: record for record in records}
+    first, second, drift = at_step[8].block, at_step[16].block, at_step[16].drift
+    assert drift[0] == pytest.approx(second[0] - first[0])
+    assert drift[1] == pytest.approx((second[1] ** 2 + first[1] ** 2) ** 0.5)
+
+
+def test_positions_of_their_own_are_left_out_by_name(tmp_path):
+    monitor = ride()
+    watched.trained(tmp_path, monitor, reward_funcs=starts_low, policy=tiny.policy_of("gpt2"))
+    assert monitor.records[-1].left_out_parameters == ["transformer.wpe.weight"]
+    assert len(monitor.records[-1].report.agreement) == 12  # every prompt of six steps was measured

@@ -82,7 +82,7 @@ def ridden(tmp_path_factory) -> tuple[list[RiddenPrompts], torch.Tensor]:
         gradient_checkpointing=False,
         logging_steps=50,
     )
-    monitor = ConflictMonitor(ride=True, window=100_000, every=50)
+    monitor = ConflictMonitor(ride=True, window=100_000, every=50, gram="exact")
     trainer = PassKGRPOTrainer(
         policy(), reward, args, rows(3200), processing_class=tiny.tokenizer(), callbacks=[monitor]
     )

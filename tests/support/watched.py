@@ -20,11 +20,19 @@ def noisy_reward(completions, log_metric, log_extra, **kwargs):
     return [float(draw > 1.5) for draw in draws]
 
 
-def trained(output_dir, monitor=None, trainer_class=PassKGRPOTrainer, config=PassKGRPOConfig, peft=None, **overrides):
+def trained(
+    output_dir,
+    monitor=None,
+    trainer_class=PassKGRPOTrainer,
+    config=PassKGRPOConfig,
+    peft=None,
+    policy=None,
+    **overrides,
+):
     if config is PassKGRPOConfig:
         overrides.setdefault("pass_at_k", 4)
     trainer = trainer_class(
-        model=tiny.policy(),
+        model=policy or tiny.policy(),
         reward_funcs=overrides.pop("reward_funcs", noisy_reward),
         args=tiny.training_args(output_dir, config, **overrides),
         train_dataset=tiny.questions(),

@@ -24,6 +24,7 @@ from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, gather_rows, num_ranks, on_first_rank
 from passk_trl.gradients import Coverage, ScoredRollouts, gradient_rows, gram_of_rows
 from passk_trl.gradients.of_trainer import rehearse_on_trained
+from passk_trl.gradients.projections import HEAD_DRAWS
 from passk_trl.gradients.selection import select
 from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference import ProbeSample
@@ -35,7 +36,7 @@ from .parameters import choose_parameters
 
 
 # Gradients on disk of another version are taken anew: it may have left parameters out.
-_VERSION = 3
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ class Audit:
         # The projections of a sketch are drawn on the device, and differ between kinds of device.
         device = self.trainer.accelerator.device.type
         settings = {"parameters": self.parameters, "gram": self.store, "seed": self.seed, "device": device}
-        return {**settings, "version": _VERSION}
+        of_sketches = {"draws_of_head": HEAD_DRAWS} if self.store == "sketch" else {}
+        return {**settings, **of_sketches, "version": _VERSION}
 
     @property
     def _gradients_folder(self) -> Path:

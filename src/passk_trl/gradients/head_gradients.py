@@ -70,12 +70,16 @@ class HeadOfTraining:
 
     def watch(self) -> Any:
         """From here on the states before the head are kept. Returns a handle whose `remove()` ends that."""
-        self._outputs.clear()
+        self.forget()
 
         def keep(_module: Any, _inputs: tuple, output: Any) -> None:
             self._outputs.append(output)
 
         return self._causal_lm.backbone.register_forward_hook(keep)
+
+    def forget(self) -> None:
+        """Drops the states of a pass that did not come to its end."""
+        self._outputs = []
 
     def add(self, store: Store, prompts: list[int], rows_R: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> None:
         """
@@ -90,11 +94,11 @@ class HeadOfTraining:
             targets_BT (`torch.Tensor`), weights_BT (`torch.Tensor`):
                 The last tokens of all rows, and their weights.
         """
+        outputs, self._outputs = self._outputs, []  # which hold the graph
         with self._causal_lm.head() as head:
             if not prompts:
                 return
-            (output,) = self._outputs
-            self._outputs.clear()
+            (output,) = outputs
             h_BTH = output.last_hidden_state.detach()[:, -targets_BT.size(1) - 1 : -1]
             h_RTH = h_BTH.index_select(0, rows_R)
             targets_RT, weights_RT = targets_BT.index_select(0, rows_R), weights_BT.index_select(0, rows_R)

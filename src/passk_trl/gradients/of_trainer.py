@@ -10,6 +10,7 @@ from torch import Tensor
 
 from passk_trl.distributed.engine import engine_reset_afterwards, reset_engine
 from passk_trl.distributed.ranks import failing_together
+from passk_trl.distributed.sharded_parameters import size_of
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from . import GramMatrix, ScoredRollouts, gram_matrix
@@ -22,6 +23,7 @@ from .rehearsal import depends_on_padding, rehearse
 from .rows import modules_out_of_place
 from .rules import Layer
 from .selection import Coverage, select
+from .sketch_size import arithmetic_of_a_pass
 from .store import ExactStore, SketchStore, Store
 from .survey import survey
 from .training_pass import TrainingPass, measurable_in_training
@@ -104,7 +106,8 @@ class TrainedGradients:
         """Those whose parameters are used only where each rollout has a place of its own."""
         device = self._trainer.accelerator.device
         with torch.no_grad(), self._causal_lm.roll_call.taken():
-            mixing, _ = modules_out_of_place(self._causal_lm, [layer.module for layer in layers], device)
+            modules = [layer.module for layer in layers]
+            mixing, _ = modules_out_of_place(self._causal_lm, modules, device, with_positions=False)  # as TRL does
         mixed = {name for layer in layers if layer.module in mixing for name in layer.parameters.values()}
         kept = [{own: name for own, name in layer.parameters.items() if name not in mixed} for layer in layers]
         return [replace(layer, parameters=own) for layer, own in zip(layers, kept, strict=True) if own]
@@ -113,6 +116,12 @@ class TrainedGradients:
     def num_measured(self) -> int:
         """Numbers of a prompt's gradient that are measured."""
         return sum(each.size for each in self._measured)
+
+    @property
+    def multiplications(self) -> float:
+        """Of a training pass through the whole model, for each token, about."""
+        frozen = sum(size_of(each) for each in self._model.parameters() if not each.requires_grad)
+        return arithmetic_of_a_pass(sum(each.size for each in self._selected), frozen)
 
     @property
     def matrices(self) -> dict[str, torch.Size]:

@@ -22,7 +22,8 @@ PROJECTION_BYTES = 2**26
 
 class Projections:
     """
-    M independent projections to r numbers, with i.i.d. entries ±1/√r. The first that are drawn are kept.
+    M independent projections to r numbers, with i.i.d. entries ±1/√r. The first that are drawn are kept, and those of
+    the parameter that is sketched now.
 
     A parameter can have several draws in each of the M. Its sketch is then the mean of as many, and its error is the
     less.
@@ -50,6 +51,7 @@ class Projections:
         self.num_sketches = num_sketches
         self.rank = rank
         self._kept: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._latest: tuple[str, dict[tuple[str, torch.dtype], Tensor]] = ("", {})  # of one parameter
         self._bytes = 0
 
     def draws_of(self, name: str) -> int:
@@ -66,12 +68,17 @@ class Projections:
         the device of `like`.
         """
         key = (f"{name}{side}", like.dtype)
-        if key in self._kept:
-            return self._kept[key]
+        if self._latest[0] != name:
+            self._latest = (name, {})
+        latest = self._latest[1]
+        if key in self._kept or key in latest:
+            return self._kept[key] if key in self._kept else latest[key]
         drawn = self._drawn(key[0], size, self.num_sketches * self.draws_of(name), rank, like)
         if self._bytes + drawn.nbytes <= PROJECTION_BYTES:
             self._kept[key] = drawn
             self._bytes += drawn.nbytes
+        else:
+            latest[key] = drawn  # the head is sketched block by block
         return drawn
 
     def _drawn(self, name: str, size: int, number: int, rank: int, like: Tensor) -> Tensor:

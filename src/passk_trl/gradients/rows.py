@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,13 +45,16 @@ def refuse_if_rows_mix(causal_lm: CausalLM, expected: Tensor) -> None:
 
 
 def modules_out_of_place(
-    causal_lm: CausalLM, modules: list[nn.Module], device: torch.device
+    causal_lm: CausalLM, modules: list[nn.Module], device: torch.device, with_positions: bool = True
 ) -> tuple[list[nn.Module], Tensor]:
     """
     The modules whose input does not have each rollout in its own place: where only the tokens of the first rollout
-    change, other places change, or there is no place for each. With the outputs for rollouts of different lengths.
+    change, other places change, or there is no place for each. With the outputs for rollouts of different lengths, to
+    which positions are passed or not.
     """
     ragged = _ragged(causal_lm.vocabulary, device)
+    if not with_positions:
+        ragged = replace(ragged, prompts=[0])  # the rollouts of one prompt need none
     with _inputs_of_rows(modules) as before:
         outputs = causal_lm.outputs(ragged)
     with _inputs_of_rows(modules) as after:

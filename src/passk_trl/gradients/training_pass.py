@@ -145,6 +145,8 @@ class TrainingPass:
     def abandon(self) -> None:
         """Removes the taps of a step that failed."""
         self._remove_taps()
+        if self._head is not None:
+            self._head.forget()
         self._store = None
 
     def _remove_taps(self) -> None:

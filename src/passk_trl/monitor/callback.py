@@ -24,7 +24,7 @@ from passk_trl.rollouts.undisturbed import undisturbed
 
 from .failures import Failures
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
-from .monitor_settings import MonitorSettings
+from .monitor_settings import NUM_PROMPTS, NUM_ROLLOUTS, WINDOW, MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
 from .record_file import append_record, take_up_records
@@ -64,8 +64,8 @@ class ConflictMonitor(TrainerCallback):
       with correct and incorrect rollouts.
     - `conflict/pass@{k}`: pass@k on the probe prompts.
     - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
-    - `conflict/window_age`, with `ride`: steps since the oldest prompt. `conflict/drift`: the inner product of the
-      window's newer half less that of its older, at what is trained for, where its interval excludes 0.
+    - `conflict/window_age`, with `ride`: steps since the oldest prompt. `conflict/drift`: the inner product of a
+      block of prompts just completed less that of the one before, at what is trained for, where it excludes 0.
     - `conflict/probe_seconds`, `conflict/overhead`: the seconds that this probe took, and the fraction of the time
       since training began that all probes took.
 
@@ -139,8 +139,8 @@ class ConflictMonitor(TrainerCallback):
         self,
         probe_dataset: Dataset | None = None,
         every: int = 50,
-        num_prompts: int = 64,
-        num_rollouts: int = 16,
+        num_prompts: int = NUM_PROMPTS,
+        num_rollouts: int = NUM_ROLLOUTS,
         ks: Sequence[float] | None = None,
         parameters: str = "all",
         gram: str = "auto",
@@ -154,7 +154,7 @@ class ConflictMonitor(TrainerCallback):
         stratify_by: str | None = None,
         objectives: Sequence[str | Objective] = (),
         ride: bool = False,
-        window: int = 2048,
+        window: int = WINDOW,
     ):
         self.settings = MonitorSettings(
             probe_dataset=probe_dataset,

@@ -75,6 +75,7 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
         return None
     record = records[-1]
     k, report = record.training_k, record.report
+    more = "num_prompts" if record.first_step is None else "window"
     measured = record.objectives.get(objective) if objective is not None else None
     name = measured.name if measured else f"pass@{k}"
     if not now:
@@ -83,7 +84,7 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
         index, onset = "f", ""
         value, low, high = measured.inner_product, measured.inner_product_low, measured.inner_product_high
     else:
-        index, onset = str(k), _onset_in_words(report)
+        index, onset = str(k), _onset_in_words(report, more)
         curves = (report.inner_product, report.inner_product_low, report.inner_product_high)
         value, low, high = (curve[report.at(k)].item() for curve in curves)
     level = f"{100 * report.confidence:g}%"
@@ -94,9 +95,9 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
     )
 
 
-def _onset_in_words(report: InterferenceReport) -> str:
+def _onset_in_words(report: InterferenceReport, more: str) -> str:
     if report.pass1_is_lost:
-        return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise num_prompts."
+        return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise {more}."
     return "" if report.onset is None else f" Measured, the conflict begins at {onset_or_why_not(report)}."
 
 

@@ -12,6 +12,10 @@ from passk_trl.objectives import Objective, objective_from
 from passk_trl.rollout_trainer import RolloutTrainer
 
 
+NUM_PROMPTS, NUM_ROLLOUTS, WINDOW = 64, 16, 2048
+"""What a probe, and a ride, measure by default."""
+
+
 @dataclass(frozen=True, eq=False)
 class MonitorSettings:
     """
@@ -46,6 +50,8 @@ class MonitorSettings:
         if self.ride:
             self._check_ride()
         else:
+            if self.window != WINDOW:
+                raise ValueError(f"window={self.window} is that of a ride; set ride to True, or leave it out.")
             self._check_dataset()
 
     def _check_numbers(self) -> None:
@@ -94,6 +100,9 @@ class MonitorSettings:
             "at_start": self.at_start,
             "stratify_by": self.stratify_by is not None,
             "max_overhead": self.max_overhead is not None,
+            "num_prompts": self.num_prompts != NUM_PROMPTS,
+            "num_rollouts": self.num_rollouts != NUM_ROLLOUTS,
+            "probe_batch_size": self.probe_batch_size is not None,
         }
         for name, is_set in needs_probes.items():
             if is_set:

@@ -82,11 +82,12 @@ class Rider:
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
         numbers, gram = self._gradients.num_measured, self.settings.gram
         self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
+        window, device = self.settings.window, self.trainer.accelerator.device
+        self.window, self._batch = Window(window, device), None
         if self._is_exact:
             return
-        window, device = self.settings.window, self.trainer.accelerator.device
         self._sketches = Sketches(self._gradients, self._trained_weights, window, device)
-        self._projections = self._sketches.projections(self._seed())
+        self._projections = self._sketches.projections(self._seed_of_block())
         # The first block is to size the sketches of the others.
         self.window = Window(window, device, first_size=max(FEWEST_PROMPTS, window // 8))
 
@@ -95,7 +96,8 @@ class Rider:
         blocks = self.window.blocks(FEWEST_PROMPTS)
         if not blocks:
             return None
-        completed, self.window.completed = self.window.completed, []
+        completed, before = self.window.completed, self.window.before_completed
+        self.window.completed, self.window.before_completed = [], None
 
         def against_pass1(some: list[PairSums]) -> tuple[float, float]:
             if not some:
@@ -103,11 +105,12 @@ class Rider:
             record = self._record_of(joined(some), step, training_k)
             return record.against_pass1(getattr(self.trainer.args, "objective", None))
 
-        older, newer = against_pass1(blocks[:1]), against_pass1(blocks[1:])
+        in_order = [*([] if before is None else [before]), *completed]
+        newer, older = against_pass1(completed[-1:]), against_pass1(in_order[-2:-1])
         return replace(
             self._record_of(joined(blocks), step, training_k),
             first_step=self.window.first_step,
-            block=against_pass1(completed),
+            block=newer if len(completed) == 1 else against_pass1(completed),
             drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
         )
 
@@ -138,6 +141,10 @@ class Rider:
         if (name := getattr(self.trainer.args, "objective", None)) is not None:
             weights_2C[1] = objective_from(name).gradient_weight(*counts)
         return weights_2C
+
+    def _seed_of_block(self) -> int:
+        """Of a block that begins now; several may begin in one step."""
+        return self._seed() + 1_000_003 * self._generations
 
     def _seed(self) -> int:
         """Of this step, also in a run that is resumed."""
@@ -248,4 +255,4 @@ class Rider:
             completed = self.window.add(*batch.share(rows_PMD, missed_P))
             if completed is not None and self._sketches is not None:
                 self._sketches.fit(*completed, batch.step)
-                self._projections = self._sketches.projections(self._seed())
+                self._projections = self._sketches.projections(self._seed_of_block())

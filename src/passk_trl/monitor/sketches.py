@@ -10,7 +10,6 @@ from passk_trl.distributed.ranks import gather_list, num_ranks
 from passk_trl.gradients.of_trainer import TrainedGradients
 from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.sketch_size import (
-    arithmetic_of_a_pass,
     cost_of_draws,
     draws_needed,
     error_ratio,
@@ -25,7 +24,7 @@ from .window import Block
 
 logger = logging.getLogger(__name__)
 
-FIRST_DRAWS, RANK = 2, 2
+FIRST_DRAWS, RIDE_RANK = 2, 2
 """
 Draws of each parameter at first, when nothing is known, and their rank. They are small, so that more of them can be
 given to the parameters that need them.
@@ -59,12 +58,12 @@ class Sketches:
         self._device = device
         self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
         self._draws = dict.fromkeys(self._names, FIRST_DRAWS)
-        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * RANK)
-        self._most = _MOST_ARITHMETIC * arithmetic_of_a_pass(shapes)
+        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * RIDE_RANK)
+        self._most = _MOST_ARITHMETIC * gradients.multiplications
 
     def projections(self, seed: int) -> Projections:
         """Those of the next block."""
-        return Projections(seed, self._draws, rank=RANK)
+        return Projections(seed, self._draws, rank=RIDE_RANK)
 
     def fit(self, block: Block, pairs: PairSums, step: int) -> None:
         """Sizes the sketches of the next block by the errors of this one. All ranks must call this together."""

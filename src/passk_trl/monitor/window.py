@@ -121,7 +121,8 @@ class Window:
     Args:
         size (`int`): prompts of a full block; the last batch may make it larger.
         device (`torch.device`): on which ranks exchange numbers.
-        first_size (`int`, *optional*): prompts of the first block, if not as many.
+        first_size (`int`, *optional*): prompts of the first block, if not as many. It is then not among those that are
+            `completed`.
     """
 
     def __init__(self, size: int, device: torch.device, first_size: int | None = None):
@@ -132,6 +133,7 @@ class Window:
         self._full_first_step: int | None = None
         self._filling = Block()
         self.completed: list[PairSums] = []  # since they were last looked at
+        self.before_completed: PairSums | None = None  # the one before them
 
     def add(self, batch: RiddenPrompts, num_prompts: int) -> tuple[Block, PairSums] | None:
         """
@@ -141,10 +143,13 @@ class Window:
         self._filling.add(batch, num_prompts)
         if self._filling.num_prompts < self._wanted:
             return None
-        block, self._filling, self._wanted = self._filling, Block(), self._size
-        self._full = block.pair_sums(self._device)
+        block, self._filling = self._filling, Block()
+        before, self._full = self._full, block.pair_sums(self._device)
         self._full_first_step = block.first_step
-        self.completed.append(self._full)
+        if self._wanted == self._size:
+            self.before_completed = self.before_completed if self.completed else before
+            self.completed.append(self._full)
+        self._wanted = self._size
         return block, self._full
 
     def blocks(self, fewest: int) -> list[PairSums]:

@@ -23,7 +23,7 @@ class Aggregated(Mixing):
         aggregator (`str`, *optional*, defaults to `"UPGrad"`):
             `"UPGrad"`, `"DualProj"`, `"MGDA"`, `"PCGrad"` or `"AlignedMTL"`.
         probes (`int`, *optional*, defaults to `4`):
-            How many of the latest probes are averaged; as for [`Mix`] with `ride`.
+            How many of the latest probes are averaged. On a ride, the latest report alone counts.
     """
 
     needs_reports = True

@@ -24,7 +24,7 @@ class DifficultyWeights(Mixing):
         bins (`int`, *optional*, defaults to `8`):
             Into how many equal parts success rates are divided. Fewer are less noisy.
         probes (`int`, *optional*, defaults to `4`):
-            How many of the latest probes are pooled; as for [`Mix`] with `ride`.
+            How many of the latest probes are pooled. On a ride, the latest report alone counts.
     """
 
     needs_reports = True
