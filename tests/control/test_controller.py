@@ -176,7 +176,7 @@ def train_controlled(engine: str, output_dir) -> dict[str, list[dict[str, float]
     monitors = {"mixing": [ConflictMonitor(tiny.questions(), **PROBE)], "riding": [ConflictMonitor(**RIDE)]}
     recorders = {name: Recorder(controller) for name, controller in controllers.items()}
     for name, controller in controllers.items():
-        options = {"max_steps": 3, **(RIDDEN if name == "riding" else {})}
+        options = {"max_steps": 6, **RIDDEN} if name == "riding" else {"max_steps": 3}
         trainer = build(output_dir / name, *monitors.get(name, []), controller, engine=engine, **options)
         trainer.train()
         engines.check_running(engine, trainer)
