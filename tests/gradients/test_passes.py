@@ -95,7 +95,8 @@ def test_when_memory_runs_out_batches_are_halved_and_nothing_counts_twice(store)
             output.register_hook(lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory left")))
 
     handle = model.model.layers[0].mlp.register_forward_hook(limited)
-    assert torch.allclose(gram_matrix(model, data, 0, store=store, batch_size=4).gram_MNN, whole, rtol=1e-4, atol=1e-7)
+    halved = gram_matrix(model, data, 0, store=store, batch_size=4).gram_MNN
+    assert (halved - whole).norm() <= 1e-6 * whole.norm()  # sketches have products that all but cancel
     assert sizes == [4, 2] + data.have_a_gradient().count(True) * [1]
     handle.remove()
     model.model.layers[0].mlp.register_forward_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
