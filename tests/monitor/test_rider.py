@@ -177,3 +177,17 @@ def test_positions_of_their_own_are_left_out_by_name(tmp_path):
     watched.trained(tmp_path, monitor, reward_funcs=starts_low, policy=tiny.policy_of("gpt2"))
     assert monitor.records[-1].left_out_parameters == ["transformer.wpe.weight"]
     assert len(monitor.records[-1].report.agreement) == 12  # every prompt of six steps was measured
+
+
+def test_a_resumed_run_says_that_its_window_starts_anew(tmp_path, caplog):
+    def train(steps, **resumed):
+        monitor = ride()
+        options = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2}
+        trainers.build(tmp_path, parts={"callbacks": [monitor]}, **options).train(**resumed)
+        return monitor
+
+    train(2)
+    assert "starts anew" not in caplog.text
+    monitor = train(8, resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert "step 2: the window of the monitor starts anew" in caplog.text
+    assert min(record.first_step for record in monitor.records) == 3
