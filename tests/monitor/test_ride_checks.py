@@ -25,6 +25,14 @@ def test_a_loss_with_other_gradients_is_refused(options, message, tmp_path):
         check_can_ride(trainers.build(tmp_path, **options))
 
 
+def test_images_under_fsdp2_with_a_head_of_its_own_are_refused(tmp_path, monkeypatch):
+    trainer = rollout_kinds.with_images(tmp_path)
+    check_can_ride(trainer)
+    monkeypatch.setattr(type(trainer.accelerator), "is_fsdp2", True)
+    with pytest.raises(ValueError, match=r"LM head is not tied, and under FSDP2 .* set ride to False"):
+        check_can_ride(trainer)
+
+
 def test_a_kl_term_is_refused(tmp_path):
     trainer = trainers.build(tmp_path)
     trainer.args.beta = 0.1

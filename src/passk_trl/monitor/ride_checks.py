@@ -18,6 +18,12 @@ def check_can_ride(trainer: Any) -> None:
             f"the trainer is a {type(trainer).__name__}, and ride=True needs a GRPOTrainer; set ride to False."
         )
     check_division(trainer)
+    config = trainer.model.config
+    if trainer.accelerator.is_fsdp2 and hasattr(config, "vision_config") and not config.tie_word_embeddings:
+        raise ValueError(
+            "the policy reads images and its LM head is not tied, and under FSDP2 a ride was seen to change how that "
+            "head trains; train with ZeRO or DDP, or set ride to False."
+        )
     args = trainer.args
     refused = {
         "beta": (args.beta != 0, args.beta, 0.0, "the KL term adds a gradient of its own"),
