@@ -70,6 +70,10 @@ def test_prompts_of_different_blocks_are_not_paired():
         both_NN = alike_NN * kept[:, None] * kept
         return (weight_N.clamp(min=0)[:, None] * gram_NN * both_NN).sum() / both_NN.sum()
 
+    # The blocks differ in size, and the cosine with itself is still 1.
+    assert report.pass1_norm_squared == pytest.approx(float(report.norm_squared[0]))
+    assert report.pass1_norm_squared > 0
+    assert float(report.cosine[0]) == pytest.approx(1.0)
     kept = torch.ones(len(of_block), dtype=torch.float64)
     assert float(report.inner_product[1]) == pytest.approx(float(inner_product(kept)))
     without = torch.stack([inner_product(kept - row) for row in torch.eye(len(of_block), dtype=torch.float64)])

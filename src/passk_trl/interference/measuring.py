@@ -103,7 +103,8 @@ def report_of_pairs(
     sampling_N = pairs.sampling_weights
     ones_1C = torch.ones(1, len(pairs.num_correct), dtype=torch.float64)
     summed_N = pairs.partners(ones_1C).mean(0)[0]
-    agreement_N = summed_N / pairs.num_partners
+    # Divided by the same number for all, so that its mean is the ‖∇J_1‖² of `pair_mean`, also over several blocks.
+    agreement_N = summed_N / pairs.mean_partners
     # Prompts of a class share their weight, and the curve needs only the sum of their agreement.
     summed_C = torch.zeros_like(ones_1C[0]).index_add_(0, pairs.classes, sampling_N * summed_N)
 
@@ -132,9 +133,8 @@ def report_of_pairs(
     num_correct_N, num_samples_N = pairs.num_correct[pairs.classes], pairs.num_samples[pairs.classes]
     success_N = num_correct_N / num_samples_N.double()
 
-    num_partners = pairs.num_prompts - (0 if pairs.self_pairs else 1)
     # max |K| times the largest total weight of a prompt's partners: with weights of 1, max |K|.
-    partner_weight = float(sampling_N.sum() - (0 if pairs.self_pairs else sampling_N.min())) / num_partners
+    partner_weight = float(sampling_N.sum() - (0 if pairs.self_pairs else sampling_N.min())) / pairs.mean_partners
     largest_agreement = pairs.largest * partner_weight
     return InterferenceReport(
         ks=ks_K,

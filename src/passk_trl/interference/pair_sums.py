@@ -68,6 +68,11 @@ class PairSums:
         """Ordered pairs of prompts."""
         return int(self.num_partners.sum())
 
+    @property
+    def mean_partners(self) -> float:
+        """With how many prompts one is paired on average; the same with all where there is one block."""
+        return self.num_pairs / self.num_prompts
+
     def weighted(self, weights_KC: Tensor) -> Tensor:
         """Weights of the classes as those of their prompts, each times its sampling weight, `[K, N]`."""
         return self.sampling_weights * weights_KC[:, self.classes]
