@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from .ranks import failing_together, num_ranks
+from .ranks import failing_together, num_ranks, own_rank
 from .sharded_parameters import local_part, shape_of
 
 
@@ -65,6 +65,6 @@ def _share(parameter: nn.Parameter) -> Tensor:
     if hasattr(parameter, "ds_tensor"):
         return parameter.ds_tensor.detach().flatten()
     size = -(-parameter.numel() // num_ranks())
-    rank = dist.get_rank() if num_ranks() > 1 else 0
+    rank = own_rank()
     share = parameter.detach().flatten()[rank * size : (rank + 1) * size]
     return nn.functional.pad(share, (0, size - share.numel()))

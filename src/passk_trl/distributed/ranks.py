@@ -21,9 +21,14 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def own_rank() -> int:
+    """The number of this rank, 0 without a process group."""
+    return dist.get_rank() if num_ranks() > 1 else 0
+
+
 def is_last_rank() -> bool:
     """Whether this is the last rank, as a single process is."""
-    return num_ranks() == 1 or dist.get_rank() == num_ranks() - 1
+    return own_rank() == num_ranks() - 1
 
 
 class AnotherRankFailed(Exception):
@@ -76,7 +81,7 @@ def on_first_rank(function: Callable[[], Any]) -> Any:
         `ValueError` or `OSError`: on all ranks, if the function raises it.
     """
     answer, error = None, None
-    if num_ranks() == 1 or dist.get_rank() == 0:
+    if own_rank() == 0:
         try:
             answer = function()
         except (ValueError, OSError) as failure:

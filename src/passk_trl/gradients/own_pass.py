@@ -109,7 +109,7 @@ def _take(
     token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
 
     def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
-        a = check_has_rows(layer, len(rows), num_tokens, a)
+        check_has_rows(layer, len(rows), num_tokens, a)
         layer.rule(store, layer, rows, *grouped(len(rows), a, b))
 
     with causal_lm.roll_call.taken(), engine_kept_out(causal_lm.model, ()), ExitStack() as undo:

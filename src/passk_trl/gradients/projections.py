@@ -71,8 +71,9 @@ class Projections:
         if self._latest[0] != name:
             self._latest = (name, {})
         latest = self._latest[1]
-        if key in self._kept or key in latest:
-            return self._kept[key] if key in self._kept else latest[key]
+        for known in (self._kept, latest):
+            if key in known:
+                return known[key]
         drawn = self._drawn(key[0], size, self.num_sketches * self.draws_of(name), rank, like)
         if self._bytes + drawn.nbytes <= PROJECTION_BYTES:
             self._kept[key] = drawn

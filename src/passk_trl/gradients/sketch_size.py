@@ -41,9 +41,9 @@ def whole_draws(needed_L: Tensor, cost_L: Tensor, most: float) -> Tensor:
     all are lowered by one factor; but one of each is kept, whatever it costs.
     """
     needed_L = torch.minimum(needed_L, (_PROJECTION_BYTES / 4 / cost_L).floor())  # a projection has as many numbers
-    low, high = 0.0, 1.0
     if cost_L @ _whole(needed_L) <= most:
         return _whole(needed_L)
+    low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if cost_L @ _whole(middle * needed_L) <= most else (low, middle)

@@ -130,7 +130,8 @@ class TrainingPass:
     def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts", num_tokens: int) -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
             try:
-                a = check_has_rows(layer, counted.num_rollouts, num_tokens, input_of_layer())
+                a = input_of_layer()
+                check_has_rows(layer, counted.num_rollouts, num_tokens, a)
                 layer.rule(store, layer, counted.places, *counted.weighed(*grouped(counted.num_rollouts, a, b)))
             except Exception as error:  # must not end the training
                 self._failure = error
@@ -154,16 +155,10 @@ class TrainingPass:
             self._handles.pop().remove()
 
 
-def check_has_rows(layer: Layer, num_rows: int, num_tokens: int, a: Tensor) -> Tensor:
-    """
-    Returns a layer's input.
-
-    Raises:
-        `ValueError`: if it has neither a place for each row of the batch nor for each token.
-    """
+def check_has_rows(layer: Layer, num_rows: int, num_tokens: int, a: Tensor) -> None:
+    """Raises `ValueError` if a layer's input has neither a place for each row of the batch nor for each token."""
     if a.size(0) not in (num_rows, num_tokens):
         raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
-    return a
 
 
 class CountedRollouts:

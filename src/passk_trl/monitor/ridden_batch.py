@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import num_ranks, sum_of_ranks
+from passk_trl.distributed.ranks import num_ranks, own_rank, sum_of_ranks
 from passk_trl.gradients.training_pass import TrainingPass, factors, trained_tokens
 
 from .window import RiddenPrompts
@@ -97,7 +97,7 @@ class RiddenBatch:
         largest_P = torch.linalg.vector_norm(rows_PMD, math.inf, dim=(1, 2)).cpu()
         counted_P = prompts.scored_P & (missed_P == 0).cpu() & largest_P.isfinite()
         counted = counted_P.nonzero().flatten().tolist()
-        rank = torch.distributed.get_rank() if num_ranks() > 1 else 0
+        rank = own_rank()
         if rank == 0 and (dropped := int(prompts.scored_P.sum()) - len(counted)) > 0:
             logger.warning(
                 "step %d: %d of %d prompts are left out: a rollout of theirs was clipped, masked or off-policy.",

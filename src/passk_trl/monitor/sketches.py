@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import gather_list, num_ranks
+from passk_trl.distributed.ranks import gather_list, own_rank
 from passk_trl.gradients.of_trainer import TrainedGradients
 from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.sketch_size import (
@@ -83,7 +83,7 @@ class Sketches:
         needed_L = draws_needed(sketch_KL, at_full_window_K, draws_L, self._cost_L)
         found = whole_draws(needed_L, self._cost_L, self._most).int().tolist()
         self._draws = dict(zip(self._names, gather_list([found])[0], strict=True))  # the same on all ranks
-        if num_ranks() == 1 or torch.distributed.get_rank() == 0:
+        if own_rank() == 0:
             ratio, after = error_ratio(sketch_KL, sampling_K), self.projections(0)
             numbers = [M * sum(each) for each in (sizes, map(after.numbers_of, self._names))]
             logger.info(
