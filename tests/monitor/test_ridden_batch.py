@@ -1,8 +1,10 @@
 """Which prompts of a batch are measured how."""
 
+import pytest
 import torch
 
-from passk_trl.monitor.ridden_batch import BatchPrompts
+from passk_trl.monitor.ridden_batch import BatchPrompts, one_of_each
+from ridden import of_all
 
 
 def test_prompts_without_an_advantage_are_drawn_and_weighed_so_that_each_counts_once_on_average():
@@ -20,6 +22,17 @@ def test_prompts_without_an_advantage_are_drawn_and_weighed_so_that_each_counts_
     weights = torch.stack(draws)
     assert set(weights[:, 1::4].flatten().tolist()) == set(weights[:, 2::4].flatten().tolist()) == {1.0}
     missing = weights[:, 0::4]
-    assert set(missing.flatten().tolist()) == {0.0, 2.5}  # 2 of 20 prompts, so a share of 0.4 of the 5
+    share = 0.03 * 80 / 2 / 5  # of 80 rollouts, so many pairs, for 5 prompts
+    assert missing.unique().tolist() == [0.0, pytest.approx(1 / share)]
     error = missing.std() / missing.numel() ** 0.5
     assert abs(float(missing.mean()) - 1) < 4 * error
+
+
+def test_one_rollout_of_each_side_gives_the_gradient_of_all_on_average():
+    success_PG = torch.tensor([[1.0, 1, 1, 0, 0], [0, 1, 0, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    draws = torch.stack([one_of_each(success_PG, torch.Generator().manual_seed(seed)) for seed in range(4000)])
+    assert ((draws > 0).sum(dim=2) == torch.tensor([1, 1, 1, 0, 0])).all()
+    assert ((draws < 0).sum(dim=2) == torch.tensor([1, 1, 1, 0, 0])).all()
+    error_PG = draws.std(dim=0) / len(draws) ** 0.5
+    assert ((draws.mean(dim=0) - of_all(success_PG)).abs() <= 4 * error_PG + 1e-6).all()
+    assert (of_all(success_PG)[:3].abs() > 0.03).all()  # which is more than the tolerance

@@ -74,7 +74,7 @@ def ridden(tmp_path_factory) -> tuple[list[RiddenPrompts], torch.Tensor]:
         tmp_path_factory.mktemp("ridden"),
         pass_at_k=8,
         num_generations=10,
-        per_device_train_batch_size=320,
+        per_device_train_batch_size=640,
         gradient_accumulation_steps=1,
         max_completion_length=2,
         max_steps=100,
@@ -84,7 +84,7 @@ def ridden(tmp_path_factory) -> tuple[list[RiddenPrompts], torch.Tensor]:
     )
     monitor = ConflictMonitor(ride=True, window=100_000, every=50, gram="exact")
     trainer = PassKGRPOTrainer(
-        policy(), reward, args, rows(3200), processing_class=tiny.tokenizer(), callbacks=[monitor]
+        policy(), reward, args, rows(6400), processing_class=tiny.tokenizer(), callbacks=[monitor]
     )
     batches, add = [], Window.add
 

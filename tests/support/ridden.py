@@ -31,7 +31,8 @@ def compared(reference=None):
     gives, `reference(rider, batch, success of all rollouts)`, of all ranks. The projections are the same, so the two
     agree but for rounding. The reference is a probe of the same rollouts if it is `None`.
 
-    All prompts of which a rollout carries no advantage take a pass of their own. `pairs.own` counts them.
+    All prompts of which a rollout carries no advantage take a pass of their own, with all their rollouts. `pairs.own`
+    counts them.
     """
     pairs = Pairs()
     begin, share = rider.Rider._begin, ridden_batch.RiddenBatch.share
@@ -49,8 +50,15 @@ def compared(reference=None):
 
     joins = mock.patch.object(rider.Rider, "_begin", begin_and_measure)
     ends = mock.patch.object(ridden_batch.RiddenBatch, "share", compare_and_share)
-    with joins, ends, mock.patch.object(ridden_batch, "_SHARE", 1.0):
+    all_prompts = mock.patch.object(ridden_batch, "_SHARE", 1.0)
+    all_rollouts = mock.patch.object(ridden_batch, "one_of_each", lambda success_PG, _generator: of_all(success_PG))
+    with joins, ends, all_prompts, all_rollouts:
         yield pairs
+
+
+def of_all(success_PG: torch.Tensor) -> torch.Tensor:
+    """The weight of each rollout's score in its prompt's gradient."""
+    return (success_PG - success_PG.mean(dim=1, keepdim=True)) / (success_PG.size(1) - 1)
 
 
 def as_a_probe(riding, batch, success_PG) -> torch.Tensor:
@@ -75,7 +83,7 @@ def as_a_probe(riding, batch, success_PG) -> torch.Tensor:
 def by_autograd(riding, batch, success_PG) -> torch.Tensor:
     """The whole gradients of the prompts, `(P, 1, D)`: autograd's, of one rollout after the other, with its images."""
     model, G = riding.trainer.model, success_PG.size(1)
-    weights_B = ((success_PG - success_PG.mean(dim=1, keepdim=True)) / (G - 1)).flatten()
+    weights_B = of_all(success_PG).flatten()
     parameters = [model.get_parameter(each.name) for each in riding._gradients._measured]
     num_images = batch.get("num_images", [0] * len(weights_B))
     expected_PMD = torch.zeros(len(success_PG), 1, sum(p.numel() for p in parameters))

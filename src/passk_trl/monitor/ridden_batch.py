@@ -15,8 +15,8 @@ from .window import RiddenPrompts
 
 logger = logging.getLogger(__name__)
 
-# The share of a batch's prompts that a pass of the monitor's own takes, where their rollouts carry no advantage.
-_SHARE = 0.1
+# The share of a batch's rollouts that a pass of the monitor's own takes, of prompts whose rollouts carry no advantage.
+_SHARE = 0.03
 
 
 def carries_gradient(batch: dict[str, Any]) -> Tensor:
@@ -29,6 +29,25 @@ def carries_gradient(batch: dict[str, Any]) -> Tensor:
     if "importance_sampling_ratio" in batch:
         carries &= (batch["importance_sampling_ratio"] != 0).any(dim=1)
     return carries
+
+
+def one_of_each(success_PG: Tensor, generator: torch.Generator) -> Tensor:
+    """
+    Weights `(P, G)` under which one correct and one incorrect rollout of each prompt, drawn at random, give its
+    gradient without bias.
+
+    All rollouts of fewer prompts would cost as much and tell less: where rollouts of a prompt differ more than
+    prompts do, the variance would be 1/(4p(1−p)) times as large at success rate p, and else more.
+    """
+    G = success_PG.size(1)
+    rate_P = success_PG.mean(dim=1)
+    size_P1 = (rate_P * (1 - rate_P) * G / (G - 1)).unsqueeze(1)  # 0 where one side has no rollout
+    keys_PG = torch.rand(success_PG.shape, generator=generator)
+    weights_PG = torch.zeros_like(success_PG)
+    for side_PG, sign in ((success_PG == 1, 1), (success_PG == 0, -1)):
+        drawn_P1 = keys_PG.masked_fill(~side_PG, -1).argmax(dim=1, keepdim=True)
+        weights_PG.scatter_add_(1, drawn_P1, sign * size_P1)
+    return weights_PG
 
 
 class BatchPrompts:
@@ -53,9 +72,9 @@ class BatchPrompts:
         prompts = cls(success_PG.sum(dim=1).long(), G, weights_PG * rides_P[:, None], scored_P)
         missing_P = scored_P & ~rides_P
         if missing_P.any():
-            share = min(1.0, _SHARE * len(scored_P) / int(missing_P.sum()))
+            share = min(1.0, _SHARE * success_PG.numel() / 2 / int(missing_P.sum()))
             drawn_P = missing_P & (torch.rand(len(scored_P), generator=generator) < share)
-            prompts.own_weights_PG = weights_PG * (needed_PG & drawn_P[:, None])
+            prompts.own_weights_PG = one_of_each(success_PG, generator) * drawn_P[:, None]
             prompts.sampling_weights_P[missing_P] = drawn_P[missing_P].double() / share
         return prompts
 

@@ -24,14 +24,14 @@ from .window import Block
 
 logger = logging.getLogger(__name__)
 
-FIRST_DRAWS, RIDE_RANK = 2, 2
+FIRST_DRAWS, RIDE_RANK = 1, 2
 """
 Draws of each parameter at first, when nothing is known, and their rank. They are small, so that more of them can be
 given to the parameters that need them.
 """
 
 # The most that sketches may take, as a share of the multiplications of a training pass.
-_MOST_ARITHMETIC = 0.12
+_MOST_ARITHMETIC = 0.05
 
 
 class Sketches:
