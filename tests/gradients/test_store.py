@@ -50,9 +50,12 @@ def segments_of(prompts, expert):
     return segments, [row for _, _, row in rows]
 
 
-@pytest.mark.parametrize(
+both_stores = pytest.mark.parametrize(
     "make", [ExactStore, lambda *args: SketchStore(*args, Projections(0))], ids=["exact", "sketch"]
 )
+
+
+@both_stores
 def test_several_rows_of_a_prompt_are_added(make):
     prompts = [0, 0, 2, 2, 2, 1]
     left, right = torch.randn(6, T, ROWS), torch.randn(6, T, COLS)
@@ -64,6 +67,35 @@ def test_several_rows_of_a_prompt_are_added(make):
         one_by_one.add_outer("w", [prompt], left[row, None], right[row, None])
         one_by_one.add_selected("w", [prompt], selected[row, None], right[row, None])
     torch.testing.assert_close(at_once.rows()["w"], one_by_one.rows()["w"], rtol=1e-4, atol=1e-4)
+
+
+@both_stores
+def test_only_rows_that_count_are_added_times_their_factors(make):
+    prompts, rows, factors = [0, 1, 1], [4, 0, 2], [2.0, -0.5, 3.0]
+    left, right, vector = torch.randn(6, T, ROWS), torch.randn(6, T, COLS), torch.randn(6, COLS)
+    left[5], right[3], vector[1] = torch.nan, torch.inf, torch.nan  # of rows that do not count
+    selected = torch.randint(0, ROWS, (6, T))
+    shapes = {"w": SHAPES["tied"], "embedding": SHAPES["tied"], "norm": SHAPES["norm"]}
+    weighed, by_hand = make(2, shapes), make(2, shapes)
+    weighed.weigh(torch.tensor(rows), torch.tensor(factors))
+    weighed.add_outer("w", prompts, left, right)
+    weighed.add_selected("embedding", prompts, selected, right)
+    weighed.add_vector("norm", prompts, vector)
+    for prompt, row, factor in zip(prompts, rows, factors, strict=True):
+        by_hand.add_outer("w", [prompt], factor * left[row, None], right[row, None])
+        by_hand.add_selected("embedding", [prompt], selected[row, None], factor * right[row, None])
+        by_hand.add_vector("norm", [prompt], factor * vector[row, None])
+    for name, expected in by_hand.rows().items():
+        assert expected.any()
+        torch.testing.assert_close(weighed.rows()[name], expected, rtol=1e-4, atol=1e-4)
+
+
+@both_stores
+def test_a_factor_may_be_larger_than_half_precision_can_hold(make):
+    store = make(1, {"w": SHAPES["tied"]})
+    store.weigh(torch.tensor([0]), torch.tensor([1e9]))  # float16 ends at 65504
+    store.add_outer("w", [0], torch.ones(1, T, ROWS).half(), torch.ones(1, T, COLS).half())
+    assert store.rows()["w"].isfinite().all()
 
 
 def test_the_exact_store_is_exact():

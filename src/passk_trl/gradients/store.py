@@ -62,6 +62,12 @@ class Store(Protocol):
         of `left` `(S, rows)` and `right` `(S, cols)`. The segments hold all rows, in order.
         """
 
+    def weigh(self, rows_R: Tensor, factors_R: Tensor) -> None:
+        """
+        From here on, of the rows that factors have only these count, each times a number. `prompts` are theirs. So
+        what is large is not copied, but what is made of it. Blocks know no such rows.
+        """
+
     def forget(self, prompts: list[int]) -> None:
         """Set the gradients of these prompts back to zero."""
 
@@ -132,6 +138,19 @@ class _RowsOfPrompts(ABC):
         self.num_prompts = num_prompts
         self.shapes = {name: _as_matrix(shape) for name, shape in shapes.items()}
         self._kept: dict[str, Tensor] = {}  # parameter → (prompts, …), in float32
+        self._weights: tuple[Tensor, Tensor] | None = None
+
+    def weigh(self, rows_R: Tensor, factors_R: Tensor) -> None:
+        self._weights = rows_R, factors_R
+
+    def _counted(self, rows: Tensor) -> Tensor:
+        """The rows that count."""
+        return rows if self._weights is None else rows.index_select(0, self._weights[0])
+
+    def _weighed(self, rows: Tensor) -> Tensor:
+        """The rows that count, times their factors, in float32."""
+        counted = self._counted(rows).float()
+        return counted if self._weights is None else counted * self._weights[1].view(-1, *[1] * (rows.dim() - 1))
 
     def _of(self, name: str, device: torch.device) -> Tensor:
         if name not in self._kept:
@@ -177,18 +196,19 @@ class ExactStore(_RowsOfPrompts):
     """
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        kept, left, right = self._of(name, left.device), left.float(), right.float()
+        kept, left, right = self._of(name, left.device), self._weighed(left), self._counted(right).float()
         for prompt, rows in _runs(prompts):
             kept[prompt].addmm_(left[rows].flatten(0, 1).T, right[rows].flatten(0, 1))
 
     def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        kept, right = self._of(name, right.device), right.float()
+        kept, rows, right = self._of(name, right.device), self._counted(rows), self._weighed(right)
         for prompt, run in _runs(prompts):
             kept[prompt].index_add_(0, rows[run].flatten(), right[run].flatten(0, 1))
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
         kept = self._of(name, vector.device)
-        kept.index_add_(0, torch.tensor(prompts, device=vector.device), vector.float().view(-1, *kept.shape[1:]))
+        vector = self._weighed(vector)
+        kept.index_add_(0, torch.tensor(prompts, device=vector.device), vector.view(-1, *kept.shape[1:]))
 
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
         kept = self._of(name, left.device).unflatten(1, (-1, left.size(1)))  # (prompts, blocks, rows, cols)
@@ -236,13 +256,15 @@ class SketchStore(_RowsOfPrompts):
         self._num_sketches, self._rank = projections.num_sketches, projections.rank
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
-        self._add_products(name, prompts, left @ self._of_rows(name, left), right @ self._of_cols(name, right))
+        left, right = left @ self._of_rows(name, left), right @ self._of_cols(name, right)
+        self._add_products(name, prompts, self._weighed(left), self._counted(right))
 
     def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
-        self._add_products(name, prompts, self._of_rows(name, right)[rows], right @ self._of_cols(name, right))
+        left, right = self._of_rows(name, right)[self._counted(rows)], right @ self._of_cols(name, right)
+        self._add_products(name, prompts, left, self._weighed(right))
 
     def add_vector(self, name: str, prompts: list[int], vector: Tensor) -> None:
-        vector = vector.float()
+        vector = self._weighed(vector)
         self._add(name, prompts, vector @ self.projections.of(name, "", vector.size(1), self._rank**2, vector))
 
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:

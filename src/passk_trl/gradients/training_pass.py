@@ -132,7 +132,8 @@ class TrainingPass:
             try:
                 a = input_of_layer()
                 check_has_rows(layer, counted.num_rollouts, num_tokens, a)
-                layer.rule(store, layer, counted.places, *counted.weighed(*grouped(counted.num_rollouts, a, b)))
+                store.weigh(counted.rows_R, counted.factors_R)
+                layer.rule(store, layer, counted.places, *grouped(counted.num_rollouts, a, b))
             except Exception as error:  # must not end the training
                 self._failure = error
 
@@ -170,6 +171,7 @@ class CountedRollouts:
         prompts (`list[int]`): the prompts that have some.
         places (`list[int]`): for each rollout that counts, the place of its prompt in `prompts`.
         rows_R (`Tensor`): their rows in the micro-batch.
+        factors_R (`Tensor`): by what the gradient of each is multiplied, in float32.
     """
 
     def __init__(self, num_rollouts: int, prompts: list[int], places: list[int], rows_R: Tensor):
@@ -177,7 +179,7 @@ class CountedRollouts:
         self.prompts = prompts
         self.places = places
         self.rows_R = rows_R
-        self._factors_R11 = torch.zeros(len(places), 1, 1, device=rows_R.device)
+        self.factors_R = torch.zeros(len(places), device=rows_R.device)
 
     @classmethod
     def of(cls, prompts: list[int | None], device: torch.device) -> "CountedRollouts":
@@ -187,13 +189,7 @@ class CountedRollouts:
         return cls(len(prompts), distinct, places, torch.tensor([row for _, row in counted], device=device).long())
 
     def weigh(self, factors_B: Tensor) -> None:
-        self._factors_R11 = factors_B[self.rows_R][:, None, None]
-
-    def weighed(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Their rows of a layer's input and, times their factors, of the gradient at its output."""
-        b = b.index_select(0, self.rows_R)
-        b = b.float() if b.dtype == torch.float16 else b  # whose range is too small
-        return a.index_select(0, self.rows_R), b.mul_(self._factors_R11)
+        self.factors_R = factors_B[self.rows_R]
 
 
 def measurable_in_training(plan: Plan, left_out: set[str]) -> list[Layer]:
