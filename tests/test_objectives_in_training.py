@@ -203,9 +203,9 @@ def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
         monitor.records.append(record)
         monitor._announce()
     assert [record.getMessage() for record in caplog.records if "pass@1" in record.getMessage()] == [
-        "step 1: training for maxrl works against pass@1, by the evidence of the probes so far (95% of runs without a "
-        "conflict never raise this alarm). At this probe, <grad J_f, grad J_1> is -1, 95% interval -1.25 to -0.75.",
-        "step 3: training for maxrl no longer works against pass@1, by the probes since then.",
+        "step 1: training for maxrl works against pass@1, by the evidence of the reports so far (95% of runs without "
+        "a conflict never raise this alarm). In this report, <grad J_f, grad J_1> is -1, 95% interval -1.25 to -0.75.",
+        "step 3: training for maxrl no longer works against pass@1, by the reports since then.",
     ]
 
 

@@ -124,10 +124,10 @@ def window_bytes(monitor: Any, model: Any) -> float:
     Bytes of the gradients in a full window of a monitor that rides, of all processes together. A prompt's sketch has a
     few numbers for each parameter tensor, whatever the model's size; later sketches are larger or smaller.
     """
-    window, gram = monitor.settings.window, monitor.settings.gram
+    window = monitor.settings.window
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     numbers = sum(parameter.numel() for parameter in trained)
-    if gram == "exact" or (gram == "auto" and fit_exactly(2 * window, numbers)):
+    if monitor.settings.rides_exactly(numbers):
         return 4.0 * window * numbers
     return 4.0 * window * len(trained) * NUM_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
 

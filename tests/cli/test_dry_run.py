@@ -39,10 +39,25 @@ def test_the_table(capsys, model, tmp_path):
     assert (
         rows["batch"] == "3 processes x 8 x 2 = 48 completions, 6 prompts x 8, for pass@4; an optimizer step takes 48"
     )
-    assert rows["probe"] == "8 prompts x 16 rollouts every 50 steps"
+    assert rows["monitor"] == "8 prompts x 16 rollouts every 50 steps"
     assert rows["memory"].startswith("about 0.0 GiB a process (DDP): weights 0.0, gradients 0.0, optimizer 0.0, ")
     assert "(ZeRO-3)" in rows["or"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_ride_speaks_of_prompts_of_training_and_says_if_it_is_too_short(capsys, model, tmp_path):
+    changes = {"monitor.ride": "true", "monitor.every": 1, "pass_at_k": 4, "max_steps": 100}
+    rows = dry_run(capsys, model, tmp_path / "run", **changes)
+    assert rows["monitor"].startswith("the latest 2048 prompts of training every 1 steps, ")
+    assert not any("probe" in text for text in rows.values())
+    assert "this run trains on 300 prompts, and window=2048 needs" in rows["warning"]  # 3 processes x 8 / 8 a step
+    assert "warning" not in dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": 1000})
+    in_epochs = dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": -1, "num_train_epochs": 3})
+    assert "trains on 90 prompts" in in_epochs["warning"]  # 10 batches of 3 of the 32 prompts in an epoch
+    never = dry_run(
+        capsys, model, tmp_path / "run", **{"monitor.every": 200, "monitor.num_prompts": 8, "max_steps": 100}
+    )
+    assert never["warning"].startswith("every=200 is more than the 100 steps of this run")
 
 
 def test_a_batch_that_other_processes_cannot_divide():

@@ -19,6 +19,7 @@ from passk_trl.cli.recipe import parse_recipe
 from passk_trl.cli.train import TrainArguments, main, trainer_arguments
 from passk_trl.control import CONTROLLERS
 from passk_trl.records import read_records
+from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import overlap
 
 
@@ -78,6 +79,8 @@ def test_a_run_can_be_set_beside_another(tmp_path, model, capsys):
     assert "trained for pass@4" in output
     assert "trained for pass@1" in output
     assert f"(no run in {absent} to compare with)" in output
+    assert write_report(tmp_path / "run") in output  # which remembers them
+    assert "trained for pass@1" not in write_report(tmp_path / "run", beside=())
 
 
 def arguments_of(tmp_path, model, **changes) -> dict:
@@ -122,7 +125,7 @@ def test_the_batch_itself_can_be_probed(tmp_path, model, capsys):
 def test_the_training_steps_themselves_can_be_measured(tmp_path, model, capsys):
     changes = {"per_device_train_batch_size": 64, "monitor": {"ride": True, "every": 2, "window": 8}}
     main(["--config", recipe(tmp_path, model, **changes), "--dry-run"])
-    assert "none: the latest 8 prompts of training are measured every 2 steps" in capsys.readouterr().out
+    assert "the latest 8 prompts of training every 2 steps" in capsys.readouterr().out
     main(["--config", recipe(tmp_path, model, **changes)])
     records = read_records(tmp_path / "run" / "conflict.jsonl")
     assert [(record["step"], record["first_step"]) for record in records] == [(2, 2), (4, 4)]

@@ -36,13 +36,12 @@ from probes import report_with_curve
         ),
         (
             report_with_curve([4.0, 3.0, 2.0], 1.0, sign=-1.0),
-            "Nothing can be said: pass@1's gradient is lost in the noise of the probe (3 prompts). Probe more of "
-            "them.",
+            "Nothing can be said: pass@1's gradient is lost in the noise (3 prompts). Probe more of them.",
         ),
         (
             report_with_curve([4.0, -3.0, -2.0], 1.0, sign=-1.0),
             "The conflict is significant at k = 2 to 3. Where it begins cannot be told: pass@1's gradient is lost in "
-            "the noise of the probe (3 prompts). Probe more of them.",
+            "the noise (3 prompts). Probe more of them.",
         ),
         (
             report_with_curve([0.0, 0.0, 0.0], 0.0),

@@ -119,7 +119,7 @@ def test_a_reward_that_raises_in_a_probe_skips_it_and_says_so_once(tmp_path, cap
     trainer.train()
     assert trainer.state.global_step == 6
     assert monitor.reports == []
-    failures = [record for record in caplog.records if "probe failed" in record.getMessage()]
+    failures = [record for record in caplog.records if "report failed" in record.getMessage()]
     assert len(failures) == 1
     assert "the verifier gave up" in caplog.text
     assert "fails_on_probes" in caplog.text  # the traceback

@@ -40,9 +40,9 @@ def test_each_crossing_is_announced_once(caplog):
     crossed = [step for step, (before, now) in enumerate(pairwise(in_conflict)) if before != now]
     assert [message.split(":")[0] for message in said] == [f"step {step}" for step in crossed]
     assert len(said) >= 2
-    assert "training for pass@4 works against pass@1, by the evidence of the probes so far" in said[0]
+    assert "training for pass@4 works against pass@1, by the evidence of the reports so far" in said[0]
     assert "Measured, the conflict begins at k = " in said[0]
-    assert "training for pass@4 no longer works against pass@1, by the probes since then" in said[1]
+    assert "training for pass@4 no longer works against pass@1, by the reports since then" in said[1]
 
 
 def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
@@ -95,7 +95,7 @@ def test_the_announcement_of_a_lost_gradient_names_no_onset():
     assert lost.pass1_is_lost
     said = crossing([replace(opposed, report=lost)])
     assert "begins at" not in said
-    assert "pass@1's gradient is lost in the noise of the probe" in said
+    assert "pass@1's gradient is lost in the noise" in said
 
 
 def test_a_crossing_is_seen_from_all_probes_before():
@@ -104,7 +104,7 @@ def test_a_crossing_is_seen_from_all_probes_before():
     assert crossing([opposed]) == crossing([aligned, opposed])
     said = [crossing([opposed, *[aligned] * times]) for times in range(1, 6)]
     assert said[0] is None  # two standard errors of one probe are not enough
-    assert said.count("step 10: training for pass@4 no longer works against pass@1, by the probes since then.") == 1
+    assert said.count("step 10: training for pass@4 no longer works against pass@1, by the reports since then.") == 1
 
 
 def test_what_is_measured_is_said_in_words():
@@ -113,10 +113,10 @@ def test_what_is_measured_is_said_in_words():
     whole = ProbeRecord.from_dict({**measured, "left_out_parameters": []})
     partial = ProbeRecord.from_dict({**measured, "left_out_parameters": ["a", "b"]})
     assert coverage_in_words(whole) == (
-        "probes take in 750 of 1000 trainable parameters, 700 in closed form and 50 by autograd, as sketches of a "
-        "fixed size (gram='sketch')."
+        "the monitor takes in 750 of 1000 trainable parameters, 700 in closed form and 50 by autograd, as sketches "
+        "of a fixed size (gram='sketch')."
     )
     assert left_out_in_words(whole) is None
     assert left_out_in_words(partial) == (
-        "probes leave out 25.0% of the trainable parameters, whose gradients cannot be taken: a, b."
+        "the monitor leaves out 25.0% of the trainable parameters, whose gradients cannot be taken: a, b."
     )

@@ -183,7 +183,7 @@ def test_what_autograd_forms_is_told_once_and_recorded(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         trainer.train()
     assert len(monitor.reports) == 2
-    (said,) = [record.getMessage() for record in caplog.records if "probes take in" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "the monitor takes in" in record.getMessage()]
     total = sum(parameter.numel() for parameter in policy.parameters())
     assert f"{total} of {total} trainable parameters, {total - 32} in closed form and 32 by autograd" in said
     first, _ = read_records(tmp_path / "conflict.jsonl")

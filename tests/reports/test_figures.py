@@ -101,8 +101,8 @@ def test_pass_at_k_over_training_has_the_probes_with_intervals(run):
     assert labels(axes) == [
         "pass@1, trained for pass@4",
         "pass@4, trained for pass@4",
-        "pass@1, probe prompts",
-        "pass@4, probe prompts",
+        "pass@1 in the reports",
+        "pass@4 in the reports",
     ]
     points, _, (bars,) = axes.containers[1]
     mean, margin = run.probes[10].pass_at(4)

@@ -70,13 +70,13 @@ def test_the_page_says_what_became_of_the_conflict(in_conflict):
     page = in_conflict.read_text()
     run = read_run(in_conflict.parent)
     assert (
-        "At step 400, training for pass@4 works against pass@1, as the probes show since step 40. In this probe, the "
-        "measured pass@k gradient works against pass@1&#39;s from k = "
+        "At step 400, training for pass@4 works against pass@1, by all reports so far, since step 40. In the latest "
+        "report alone, the measured pass@k gradient works against pass@1&#39;s from k = "
     ) in page
     assert "In the evaluations, pass@1 fell from 0.600 to 0.400." in page
     assert "The trainer state is of step 400 of 500." in page
-    assert "Step 40, the first probe with pass@4 in conflict" in page
-    assert "Step 400, the latest probe" in page
+    assert "Step 40, the first report with pass@4 in conflict" in page
+    assert "Step 400, the latest report" in page
     mean, margin = run.probes[40].pass_at(1)
     assert f"<td>{mean:.3f} ± {margin:.3f}</td>" in page
 
@@ -86,7 +86,7 @@ def test_a_run_without_texts_says_why_there_are_none(tmp_path):
     write_probes(tmp_path / "run", [without])
     write_report(tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Their text was not recorded: without a probe_dataset" in page
+    assert "Their text was not recorded: only probes of a probe_dataset" in page
     assert "<strong>Prompt 12</strong>: 1 of 8 correct" in page
 
 

@@ -39,9 +39,24 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     report = read_run(runs[0]).probes[10].report
     assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
     assert at_4.endswith("conflict")
-    assert "step    0: none" in text
-    assert f"step   10: {onset_or_why_not(report)}, pass@4 in conflict" in text
+    assert "     0  none                      no alarm\n" in text
+    assert f"    10  {onset_or_why_not(report):<26}pass@4 in conflict\n" in text
     assert f"page: {runs[0] / 'report.html'}" in text
+
+
+def test_an_alarm_that_stands_beside_a_report_without_an_onset_is_explained(tmp_path):
+    write_probes(tmp_path / "run", [record(10, True), record(20, False)])
+    write_arguments(tmp_path / "run", 4)
+    text = write_report(tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert run.probes[20].report.onset is None
+    assert run.in_conflict(run.probes[20])
+    assert "    20  none                      pass@4 in conflict\n" in text
+    assert "An alarm stands until later reports show the opposite." in text
+    assert (
+        "At step 20, training for pass@4 works against pass@1, by all reports so far, since step 10. In the "
+        "latest report alone, the measured pass@k gradient agrees with pass@1's up to k = 7."
+    ) in text
 
 
 def test_pass_hat_k_stands_beside_pass_at_k_in_the_text_and_on_the_page(runs):
@@ -75,7 +90,7 @@ def test_a_run_without_evaluation_says_how_to_get_one(tmp_path):
     write_arguments(tmp_path / "run", 4)
     text = write_report(tmp_path / "run")
     assert "set eval_strategy and eval_on_start" in text
-    assert "No probe was recorded" in (tmp_path / "run" / "report.html").read_text()
+    assert "No report was recorded" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_what_could_not_be_read_is_said(runs):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from passk_trl.interference import known_cosine
+from passk_trl.records import ProbeRecord
 from passk_trl.reports.wording import (
     curve_points,
     known_cosines,
@@ -21,14 +22,21 @@ from runs import interference
 def test_the_sentence_about_the_onset_is_of_the_measured_curve():
     opposed, agreeing = interference(opposed=True), interference(opposed=False)
     low, high = opposed.onset_interval
-    told = f"In this probe, the measured pass@k gradient works against pass@1's from k = {opposed.onset:.1f} on"
-    assert onset_sentence(opposed) == f"{told} (95% interval {low:.1f} to {high:.1f})."
+
+    def sentence(report, first_step=None):
+        return onset_sentence(ProbeRecord(10, 4, report, [], {}, {}, None, first_step=first_step))
+
+    measured = "In the latest report alone, the measured pass@k gradient"
+    told = f"{measured} works against pass@1's from k = {opposed.onset:.1f} on"
+    assert sentence(opposed) == f"{told} (95% interval {low:.1f} to {high:.1f})."
     unsure = replace(opposed, onset_interval=(low, None))
-    assert onset_sentence(unsure) == f"{told}, but it does not show it by itself."
+    assert sentence(unsure) == f"{told}, but it does not show it by itself."
     assert onset_or_why_not(unsure) == f"k = {opposed.onset:.1f} ({low:.1f} to ?)"
-    assert onset_sentence(agreeing) == "In this probe, the measured pass@k gradient agrees with pass@1's up to k = 7."
+    assert sentence(agreeing) == f"{measured} agrees with pass@1's up to k = 7."
     lost = replace(opposed, agreement=-opposed.agreement, onset=None)
-    assert onset_sentence(lost) == "Pass@1's gradient is lost in the noise of the probe; raise num_prompts to see it."
+    lost_in_noise = "In the latest report alone, pass@1's gradient is lost in the noise; raise"
+    assert sentence(lost) == f"{lost_in_noise} num_prompts to see it."
+    assert sentence(lost, first_step=3) == f"{lost_in_noise} window to see it."  # of a ride
     assert [onset_or_why_not(each) for each in (opposed, agreeing, lost)] == [
         *(f"k = {opposed.onset:.1f} ({low:.1f} to {high:.1f})", "none", "lost in noise")
     ]

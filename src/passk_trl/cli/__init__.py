@@ -5,6 +5,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from .quiet import silence_libraries
+
+
+silence_libraries()  # here, since `python -m passk_trl.cli.train` imports TRL before it runs anything of its own
+
 
 def main() -> None:
     """Runs `passk-trl`: passes the rest of the command line to the module of the subcommand."""

@@ -17,8 +17,9 @@ from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig, get_peft_config, is_conversational
 
-from passk_trl import PassKGRPOConfig
+from passk_trl import ConflictMonitor, PassKGRPOConfig
 from passk_trl.memory import Engine, engine_of, estimate_memory, rides, window_bytes
+from passk_trl.monitor.run_length import alarm_warnings, run_length
 
 
 # Number of prompts whose length is measured.
@@ -106,14 +107,13 @@ def dry_run(
     }
     if trains:
         rows["batch"] = _batch(training_args, engine)
-    if probe is not None:
-        every = f" every {probe.every} steps" if hasattr(probe, "every") else ""
-        probes_batch = getattr(probe, "probe_dataset", True) is None
-        rollouts = "of the batch" if probes_batch else f"x {probe.num_rollouts} rollouts"
-        rows["probe"] = f"{probe.num_prompts} prompts {rollouts}{every}"
-        if rides(probe):
-            kept = f"{window_bytes(probe, model) / 2**30:.2f} GiB in main memory"
-            rows["probe"] = f"none: the latest {probe.settings.window} prompts of training are measured{every}, {kept}"
+    if isinstance(probe, ConflictMonitor):
+        rows["monitor"] = _monitor(probe, model)
+        run = run_length(training_args, engine.processes, len(first) if isinstance(first, Dataset) else None)
+        if warnings := alarm_warnings(probe.settings, training_args, run, probe.settings.rides_exactly(trained)):
+            rows["warning"] = " ".join(warnings)
+    elif probe is not None:
+        rows["probe"] = f"{probe.num_prompts} prompts x {probe.num_rollouts} rollouts"
     needed = partial(
         estimate_memory, training_args, model_args, model, longest_prompt=longest, probe=probe, trains=trains
     )
@@ -187,6 +187,15 @@ def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
         f"x {group}, for {training_args.objective or f'pass@{training_args.pass_at_k}'}; an optimizer step takes "
         f"{batch_size * processes * updates}"
     )
+
+
+def _monitor(monitor: ConflictMonitor, model: Any) -> str:
+    every = f"every {monitor.every} steps"
+    if rides(monitor):
+        kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory at first"
+        return f"the latest {monitor.settings.window} prompts of training {every}, {kept}"
+    rollouts = "of the batch" if monitor.probe_dataset is None else f"x {monitor.num_rollouts} rollouts"
+    return f"{monitor.num_prompts} prompts {rollouts} {every}"
 
 
 def _memory_text(needed: dict[str, float], engine: Engine) -> str:

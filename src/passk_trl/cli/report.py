@@ -18,9 +18,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--beside",
         nargs="+",
-        default=[],
+        default=None,
         metavar="DIR",
-        help="output_dir of other runs from the same start, to compare with it",
+        help="output_dir of other runs from the same start, to compare with it (default: those of its recipe)",
     )
     parser.add_argument("--output", metavar="FILE", help="path of the page (default: RUN_DIR/report.html)")
     options = parser.parse_args(args)

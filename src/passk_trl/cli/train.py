@@ -265,7 +265,7 @@ def main(args: Sequence[str] | None = None) -> None:
             (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
         settings = run_settings(script_args, training_args, model_args) | {
-            name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym")
+            name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym", "beside")
         }
         check_output_dir(training_args, settings, script_args.overwrite_output_dir)
         if processes is not None:
@@ -278,7 +278,7 @@ def main(args: Sequence[str] | None = None) -> None:
     trainer.save_model(training_args.output_dir)
     trainer.save_state()
     if trainer.accelerator.is_main_process:
-        print("\n" + write_report(training_args.output_dir, script_args.beside or ()))
+        print("\n" + write_report(training_args.output_dir))
     wait_for_all_processes()
     trainer.end()
 

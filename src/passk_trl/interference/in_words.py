@@ -36,7 +36,7 @@ def verdict(report: InterferenceReport) -> str:
     return text if num_clear == len(report.ks) else f"{text} Beyond it, {num_prompts} prompts cannot tell."
 
 
-PASS1_IS_LOST = "pass@1's gradient is lost in the noise of the probe"
+PASS1_IS_LOST = "pass@1's gradient is lost in the noise"
 """What a report says of a squared norm ‖∇J_1‖² that is measured ≤ 0."""
 
 

@@ -1,4 +1,4 @@
-"""ConflictMonitor: when training is probed, and what becomes of a probe."""
+"""ConflictMonitor: when training is measured, and what becomes of a report."""
 
 import logging
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from .overhead import ProbeClock
 from .prober import Prober
 from .record_file import append_record, take_up_records
 from .rider import Rider
+from .run_length import warn_of_alarm
 
 
 logger = logging.getLogger(__name__)
@@ -55,23 +56,23 @@ class ConflictMonitor(TrainerCallback):
       ⟨∇J_k, Δθ⟩, with Δθ the actual change of the measured parameters, so with momentum, clipping and weight decay. If
       it is below 0 at k = 1, the step costs pass@1. It is not logged without a `probe_dataset`: Δθ has then been
       trained on the probe's own rollouts.
-    - `conflict/in_conflict`: 1 once the probes so far show, at the k or the objective trained for, that it is below 0;
-      0 again once later probes show the opposite. Of runs without a conflict, at most 1 − `confidence` ever raise this
-      alarm, however many probes of a `probe_dataset` they have ([`~passk_trl.interference.alarms`] has the theorem and
-      its conditions).
+    - `conflict/in_conflict`: 1 once the reports so far show, at the k or the objective trained for, that it is below
+      0; 0 again once later ones show the opposite. Of runs without a conflict, at most 1 − `confidence` ever raise
+      this alarm, however many probes of a `probe_dataset` they have ([`~passk_trl.interference.alarms`] has the
+      theorem and its conditions). A ride's `window` must be 128 or more for that.
     - `conflict/evidence`: the evidence for the next change of `in_conflict`, which comes at 1/(1 − `confidence`), 20.
-    - `conflict/negative_fraction`: share of the probe prompts whose gradient opposes the pass@1 gradient, among those
-      with correct and incorrect rollouts.
-    - `conflict/pass@{k}`: pass@k on the probe prompts.
+    - `conflict/negative_fraction`: share of the measured prompts whose gradient opposes the pass@1 gradient, among
+      those with correct and incorrect rollouts.
+    - `conflict/pass@{k}`: pass@k on the measured prompts.
     - `conflict/coverage`: the share of the trainable parameters whose gradients are taken in.
     - `conflict/window_age`, with `ride`: steps since the oldest prompt. `conflict/drift`: the inner product of a
       block of prompts just completed less that of the one before, at what is trained for, where it excludes 0.
-    - `conflict/probe_seconds`, `conflict/overhead`: the seconds that this probe took, and the fraction of the time
-      since training began that all probes took.
+    - `conflict/probe_seconds`, `conflict/overhead`: the seconds that this report took, and the fraction of the time
+      since training began that all took.
 
     Each report is appended to `<output_dir>/conflict.jsonl` as soon as it is made, one JSON object a line, with the
     text of the prompts that interfere most. A resumed run continues the file. Trackers that take images get two
-    figures at each probe: the cosine over k and step, and the prompts' agreement.
+    figures with each report: the cosine over k and step, and the prompts' agreement.
 
     Args:
         probe_dataset ([`~datasets.Dataset`], *optional*):
@@ -80,7 +81,7 @@ class ConflictMonitor(TrainerCallback):
             rewards, and generates nothing. It then measures the conflict on the training distribution, with the
             present weights but with rollouts of the weights that generated them: on-policy except for the steps since.
         every (`int`, *optional*, defaults to `50`):
-            Steps between probes.
+            Steps between reports.
         num_prompts (`int`, *optional*, defaults to `64`):
             Prompts in a probe, at least 8, drawn anew from `probe_dataset` for each probe. More prompts give smaller
             error bars.
@@ -121,12 +122,12 @@ class ConflictMonitor(TrainerCallback):
         objectives (`Sequence[str]`, *optional*, defaults to `()`):
             Other objectives to measure against pass@1, from the same rollouts and gradients, such as `["maxrl",
             "majority@5"]`: names of [`~passk_trl.objectives.objective_from`], or
-            [`~passk_trl.objectives.Objective`]s. The `objective` trained for is added to them. Their reports are in
-            `objective_reports`, a dictionary by name for each probe.
+            [`~passk_trl.objectives.Objective`]s. The `objective` trained for is added to them.
         ride (`bool`, *optional*, defaults to `False`):
             Whether to measure the prompts of training from the step's own backward pass, tools and images included.
         window (`int`, *optional*, defaults to `2048`):
-            With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch.
+            With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch. The first
+            alarm can come after 1.125 times as many prompts. Below 128, alarms without a conflict are more frequent.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as
@@ -194,12 +195,12 @@ class ConflictMonitor(TrainerCallback):
 
     @property
     def reports(self) -> list[InterferenceReport]:
-        """The report of each probe."""
+        """All reports."""
         return [record.report for record in self.records]
 
     @property
     def objective_reports(self) -> list[dict[str, ObjectiveReport]]:
-        """The reports on other objectives than pass@k, by name, of each probe."""
+        """What each report says of other objectives than pass@k, by name."""
         return [record.objectives for record in self.records]
 
     @property
@@ -209,7 +210,7 @@ class ConflictMonitor(TrainerCallback):
 
     @property
     def steps(self) -> list[int]:
-        """The step of each probe."""
+        """The step of each report."""
         return [record.step for record in self.records]
 
     # What is probed.
@@ -221,7 +222,7 @@ class ConflictMonitor(TrainerCallback):
 
     @property
     def every(self) -> int:
-        """Steps between probes."""
+        """Steps between reports."""
         return self.settings.every
 
     @property
@@ -293,6 +294,7 @@ class ConflictMonitor(TrainerCallback):
             self._rider.prepare()
         elif self._prober is not None and may_shard(self.trainer):
             self._prober.rehearse()
+        warn_of_alarm(self.trainer, self.settings, state, self._rider is not None and self._rider.is_exact)
         self._clock.start()
         self.records = take_up_records(self._path, state.global_step, self._is_main_process)
         if self.settings.at_start and state.global_step == 0:
@@ -354,9 +356,7 @@ class ConflictMonitor(TrainerCallback):
             with undisturbed(self.trainer, seed):
                 return self._prober.probe(step, seed, self._displacement)
         except Exception as error:  # must not end the training; all ranks come here together
-            self._failures.log(
-                self.trainer, error, "step %d: the probe failed and is skipped; training goes on.", step
-            )
+            self._failures.log(self.trainer, error, "step %d: its report failed; training goes on.", step)
             return None
         finally:
             clear_device_cache()  # gives training the memory of the probe back

@@ -1,15 +1,17 @@
-"""What is logged and announced of a probe: pure functions of its record."""
+"""What is logged and announced of a report: pure functions of its record."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 
-from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, known_cosine
+from passk_trl.interference import PASS1_IS_LOST, known_cosine
 from passk_trl.interference.alarm import Alarm
 from passk_trl.records import ProbeRecord, alarms_of
-from passk_trl.reports.wording import onset_or_why_not
+from passk_trl.reports.wording import more_prompts, onset_or_why_not
 from passk_trl.rollouts.metrics import reported_ks
+
+from .run_length import FEWEST_OF_BLOCK
 
 
 # How gradients were kept, as the log says it.
@@ -75,49 +77,50 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
         return None
     record = records[-1]
     k, report = record.training_k, record.report
-    more = "num_prompts" if record.first_step is None else "window"
     measured = record.objectives.get(objective) if objective is not None else None
     name = measured.name if measured else f"pass@{k}"
     if not now:
-        return f"step {record.step}: training for {name} no longer works against pass@1, by the probes since then."
+        return f"step {record.step}: training for {name} no longer works against pass@1, by the reports since then."
     if measured:
         index, onset = "f", ""
         value, low, high = measured.inner_product, measured.inner_product_low, measured.inner_product_high
     else:
-        index, onset = str(k), _onset_in_words(report, more)
+        index, onset = str(k), _onset_in_words(record)
         curves = (report.inner_product, report.inner_product_low, report.inner_product_high)
         value, low, high = (curve[report.at(k)].item() for curve in curves)
     level = f"{100 * report.confidence:g}%"
+    where = "" if record.first_step is None else f", if window is {FEWEST_OF_BLOCK} or more"
     return (
-        f"step {record.step}: training for {name} works against pass@1, by the evidence of the probes so far "
-        f"({level} of runs without a conflict never raise this alarm). At this probe, <grad J_{index}, grad J_1> is "
-        f"{value:.3g}, {level} interval {low:.3g} to {high:.3g}.{onset}"
+        f"step {record.step}: training for {name} works against pass@1, by the evidence of the reports so far "
+        f"({level} of runs without a conflict never raise this alarm{where}). In this report, <grad J_{index}, grad "
+        f"J_1> is {value:.3g}, {level} interval {low:.3g} to {high:.3g}.{onset}"
     )
 
 
-def _onset_in_words(report: InterferenceReport, more: str) -> str:
+def _onset_in_words(record: ProbeRecord) -> str:
+    report = record.report
     if report.pass1_is_lost:
-        return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise {more}."
+        return f" Where the conflict begins cannot be told: {PASS1_IS_LOST}; raise {more_prompts(record)}."
     return "" if report.onset is None else f" Measured, the conflict begins at {onset_or_why_not(report)}."
 
 
 def coverage_in_words(record: ProbeRecord) -> str:
-    """How many of the trainable parameters a probe takes in, and how it forms and keeps their gradients."""
+    """How many of the trainable parameters the monitor takes in, and how it forms and keeps their gradients."""
     assert record.gram is not None  # which a probe of this version records
     assert record.in_graph_parameters is not None
     assert record.covered_parameters is not None
     closed = record.covered_parameters - record.in_graph_parameters
     return (
-        f"probes take in {record.covered_parameters} of {record.trainable_parameters} trainable parameters, {closed} "
-        f"in closed form and {record.in_graph_parameters} by autograd, {_STORES[record.gram]}."
+        f"the monitor takes in {record.covered_parameters} of {record.trainable_parameters} trainable parameters, "
+        f"{closed} in closed form and {record.in_graph_parameters} by autograd, {_STORES[record.gram]}."
     )
 
 
 def left_out_in_words(record: ProbeRecord) -> str | None:
-    """Which trainable parameters a probe leaves out; `None` if it takes in all."""
+    """Which trainable parameters the monitor leaves out; `None` if it takes in all."""
     if not record.left_out_parameters or record.coverage is None:
         return None
     return (
-        f"probes leave out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients cannot "
-        f"be taken: {', '.join(record.left_out_parameters)}."
+        f"the monitor leaves out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients "
+        f"cannot be taken: {', '.join(record.left_out_parameters)}."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 from trl import GRPOConfig
 
+from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.rollout_trainer import RolloutTrainer
@@ -53,6 +54,10 @@ class MonitorSettings:
             if self.window != WINDOW:
                 raise ValueError(f"window={self.window} is that of a ride; set ride to True, or leave it out.")
             self._check_dataset()
+
+    def rides_exactly(self, num_parameters: int) -> bool:
+        """Whether a ride keeps the gradients of so many parameters whole."""
+        return self.gram == "exact" or (self.gram == "auto" and fit_exactly(2 * self.window, num_parameters))
 
     def _check_numbers(self) -> None:
         if self.every < 1:

@@ -12,7 +12,6 @@ from torch import Tensor
 from passk_trl.distributed.ranks import failing_together
 from passk_trl.gradients.of_trainer import TrainedGradients, rehearse_on_trained
 from passk_trl.gradients.projections import Projections
-from passk_trl.gradients.store import fit_exactly
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
 from passk_trl.interference.pair_sums import PairSums, joined
@@ -28,7 +27,7 @@ from .monitor_settings import MonitorSettings, measured_ks, measured_objectives
 from .ridden_batch import BatchPrompts, RiddenBatch, RiddenRows, carries_gradient
 from .ride_checks import check_can_ride
 from .sketches import Sketches
-from .window import Window
+from .window import Window, first_block
 
 
 logger = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Rider:
         self._latest = TrainingBatch(trainer)
         self._batch: RiddenBatch | None = None
         self._in_loss: RiddenRows | None = None
-        self._is_exact = False
+        self.is_exact = False
         self._projections: Projections | None = None
         self._failures = Failures()
         self._wrap()
@@ -80,16 +79,14 @@ class Rider:
                 self.trainer.state.global_step,
             )
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
-        numbers, gram = self._gradients.num_measured, self.settings.gram
-        self._is_exact = gram == "exact" or (gram == "auto" and fit_exactly(2 * self.settings.window, numbers))
+        self.is_exact = self.settings.rides_exactly(self._gradients.num_measured)
         window, device = self.settings.window, self.trainer.accelerator.device
         self.window, self._batch = Window(window, device), None
-        if self._is_exact:
+        if self.is_exact:
             return
         self._sketches = Sketches(self._gradients, self._trained_weights, window, device)
         self._projections = self._sketches.projections(self._seed_of_block())
-        # The first block is to size the sketches of the others.
-        self.window = Window(window, device, first_size=max(FEWEST_PROMPTS, window // 8))
+        self.window = Window(window, device, first_size=first_block(window))
 
     def record(self, step: int, training_k: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
@@ -130,7 +127,7 @@ class Rider:
             trainable_parameters=coverage.total,
             left_out_parameters=list(coverage.left_out),
             in_graph_parameters=0,
-            gram="exact" if self._is_exact else "sketch",
+            gram="exact" if self.is_exact else "sketch",
         )
 
     def _trained_weights(self, pairs: PairSums) -> Tensor:

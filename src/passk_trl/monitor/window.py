@@ -7,6 +7,7 @@ from torch import Tensor
 
 from passk_trl.distributed.ranks import gather_list
 from passk_trl.gradients.pooled import products_of_sums, products_with_sums
+from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.pair_sums import PairSums, classes_of
 
 
@@ -108,6 +109,11 @@ class Block:
             prompts += [first + prompt for prompt in batch.with_gradient]
             first += len(batch.num_correct)
         return torch.cat([batch.rows_NMD for batch in self.batches]), prompts
+
+
+def first_block(size: int) -> int:
+    """Prompts of the first block of a window with sketches. It is to size the sketches of the others."""
+    return max(FEWEST_PROMPTS, size // 8)
 
 
 class Window:

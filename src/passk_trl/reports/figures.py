@@ -80,7 +80,7 @@ def draw_heat_map(run: Run) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_curve(run: Run) -> Figure:
-    """Cosine against k with error bars, at the first probe in conflict and at the latest."""
+    """Cosine against k with error bars, in the first report in conflict and in the latest."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     _draw_cosine(figure.subplots(), run)
     return figure
@@ -88,7 +88,7 @@ def draw_curve(run: Run) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def draw_training(run: Run, others: Sequence[Run] = ()) -> Figure:
-    """pass@1 and pass@k over training, from the evaluations and, with intervals, from the probe prompts."""
+    """pass@1 and pass@k over training, from the evaluations and, with intervals, from the reports."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     _draw_evaluated(axes, [run, *others])
@@ -104,7 +104,7 @@ def draw_training(run: Run, others: Sequence[Run] = ()) -> Figure:
                 "linestyle": ":",
                 "capsize": 2,
             }
-            axes.errorbar(steps, means, yerr=margins, markersize=4, **style, label=f"pass@{k}, probe prompts")
+            axes.errorbar(steps, means, yerr=margins, markersize=4, **style, label=f"pass@{k} in the reports")
     axes.set(ylabel="pass@k", title="")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=2, fontsize=8)

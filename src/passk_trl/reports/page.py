@@ -17,6 +17,7 @@ from passk_trl.rollouts.prompt_text import cut
 from .figures import draw_agreement, draw_curve, draw_forecast, draw_heat_map, draw_training
 from .run import ForecastOutcome, MeasuredChange, Run
 from .wording import (
+    ALARM_NOTE,
     CURVE_NOTE,
     NO_NEGATIVE_PROMPT,
     PROMPT_CHARACTERS,
@@ -30,41 +31,48 @@ from .wording import (
 
 
 _CURVE_HEAD = ("k", "", "⟨∇J_k, ∇J_1⟩", "interval", "cosine")
-_PROBE_HEAD = ("step", "onset k", "in conflict", "pass@1", "forecast pass@1 per step", "measured per step")
+_PROBE_HEAD = (
+    "step",
+    "onset k in this report",
+    "in conflict by all so far",
+    "pass@1",
+    "forecast pass@1 per step",
+    "measured per step",
+)
 
 # Title, alternative text and caption of each figure.
 _CAPTIONS = {
     "heat_map": (
         "Where pass@k works against pass@1",
         "Heat map over step and k: the cosine of the pass@k and pass@1 gradients, the onset, the k of training. The "
-        "table of the probes has the onsets.",
+        "table of the reports has the onsets.",
         "Purple: the gradients agree. Orange: a step along the pass@k gradient lowers pass@1; a dot marks where this "
-        "is significant in that probe, at all its k at once. The line with diamonds is the onset, where a probe can "
-        "tell it: above it, the measured inner product is negative. Dashed: the k of training. Hatched: the probe "
-        "cannot tell the cosine.",
+        "is significant in that report, at all its k at once. The line with diamonds is the onset, where a report "
+        "can tell it: above it, the measured inner product is negative. Dashed: the k of training. Hatched: the "
+        "cosine cannot be told.",
     ),
     "curve": (
         "The curve over k",
         "Cosine of the pass@k and pass@1 gradients against k with error bars; the tables over k have the numbers.",
-        "The cosine with its interval, at the first probe where the objective of training is in conflict, and at the "
-        "latest probe. An estimate beyond ±1 is drawn at ±1. Where no mark is, the probe cannot tell the cosine.",
+        "The cosine with its interval, in the first report with the alarm for the objective of training, and in the "
+        "latest. An estimate beyond ±1 is drawn at ±1. Where no mark is, the cosine cannot be told.",
     ),
     "training": (
         "pass@k over training",
-        "pass@1 and pass@k against step, from evaluations and, with intervals, from probes.",
-        "Filled marks: the evaluations, which have no interval. White marks: the probe prompts, with the interval "
-        "over prompts. Each probe draws new prompts.",
+        "pass@1 and pass@k against step, from evaluations and, with intervals, from reports.",
+        "Filled marks: the evaluations, which have no interval. White marks: the prompts that a report measured, "
+        "with the interval over prompts. They differ from report to report.",
     ),
     "agreement": (
         "Agreement against success",
-        "Scatter plot of each probe prompt: its agreement with the pass@1 gradient against its success rate.",
+        "Scatter plot of each measured prompt: its agreement with the pass@1 gradient against its success rate.",
         "Each mark is a prompt. The larger it is, the more weight pass@k gives to the prompt. Large triangles below "
         "the line are the conflict: prompts with a large weight whose gradient works against pass@1.",
     ),
     "forecast": (
         "Forecast against outcome",
         "Forecast change of pass@1 per step at each probe, beside the change measured until the next probe; the table "
-        "of the probes has the numbers.",
+        "of the reports has the numbers.",
         "Circles: the change of pass@1 by the optimizer step just before the probe, to first order. Squares: the mean "
         "change of pass@1 of the probe prompts per step until the next probe. Bars: intervals.",
     ),
@@ -143,36 +151,40 @@ def _as_html(run: Run, others: Sequence[Run], shown: Sequence[Picture]) -> str:
     )
     return environment.get_template("report.html").render(
         run=run,
-        verdict=_verdict(run),
+        verdict=verdict(run),
         progress=_progress(run),
         pictures=shown,
         **_passk_table(run, others),
         probe_head=_PROBE_HEAD,
         probe_rows=_probe_rows(run),
+        alarm_note=ALARM_NOTE,
         curve_head=_CURVE_HEAD,
         curve_note=CURVE_NOTE,
         probes=[_probe(run, record) for record in run.chosen_probes] if run.probes else [],
     )
 
 
-def _verdict(run: Run) -> str:
+def verdict(run: Run) -> str:
+    """What the reports say of the objective of training, all together and the latest alone, and the evaluations."""
     if not run.probes:
-        return "No probe was recorded, so nothing is known about the conflict; train with a ConflictMonitor."
+        return "No report was recorded, so nothing is known about the conflict; train with a ConflictMonitor."
     latest = run.latest_probe
     stretches = [list(probes) for in_conflict, probes in groupby(run.probes.values(), run.in_conflict) if in_conflict]
-    if run.in_conflict(latest):
-        state = f"works against pass@1, as the probes show since step {stretches[-1][0].step}"
+    if run.name == "pass@1":
+        state = "cannot work against pass@1"
+    elif run.in_conflict(latest):
+        state = f"works against pass@1, by all reports so far, since step {stretches[-1][0].step}"
     elif stretches:
         first, last = stretches[-1][0].step, stretches[-1][-1].step
-        state = f"no longer works against pass@1, as the probes showed from step {first} to {last}"
+        state = f"no longer works against pass@1, by all reports so far; it did from step {first} to {last}"
     else:
-        state = "is not shown to work against pass@1 by the probes so far"
+        state = "is not shown to work against pass@1 by all reports so far"
     conflict = f"At step {latest.step}, training for {run.name} {state}."
-    return f"{conflict} {onset_sentence(latest.report)}{_pass1_sentence(run)}"
+    return f"{conflict} {onset_sentence(latest)}{_pass1_sentence(run)}"
 
 
 def _pass1_sentence(run: Run) -> str:
-    """What the evaluations say of pass@1, which the probes may have missed."""
+    """What the evaluations say of pass@1, which the monitor may have missed."""
     measured = [run.evaluated[step][1] for step in sorted(run.evaluated) if 1 in run.evaluated[step]]
     if len(measured) < 2:
         return ""
@@ -181,8 +193,8 @@ def _pass1_sentence(run: Run) -> str:
 
 
 def _progress(run: Run) -> str:
-    probed = f"Probes: {len(run.probes)}" + (f", the latest at step {max(run.probes)}." if run.probes else ".")
-    return probed + (f" The trainer state is of step {run.steps[0]} of {run.steps[1]}." if run.steps else "")
+    reported = f"Reports: {len(run.probes)}" + (f", the latest at step {max(run.probes)}." if run.probes else ".")
+    return reported + (f" The trainer state is of step {run.steps[0]} of {run.steps[1]}." if run.steps else "")
 
 
 def _passk_table(run: Run, others: Sequence[Run]) -> dict[str, list]:
@@ -225,9 +237,10 @@ def _change(change: ForecastOutcome | MeasuredChange | None) -> str:
 def _probe(run: Run, record: ProbeRecord) -> dict[str, Any]:
     report = record.report
     k = weighed_k(report, run.training_k)
+    first = f"the first report with {run.name} in conflict"
     return {
         "step": record.step,
-        "reason": "the latest probe" if record is run.latest_probe else f"the first probe with {run.name} in conflict",
+        "reason": "the latest report" if record is run.latest_probe else first,
         "size": sample_size(report),
         "curve": _curve_rows(record),
         "prompts": [_prompt(record, i, k) for i in report.most_negative(k, PROMPTS_SHOWN)],
@@ -254,8 +267,8 @@ def _prompts_introduction(record: ProbeRecord, k: float) -> str:
     if record.texts:
         return contribution_note(k)
     return (
-        f"{contribution_note(k)} Their text was not recorded: without a probe_dataset, a probe uses the training "
-        "batch, and records of earlier versions have no text."
+        f"{contribution_note(k)} Their text was not recorded: only probes of a probe_dataset record it, and not those "
+        "of earlier versions."
     )
 
 

@@ -31,6 +31,7 @@ class Run:
         steps (`tuple[int, int]`, *optional*): steps done and planned, if there is a trainer state.
         notes (`tuple[str, ...]`): sentences for the reader about what could not be read.
         evaluated_hat (`dict[int, dict[int, float]]`): pass^k likewise, where it was logged.
+        beside (`tuple[str, ...]`): the directories of the runs that its recipe compares it with.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Run:
     steps: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     evaluated_hat: dict[int, dict[int, float]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
     @property
     def ks(self) -> list[int]:
@@ -162,7 +164,7 @@ def read_run(directory: str | Path) -> Run:
     if not path.exists() and not states:
         raise FileNotFoundError(
             f"{directory} has neither conflict.jsonl nor trainer_state.json: give the output_dir of a run after its "
-            "first probe or checkpoint."
+            "first report or checkpoint."
         )
     probes, notes = _read_probes(path)
     contents = {path: _read_json(path) for path in states}
@@ -182,6 +184,7 @@ def read_run(directory: str | Path) -> Run:
         steps=(state["global_step"], state["max_steps"]) if {"global_step", "max_steps"} <= state.keys() else None,
         notes=tuple(notes),
         evaluated_hat=_evaluated(state.get("log_history", []), _EVALUATED_HAT),
+        beside=tuple(config.get("beside") or ()),
     )
 
 

@@ -1,4 +1,4 @@
-"""The report of a run as text: pass@k before and after, the conflict over k, the onset at each probe."""
+"""The report of a run as text: pass@k before and after, the conflict over k, the onset of each report, the verdict."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 from passk_trl.records import ProbeRecord
 
 from .figures import draw_overview
-from .page import write_page
+from .page import verdict, write_page
 from .run import Run, read_run
-from .wording import CURVE_NOTE, ONSET, curve_points, onset_or_why_not, sample_size
+from .wording import ALARM_NOTE, CURVE_NOTE, ONSET, curve_points, onset_or_why_not, sample_size
 
 
-def write_report(directory: str | Path, beside: Sequence[str | Path] = (), output: str | Path | None = None) -> str:
+def write_report(
+    directory: str | Path, beside: Sequence[str | Path] | None = None, output: str | Path | None = None
+) -> str:
     """
     Writes the page of a run and its figures, and returns its report as text.
 
@@ -19,7 +21,8 @@ def write_report(directory: str | Path, beside: Sequence[str | Path] = (), outpu
         directory (`str` or `Path`):
             The run, which may still be running.
         beside (`Sequence[str | Path]`, *optional*):
-            Other runs from the same start, to compare with it. The text names those that do not exist.
+            Other runs from the same start, to compare with it. Those of its recipe if `None`. The text names those
+            that do not exist.
         output (`str` or `Path`, *optional*):
             Path of the page. The figures go into the same folder. `report.html` in the run's directory if `None`.
 
@@ -30,11 +33,11 @@ def write_report(directory: str | Path, beside: Sequence[str | Path] = (), outpu
         `FileNotFoundError`: if the directory does not exist, or holds no run.
     """
     run = read_run(directory)
-    others, missing = _runs_beside(beside)
+    others, missing = _runs_beside(run.beside if beside is None else beside)
     parts = [_passk_table(run, others)]
     parts += [f"(no run in {other} to compare with)" for other in missing]
     if run.probes:
-        parts += [_conflict_table(run.shown_probe), _onset_lines(run)]
+        parts += [_conflict_table(run.shown_probe), _table_of_reports(run), verdict(run)]
     parts += [f"note: {note}" for note in run.notes]
     page, *_figures = write_page(run, Path(output or Path(directory, "report.html")), others)
     figure = page.with_name("conflict.png")
@@ -78,9 +81,9 @@ def _conflict_table(record: ProbeRecord) -> str:
     return "\n".join([*lines, CURVE_NOTE])
 
 
-def _onset_lines(run: Run) -> str:
-    lines = [f"{ONSET}:"]
+def _table_of_reports(run: Run) -> str:
+    lines = [ONSET, f"  step  {'onset in this report':<26}by all reports so far"]
     for record in run.probes.values():
-        onset = onset_or_why_not(record.report)
-        lines.append(f"  step {record.step:>4}: {onset}{f', {run.name} in conflict' * run.in_conflict(record)}")
-    return "\n".join(lines)
+        state = f"{run.name} in conflict" if run.in_conflict(record) else "no alarm"
+        lines.append(f"{record.step:>6}  {onset_or_why_not(record.report):<26}{state}")
+    return "\n".join([*lines, ALARM_NOTE])

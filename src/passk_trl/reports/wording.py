@@ -7,14 +7,18 @@ import torch
 from torch import Tensor
 
 from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, cosine_in_words, known_cosine
+from passk_trl.records import ProbeRecord
 
 
 ONSET = "onset, the k from which on the measured pass@k gradient works against the pass@1 gradient"
 """What the onset is, as the title of its values."""
 
+ALARM_NOTE = "An alarm stands until later reports show the opposite. One report without an onset does not end it."
+"""Why a run can be in conflict at a step whose own report has no onset."""
+
 CURVE_NOTE = (
-    "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: the probe cannot "
-    "tell the cosine."
+    "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: the cosine "
+    "cannot be told."
 )
 """How to read a table over k."""
 
@@ -50,26 +54,32 @@ def curve_points(report: InterferenceReport) -> list[CurvePoint]:
 
 
 def known_cosines(report: InterferenceReport) -> tuple[Tensor, Tensor, Tensor]:
-    """For a chart: the cosine of each k, and how far its interval reaches below and above; NaN where the probe cannot
-    tell it, so that nothing is drawn there."""
+    """For a chart: the cosine of each k, and how far its interval reaches below and above; NaN where it cannot be
+    told, so that nothing is drawn there."""
     columns = torch.stack((report.cosine, report.cosine_low, report.cosine_high), dim=1)
     known = [known_cosine(*row) for row in columns.tolist()]
     cosine_K = torch.tensor([math.nan if cosine is None else cosine for cosine in known], dtype=torch.float64)
     return cosine_K, (cosine_K - report.cosine_low).clamp(min=0), (report.cosine_high - cosine_K).clamp(min=0)
 
 
-def onset_sentence(report: InterferenceReport) -> str:
-    """Where the measured curve turns negative, whether this is significant or not."""
+def onset_sentence(record: ProbeRecord) -> str:
+    """Where the measured curve of the latest report turns negative, whether this is significant or not."""
+    report, alone = record.report, "In the latest report alone"
     if report.pass1_is_lost:
-        return f"{PASS1_IS_LOST[0].upper()}{PASS1_IS_LOST[1:]}; raise num_prompts to see it."
+        return f"{alone}, {PASS1_IS_LOST}; raise {more_prompts(record)} to see it."
     if report.onset is None:
         largest = report.ks[report.inner_product > 0][-1]  # beyond it, no prompt has weight
-        return f"In this probe, the measured pass@k gradient agrees with pass@1's up to k = {largest:g}."
+        return f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {largest:g}."
     low, high = report.onset_interval
-    told = f"In this probe, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
+    told = f"{alone}, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
     if high is None:
         return f"{told}, but it does not show it by itself."
     return f"{told} ({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
+
+
+def more_prompts(record: ProbeRecord) -> str:
+    """The setting that gives a report more prompts."""
+    return "num_prompts" if record.first_step is None else "window"
 
 
 def onset_or_why_not(report: InterferenceReport) -> str:

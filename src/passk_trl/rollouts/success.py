@@ -50,7 +50,7 @@ def success_of(rewards_PGF: Tensor, reward_weights_F: Tensor, success_threshold:
         scored = rewards_PG[~rewards_PG.isnan()].tolist()
         other = next(reward for reward in scored if reward not in (0.0, 1.0))
         raise ValueError(
-            f"a probe rollout has reward {other:g}, neither 0 nor 1; set success_threshold to the reward from which a "
+            f"a rollout has reward {other:g}, neither 0 nor 1; set success_threshold to the reward from which a "
             "completion counts as correct."
         )
     return rewards_PG

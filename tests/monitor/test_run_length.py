@@ -1,0 +1,91 @@
+"""Whether a run is long enough for an alarm: said before it starts, and true of a real ride."""
+
+import logging
+import math
+import re
+
+import pytest
+
+import tiny
+import trainers
+from passk_trl import ConflictMonitor
+from passk_trl.monitor.run_length import FEWEST_OF_BLOCK, RunLength, alarm_warnings, run_length
+
+
+SCHEDULES = {
+    "plain": {},
+    "several iterations": {"num_iterations": 2},
+    "several generations in a step": {"gradient_accumulation_steps": 4, "steps_per_generation": 2},
+    "epochs": {"max_steps": -1, "num_train_epochs": 1.5},
+    "epochs of several iterations": {"max_steps": -1, "num_train_epochs": 2, "num_iterations": 3},
+}
+
+
+def ride(**options) -> ConflictMonitor:
+    return ConflictMonitor(ride=True, **{"every": 1, **options})
+
+
+def too_short(monitor, args, run, is_exact=False) -> list[str]:
+    return [each for each in alarm_warnings(monitor.settings, args, run, is_exact) if each.startswith("no alarm")]
+
+
+@pytest.mark.parametrize("gram", ["exact", "sketch"])
+@pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
+def test_the_first_block_of_a_real_ride_comes_when_it_is_foretold(options, gram, tmp_path):
+    monitor = ride(window=24, gram=gram)
+    trainer = trainers.build(tmp_path, parts={"callbacks": [monitor]}, **{"max_steps": 30, "pass_at_k": 4, **options})
+    trainer.train()
+    run = run_length(trainer.args, 1, len(trainer.train_dataset))
+    assert run.steps == trainer.state.max_steps
+    blocks = [record.step for record in monitor.records if math.isfinite(record.block[0])]
+    for steps in range(1, run.steps + 1):
+        comes = bool(blocks) and blocks[0] <= steps
+        assert bool(too_short(monitor, trainer.args, run._replace(steps=steps), gram == "exact")) != comes
+
+
+def test_the_sentence_names_the_largest_window_that_fits():
+    args = tiny.training_args("out", pass_at_k=4)
+    run = RunLength(steps=100, prompts=16)
+    (said,) = too_short(ride(), args, run)
+    assert "at step 100, this run trains on 1,600 prompts, and window=2048 needs 2,304; set window to" in said
+    fitting = int(re.search(r"set window to (\d+) or less", said)[1])
+    assert too_short(ride(window=fitting), args, run) == []
+    assert too_short(ride(window=fitting + 1), args, run)
+    (said,) = too_short(ride(), args, RunLength(steps=5, prompts=16))
+    assert f"no window of {FEWEST_OF_BLOCK} or more can raise one in so short a run: train longer." in said
+
+
+def test_only_the_prompts_up_to_the_last_report_and_after_a_resume_count():
+    args = tiny.training_args("out", pass_at_k=4)
+    long_enough = RunLength(steps=144, prompts=16)
+    assert too_short(ride(), args, long_enough) == []
+    assert "at step 100, this run trains on 1,600 prompts," in too_short(ride(every=100), args, long_enough)[0]
+    assert "1,600 prompts after step 44, and" in too_short(ride(), args, long_enough._replace(done=44))[0]
+
+
+def test_a_monitor_that_never_reports_says_so():
+    args, run = tiny.training_args("out"), RunLength(steps=6, prompts=16)
+    questions = tiny.questions(64)
+    said = [
+        "every=7 is more than the 6 steps of this run, which so has no report and no alarm; set every to 6 or less."
+    ]
+    for monitor in (ride(every=7), ConflictMonitor(questions, every=7)):
+        assert alarm_warnings(monitor.settings, args, run, False) == said
+    for monitor in (ConflictMonitor(questions, every=6), ConflictMonitor(questions, every=7, at_start=True)):
+        assert alarm_warnings(monitor.settings, args, run, False) == []
+
+
+def test_a_window_below_what_was_simulated_warns():
+    args = tiny.training_args("out", pass_at_k=4)
+    (said,) = alarm_warnings(ride(window=FEWEST_OF_BLOCK - 1).settings, args, None, False)
+    assert said.startswith("window=127 is so small that the alarm may come in more than 5% of runs")
+    assert alarm_warnings(ride(window=FEWEST_OF_BLOCK).settings, args, None, False) == []
+    of_pass1 = tiny.training_args("out", pass_at_k=1)  # which has no alarm
+    assert alarm_warnings(ride(window=8).settings, of_pass1, None, False) == []
+
+
+def test_it_is_said_when_training_begins(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainers.build(tmp_path, parts={"callbacks": [ride(window=100)]}, pass_at_k=4).train()
+    said = [record.getMessage() for record in caplog.records if record.name == "passk_trl.monitor.run_length"]
+    assert [each.split()[0] for each in said] == ["no", "window=100"]
