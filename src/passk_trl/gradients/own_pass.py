@@ -61,8 +61,9 @@ def take_own_passes(
     Raises:
         `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for a single row.
     """
-    rows, size = weights_B.nonzero().flatten().tolist(), trainer.args.per_device_train_batch_size
-    by_row = split_pixel_values_by_grid(batch)
+    size = trainer.args.per_device_train_batch_size
+    with failing_together():
+        rows, by_row = weights_B.nonzero().flatten().tolist(), split_pixel_values_by_grid(batch)
     while largest(len(rows), trainer.accelerator.device) > 0:
         some = rows[:size]
         try:
@@ -78,7 +79,8 @@ def take_own_passes(
             size //= 2
             clear_device_cache()
             continue
-        add(some, rows_BMD[: len(some)])
+        with failing_together():
+            add(some, rows_BMD[: len(some)])
         rows = rows[size:]
 
 
