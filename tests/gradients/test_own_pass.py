@@ -50,6 +50,9 @@ def test_a_pass_is_halved_when_memory_runs_out(trainer, at_a_time):
     at_a_time["too many"] = 3
     halved = taken(trainer, gradients, batch)
     assert at_a_time["rows"] == [8, 4, *[2] * 10]
+    at_a_time["rows"].clear()
+    taken(trainer, gradients, batch)
+    assert at_a_time["rows"] == [2] * 10  # what worked is remembered
     assert torch.allclose(halved, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
     assert trainer.model.training
 

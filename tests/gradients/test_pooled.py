@@ -1,5 +1,6 @@
 """Inner products with weighted sums over the prompts of all ranks."""
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -30,7 +31,7 @@ def assert_expected(measured) -> None:
 
 def test_they_follow_from_the_gram_matrix(monkeypatch):
     assert_expected(products_with_sums(*inputs(), CPU))
-    monkeypatch.setattr(pooled, "_COLUMNS_AT_A_TIME", 7)
+    monkeypatch.setattr(pooled, "_NUMBERS_AT_A_TIME", 21)
     assert_expected(products_with_sums(*inputs(), CPU))
 
 
@@ -51,7 +52,7 @@ def expected_parts() -> torch.Tensor:
 def test_each_part_of_the_sketches_has_its_own_products(monkeypatch):
     rows_NMD, weights_CN = inputs()
     assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
-    monkeypatch.setattr(pooled, "_COLUMNS_AT_A_TIME", 7)
+    monkeypatch.setattr(pooled, "_NUMBERS_AT_A_TIME", 21)
     assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
 
 
@@ -69,3 +70,36 @@ def test_the_ranks_have_them_together():
     for products, parts in run_ranks(on_a_rank, world_size=3):
         assert_expected(products)
         assert torch.allclose(parts, expected_parts())
+
+
+class OutOfMemory(torch.Tensor):
+    """Numbers for whose second part in float64 there is no memory."""
+
+    parts = 0
+
+    def double(self) -> torch.Tensor:
+        OutOfMemory.parts += 1
+        if OutOfMemory.parts == 2:
+            raise torch.OutOfMemoryError("no memory left")
+        return super().double()
+
+
+def without_memory_on_one_rank() -> torch.Tensor:
+    dist.init_process_group("gloo")
+    pooled._NUMBERS_AT_A_TIME = 21
+    rows_NMD, weights_CN = inputs()
+    failing_NMD = rows_NMD.as_subclass(OutOfMemory) if dist.get_rank() == 1 else rows_NMD
+    for measure in (
+        lambda: products_with_sums(failing_NMD, weights_CN, CPU),
+        lambda: products_of_sums(failing_NMD, weights_CN, weights_CN[1], SIZES, CPU),
+    ):
+        OutOfMemory.parts = 0
+        with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
+            measure()
+    return products_with_sums(rows_NMD, weights_CN, CPU)[1]
+
+
+def test_ranks_fail_together():
+    _, squares_MN = expected()
+    for measured_MN in run_ranks(without_memory_on_one_rank):  # and are at one afterwards
+        assert torch.allclose(measured_MN, torch.cat([squares_MN, squares_MN], dim=1))

@@ -50,7 +50,7 @@ def failing_together() -> Iterator[None]:
     except AnotherRankFailed:
         pass
     except Exception as error:
-        failure = error.with_traceback(None) if isinstance(error, torch.OutOfMemoryError) else error
+        failure = without_tensors(error)
     description = "".join(traceback.format_exception(failure)) if failure is not None else None
     outcomes = gather_list([(isinstance(failure, torch.OutOfMemoryError), description)])
     failed = [(rank, out_of_memory, text) for rank, (out_of_memory, text) in enumerate(outcomes) if text is not None]
@@ -62,6 +62,11 @@ def failing_together() -> Iterator[None]:
         raise failure
     rank, _, text = next(entry for entry in failed if not entry[1])
     raise RuntimeError(f"rank {rank} failed:\n{text}")
+
+
+def without_tensors(error: Exception) -> Exception:
+    """The error. If memory ran out, it is without its traceback, whose frames would keep tensors."""
+    return error.with_traceback(None) if isinstance(error, torch.OutOfMemoryError) else error
 
 
 def gather_list(items: list) -> list:
@@ -105,12 +110,13 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def sum_of_ranks(values: Tensor) -> Tensor:
-    """The sum of the values of all ranks, which have one shape."""
-    if num_ranks() == 1:
-        return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total
+    """
+    Replaces the values of all ranks, which have one shape and are contiguous, by their sum, and returns it. No memory
+    is taken, so that none can run out on one rank alone.
+    """
+    if num_ranks() > 1:
+        dist.all_reduce(values)
+    return values
 
 
 def gather_rows(rows: Tensor) -> Tensor:

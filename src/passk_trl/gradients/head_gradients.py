@@ -81,6 +81,12 @@ class HeadOfTraining:
         """Drops the states of a pass that did not come to its end."""
         self._outputs = []
 
+    def meet(self) -> None:
+        """Takes the place of [`add`] on a rank that has nothing to add."""
+        self.forget()
+        with self._causal_lm.head():
+            pass
+
     def add(self, store: Store, prompts: list[int], rows_R: Tensor, targets_BT: Tensor, weights_BT: Tensor) -> None:
         """
         Adds the head's gradient of Σ weights · log π(targets) in the forward pass just taken. All ranks call this

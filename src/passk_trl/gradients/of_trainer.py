@@ -17,7 +17,7 @@ from . import GramMatrix, ScoredRollouts, gram_matrix
 from .causal_lm import CausalLM
 from .gram import ready_for_gradients
 from .head_gradients import HeadOfTraining
-from .own_pass import AddRows, take_own_passes
+from .own_pass import AddRows, OwnPasses
 from .projections import Projections
 from .rehearsal import depends_on_padding, rehearse
 from .rows import modules_out_of_place
@@ -92,6 +92,7 @@ class TrainedGradients:
             of_head = {each.name for each in selected if any(owner in modules_of_head for owner, _ in each.owners)}
             self._layers = self._not_mixing(measurable_in_training(plan, of_head - set(head.values())))
         self._head = HeadOfTraining(self._causal_lm, head) if head else None
+        self._own_passes = OwnPasses(trainer, self._causal_lm, self._layers, self._head)
         covered = {name for layer in self._layers for name in layer.parameters.values()} | set(head.values())
         if not covered:
             raise ValueError(
@@ -163,8 +164,7 @@ class TrainedGradients:
             add (`Callable`):
                 Called with the places of some rows, and their w ∇log π(y), `(n, M, D)`.
         """
-        new_store = partial(self._new_store, projections)
-        take_own_passes(self._trainer, self._causal_lm, self._layers, self._head, new_store, batch, weights_B, add)
+        self._own_passes.take(partial(self._new_store, projections), batch, weights_B, add)
 
     def row_shape(self, projections: Projections | None) -> tuple[int, int]:
         """`(M, D)`: what is kept of each prompt."""

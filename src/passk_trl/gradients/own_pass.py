@@ -28,58 +28,85 @@ from .training_pass import check_has_rows, trained_tokens
 AddRows = Callable[[list[int], Tensor], None]
 
 
-def take_own_passes(
-    trainer: RolloutTrainer,
-    causal_lm: CausalLM,
-    layers: list[Layer],
-    head: HeadOfTraining | None,
-    new_store: Callable[[int], Store],
-    batch: dict[str, Any],
-    weights_B: Tensor,
-    add: AddRows,
-) -> None:
+class OwnPasses:
     """
-    Takes the rows whose weight is not 0, as many at a time as training does, or fewer when memory runs out. Ranks take
-    each pass together: one that has no row left takes its first again, and adds nothing.
+    Takes rows through the model, as many at a time as training does, or fewer once memory has run out.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]):
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]):
             The trainer, whose method gives the log-probabilities.
         causal_lm ([`CausalLM`]):
             Its model.
         layers (`list[Layer]`), head ([`~passk_trl.gradients.head_gradients.HeadOfTraining`], *optional*):
             What is measured.
-        new_store (`Callable[[int], Store]`):
-            Makes an empty store for so many rows.
-        batch (`dict`):
-            This rank's rows, as TRL's generation returned them.
-        weights_B (`torch.Tensor`):
-            w, the weight of each row's score.
-        add (`Callable`):
-            Called with the places of some rows, and their w ∇log π(y).
-
-    Raises:
-        `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for a single row.
     """
-    rows, size = weights_B.nonzero().flatten().tolist(), trainer.args.per_device_train_batch_size
-    by_row = split_pixel_values_by_grid(batch)
-    while largest(len(rows), trainer.accelerator.device) > 0:
-        some = rows[:size]
-        try:
+
+    def __init__(self, trainer: RolloutTrainer, causal_lm: CausalLM, layers: list[Layer], head: HeadOfTraining | None):
+        self._trainer = trainer
+        self._causal_lm = causal_lm
+        self._layers = layers
+        self._head = head
+        self._size = trainer.args.per_device_train_batch_size
+
+    def take(self, new_store: Callable[[int], Store], batch: dict[str, Any], weights_B: Tensor, add: AddRows) -> None:
+        """
+        Takes the rows whose weight is not 0. Ranks take each pass together: one that has no row left takes its first
+        again, and adds nothing.
+
+        Args:
+            new_store (`Callable[[int], Store]`):
+                Makes an empty store for so many rows.
+            batch (`dict`):
+                This rank's rows, as TRL's generation returned them.
+            weights_B (`torch.Tensor`):
+                w, the weight of each row's score.
+            add (`Callable`):
+                Called with the places of some rows, and their w ∇log π(y).
+
+        Raises:
+            `torch.OutOfMemoryError`: on all ranks, if memory runs out on one for a single row.
+        """
+        with failing_together():
+            rows, by_row = weights_B.nonzero().flatten().tolist(), split_pixel_values_by_grid(batch)
+        while largest(len(rows), self._trainer.accelerator.device) > 0:
+            some = rows[: self._size]
+            try:
+                with failing_together():
+                    store = new_store(len(some) or 1)
+                    with engine_reset_afterwards(self._trainer), ready_for_gradients(self._causal_lm.model):
+                        self._pass(store, _rows_of(by_row, some or [0]), weights_B[some or [0]])
+                    rows_BMD = torch.cat(list(store.rows().values()), dim=2)
+            except torch.OutOfMemoryError:
+                if self._size == 1:
+                    raise
+                self._size //= 2  # also of the passes to come
+                clear_device_cache()
+                continue
             with failing_together():
-                inputs = _rows_of(by_row, some or [0])
-                store = new_store(len(some) or 1)
-                with engine_reset_afterwards(trainer), ready_for_gradients(causal_lm.model):
-                    _take(trainer, causal_lm, layers, head, store, inputs, weights_B[some or [0]])
-                rows_BMD = torch.cat(list(store.rows().values()), dim=2)
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
-            clear_device_cache()
-            continue
-        add(some, rows_BMD[: len(some)])
-        rows = rows[size:]
+                add(some, rows_BMD[: len(some)])
+            rows = rows[len(some) :]
+
+    def _pass(self, store: Store, inputs: dict[str, Any], weights_B: Tensor) -> None:
+        """Adds w ∇log π(y) of each row to the store."""
+        rows, anchor = list(range(len(weights_B))), new_anchor()
+        num_tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
+        trained_BT = trained_tokens(inputs)
+        token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
+
+        def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
+            check_has_rows(layer, len(rows), num_tokens, a)
+            layer.rule(store, layer, rows, *grouped(len(rows), a, b))
+
+        model = self._causal_lm.model
+        with self._causal_lm.roll_call.taken(), engine_kept_out(model, ()), ExitStack() as undo:
+            undo.enter_context(tapped(self._layers, anchor, on_gradient))
+            if self._head is not None:
+                undo.callback(self._head.watch().remove)
+            log_probs_BT = _log_probs(self._trainer, model, inputs)
+            if self._head is not None:
+                every_row = torch.arange(len(rows), device=token_weights_BT.device)
+                self._head.add(store, rows, every_row, inputs["completion_ids"], token_weights_BT)
+            torch.autograd.grad((log_probs_BT * token_weights_BT).sum(), [anchor])
 
 
 def _rows_of(by_row: dict[str, Any], rows: list[int]) -> dict[str, Any]:
@@ -91,36 +118,6 @@ def _rows_of(by_row: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         return None if value is None else [value[row] for row in rows]
 
     return unsplit_pixel_values_by_grid({name: chosen(value) for name, value in by_row.items()})
-
-
-def _take(
-    trainer: Any,
-    causal_lm: CausalLM,
-    layers: list[Layer],
-    head: HeadOfTraining | None,
-    store: Store,
-    inputs: dict[str, Any],
-    weights_B: Tensor,
-) -> None:
-    """Adds w ∇log π(y) of each row to the store."""
-    rows, anchor = list(range(len(weights_B))), new_anchor()
-    num_tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-    trained_BT = trained_tokens(inputs)
-    token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
-
-    def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
-        check_has_rows(layer, len(rows), num_tokens, a)
-        layer.rule(store, layer, rows, *grouped(len(rows), a, b))
-
-    with causal_lm.roll_call.taken(), engine_kept_out(causal_lm.model, ()), ExitStack() as undo:
-        undo.enter_context(tapped(layers, anchor, on_gradient))
-        if head is not None:
-            undo.callback(head.watch().remove)
-        log_probs_BT = _log_probs(trainer, causal_lm.model, inputs)
-        if head is not None:
-            every_row = torch.arange(len(rows), device=token_weights_BT.device)
-            head.add(store, rows, every_row, inputs["completion_ids"], token_weights_BT)
-        torch.autograd.grad((log_probs_BT * token_weights_BT).sum(), [anchor])
 
 
 def _log_probs(trainer: Any, model: Any, inputs: dict[str, Any]) -> Tensor:

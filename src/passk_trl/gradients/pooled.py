@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import gather_rows, num_ranks, sum_of_ranks
+from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks, own_rank, sum_of_ranks
 
 
-# So many numbers are taken in float64 at a time.
-_COLUMNS_AT_A_TIME = 2**10
+# So many numbers of a prompt's M sketches are taken in float64 at a time.
+_NUMBERS_AT_A_TIME = 2**14
 
 
 def products_of_sums(
@@ -29,18 +29,23 @@ def products_of_sums(
 
     Returns:
         `torch.Tensor` `(K, M, L)`, float64: Σ_{i≠j} l_ki r_j ⟨ĝ_i, ĝ_j⟩ in each part.
+
+    Raises:
+        `Exception`: on all ranks, if something failed on one.
     """
-    left, right, itself = [], [], []
-    for columns in rows_NMD.split(_COLUMNS_AT_A_TIME, dim=2):
-        columns = columns.double()
-        left.append(torch.einsum("kn,nmd->kmd", left_KN, columns))
-        right.append(torch.einsum("n,nmd->md", right_N, columns))
-        itself.append(torch.einsum("kn,nmd->kmd", left_KN * right_N, columns.square()))
-    sums = torch.stack([torch.cat(left, 2), torch.cat(itself, 2)])
-    sums_2KMD = sum_of_ranks(sums.to(device)).cpu()
-    right_MD = sum_of_ranks(torch.cat(right, 1).to(device)).cpu()
-    pairs_KMD = sums_2KMD[0] * right_MD - sums_2KMD[1]
-    return torch.stack([part.sum(dim=2) for part in pairs_KMD.split(sizes, dim=2)], dim=2)
+    with failing_together():
+        left, right, itself = [], [], []
+        for columns in _split(rows_NMD):
+            columns = columns.double()
+            left.append(torch.einsum("kn,nmd->kmd", left_KN, columns))
+            right.append(torch.einsum("n,nmd->md", right_N, columns)[None])
+            itself.append(torch.einsum("kn,nmd->kmd", left_KN * right_N, columns.square()))
+        sums_LMD = torch.cat([torch.cat(each, 2) for each in (left, itself, right)]).to(device)
+    sum_of_ranks(sums_LMD)
+    with failing_together():
+        left_KMD, itself_KMD, right_1MD = sums_LMD.cpu().split([len(left_KN), len(left_KN), 1])
+        pairs_KMD = left_KMD * right_1MD - itself_KMD
+        return torch.stack([part.sum(dim=2) for part in pairs_KMD.split(sizes, dim=2)], dim=2)
 
 
 def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -58,15 +63,33 @@ def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.devic
     Returns:
         `(M, N, C)` and `(M, N)` in float64, of all ranks' prompts in the order of ranks: ⟨ĝ_i, Σ_j w_cj ĝ_j⟩ with
         j = i among the j, and ⟨ĝ_i, ĝ_i⟩.
+
+    Raises:
+        `Exception`: on all ranks, if something failed on one.
     """
     N, M, _ = rows_NMD.shape
     device = device if num_ranks() > 1 else rows_NMD.device
-    products_NMC = torch.zeros(N, M, len(weights_CN), dtype=torch.float64)
-    squares_NM1 = torch.zeros(N, M, 1, dtype=torch.float64)
-    for columns in rows_NMD.split(_COLUMNS_AT_A_TIME, dim=2):
-        columns = columns.double()
-        sums_CMD = sum_of_ranks(torch.einsum("cn,nmd->cmd", weights_CN, columns).to(device)).cpu()
-        products_NMC += torch.einsum("nmd,cmd->nmc", columns, sums_CMD)
-        squares_NM1 += columns.square().sum(dim=2, keepdim=True)
-    gathered = gather_rows(torch.cat([products_NMC, squares_NM1], dim=2).to(device)).cpu().transpose(0, 1)
-    return gathered[..., :-1], gathered[..., -1]
+    numbers = gather_list([N])
+    first, C = sum(numbers[: own_rank()]), len(weights_CN)
+    with failing_together():
+        all_NMC = torch.zeros(sum(numbers), M, C + 1, dtype=torch.float64)  # the last are the squares
+        mine_NMC = all_NMC[first : first + N]
+    for columns in _split(rows_NMD):
+        with failing_together():
+            columns = columns.double()
+            sums_CMD = torch.einsum("cn,nmd->cmd", weights_CN, columns).contiguous().to(device)
+        sum_of_ranks(sums_CMD)
+        with failing_together():
+            mine_NMC[..., :-1] += torch.einsum("nmd,cmd->nmc", columns, sums_CMD.cpu())
+            mine_NMC[..., -1] += columns.square().sum(dim=2)
+    with failing_together():
+        all_NMC = all_NMC.to(device)
+    sum_of_ranks(all_NMC)  # in which each prompt is on one rank alone
+    with failing_together():
+        all_MNC = all_NMC.cpu().transpose(0, 1)
+    return all_MNC[..., :-1], all_MNC[..., -1]
+
+
+def _split(rows_NMD: Tensor) -> tuple[Tensor, ...]:
+    """The columns in parts, as many and as large on all ranks."""
+    return rows_NMD.split(max(1, _NUMBERS_AT_A_TIME // rows_NMD.size(1)), dim=2)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from passk_trl.distributed.ranks import without_tensors
+
 from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
@@ -101,7 +103,12 @@ class TrainingPass:
         try:
             self._head.add(self._store, self._counted.places, self._counted.rows_R, targets_BT, weights_BT)
         except Exception as error:  # must not end the training
-            self._failure = error
+            self._failure = without_tensors(error)
+
+    def without_head(self) -> None:
+        """Takes the place of [`add_head`] on a rank that takes no gradients."""
+        if self._head is not None:
+            self._head.meet()
 
     def weigh(self, factors_B: Tensor) -> None:
         """Sets by what the gradient of each rollout is multiplied. Until then it is 0."""
@@ -129,13 +136,15 @@ class TrainingPass:
 
     def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts", num_tokens: int) -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
+            if self._failure is not None:
+                return
             try:
                 a = input_of_layer()
                 check_has_rows(layer, counted.num_rollouts, num_tokens, a)
                 store.weigh(counted.rows_R, counted.factors_R)
                 layer.rule(store, layer, counted.places, *grouped(counted.num_rollouts, a, b))
             except Exception as error:  # must not end the training
-                self._failure = error
+                self._failure = without_tensors(error)
 
         def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, output: Tensor) -> Tensor | None:
             if not (torch.is_grad_enabled() and output.requires_grad):

@@ -1,4 +1,4 @@
-"""Failures of the monitor, which do not end training: each kind is logged once."""
+"""Failures of the monitor, which do not end training: each is logged once."""
 
 import logging
 
@@ -9,13 +9,14 @@ logger = logging.getLogger(__name__)
 
 
 class Failures:
-    """The kinds of failure that were logged."""
+    """The failures that were logged, each a kind of error with what it cost."""
 
     def __init__(self) -> None:
-        self._kinds: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
 
     def log(self, trainer: RolloutTrainer, error: Exception, message: str, step: int) -> None:
-        """Logs a failure with its traceback on the main process, the first time that one of its kind occurs."""
-        if type(error).__name__ not in self._kinds and trainer.accelerator.is_main_process:
+        """Logs a failure with its traceback on the main process, the first time that it occurs."""
+        failure = (type(error).__name__, message)
+        if failure not in self._seen and trainer.accelerator.is_main_process:
             logger.error(message, step, exc_info=error)
-        self._kinds.add(type(error).__name__)
+        self._seen.add(failure)

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import num_ranks, own_rank, sum_of_ranks
+from passk_trl.distributed.ranks import failing_together, num_ranks, own_rank, sum_of_ranks, without_tensors
 from passk_trl.gradients.training_pass import TrainingPass, factors, trained_tokens
 
 from .window import RiddenPrompts
@@ -80,7 +82,11 @@ class BatchPrompts:
 
 
 class RiddenBatch:
-    """The gradients of a generated batch, while it is trained on for the first time."""
+    """
+    The gradients of a generated batch, while it is trained on for the first time.
+
+    If something fails on one rank, training goes on there, and no rank measures the batch.
+    """
 
     def __init__(self, step: int, prompts: BatchPrompts, taps: TrainingPass, rows_PMD: Tensor, micro_batches: int):
         self.step = step
@@ -89,10 +95,24 @@ class RiddenBatch:
         self._left = micro_batches
         self._rows_PMD = rows_PMD
         self._missed_P = torch.zeros(len(rows_PMD))
+        self._failure: Exception | None = None  # on this rank
 
     @property
     def is_in_first_pass(self) -> bool:
         return self._left > 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something failed on this rank."""
+        return self._failure is not None
+
+    @contextmanager
+    def failures_noted(self) -> Iterator[None]:
+        """What fails inside must not end training."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = self._failure or without_tensors(error)
 
     def add(self, prompts: list[int], rows: Tensor) -> None:
         """Adds sketches `(B, M, D)` to those of prompts."""
@@ -107,8 +127,17 @@ class RiddenBatch:
         self._left -= 1
 
     def summed(self) -> tuple[Tensor, Tensor]:
-        """The rows of all ranks, and how often a rollout of each prompt was missed. All ranks call this together."""
-        return sum_of_ranks(self._rows_PMD), sum_of_ranks(self._missed_P.to(self._rows_PMD.device))
+        """
+        The rows of all ranks, and how often a rollout of each prompt was missed. All ranks call this together, once.
+
+        Raises:
+            `Exception`: on all ranks, if something failed on one.
+        """
+        with failing_together():
+            if self._failure is not None:
+                raise self._failure
+            missed_P = self._missed_P.to(self._rows_PMD.device)
+        return sum_of_ranks(self._rows_PMD), sum_of_ranks(missed_P)
 
     def share(self, rows_PMD: Tensor, missed_P: Tensor) -> tuple[RiddenPrompts, int]:
         """This rank's share of the prompts, and the number of all, from what [`summed`] gives."""
@@ -139,7 +168,7 @@ class RiddenBatch:
 
 class RiddenRows:
     """
-    The rows that are in the loss now.
+    The rows that are in the loss now. What fails is noted in the batch.
 
     Args:
         batch ([`RiddenBatch`]): of which they are.
@@ -148,42 +177,49 @@ class RiddenRows:
 
     def __init__(self, batch: RiddenBatch, inputs: dict[str, Any]):
         self._batch = batch
-        places = inputs["ride_row"].cpu()
-        G = batch.prompts.num_rollouts
-        self._prompts = (places // G).tolist()
-        self._weights_B = batch.prompts.weights_PG.flatten()[places].to(inputs["ride_row"].device, torch.float32)
+        if batch.has_failed:
+            return
+        with batch.failures_noted():
+            self._begin(inputs)
+        if batch.has_failed:
+            batch.taps.abandon()
+
+    def _begin(self, inputs: dict[str, Any]) -> None:
+        prompts, places = self._batch.prompts, inputs["ride_row"].cpu()
+        self._prompts = (places // prompts.num_rollouts).tolist()
+        weights_B = prompts.weights_PG.flatten()[places]
+        self._weights_B = weights_B.to(inputs["ride_row"].device, torch.float32)
         self._mask_BT = trained_tokens(inputs)
-        self._completions_BT = inputs["completion_ids"]
+        self._targets_BT, self._token_weights_BT = inputs["completion_ids"], self._weights_B[:, None] * self._mask_BT
         self._missed_B = self._weights_B != 0
-        self._failure: Exception | None = None
+        counts = (weights_B != 0).tolist()
+        counted = [prompt if is_counted else None for prompt, is_counted in zip(self._prompts, counts, strict=True)]
         tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-        counted = batch.prompts.weights_PG.flatten()[places] != 0
-        prompts = [prompt if counts else None for prompt, counts in zip(self._prompts, counted.tolist(), strict=True)]
-        batch.taps.begin(prompts, tokens, inputs["ride_row"].device)
+        self._batch.taps.begin(counted, tokens, inputs["ride_row"].device)
 
     def add_head(self) -> None:
         """Adds the LM head's part, once the loss is computed. All ranks call this together."""
-        weights_BT = self._weights_B[:, None] * self._mask_BT
-        self._batch.taps.add_head(self._completions_BT, weights_BT)
+        with self._batch.failures_noted():
+            if self._batch.has_failed:
+                self._batch.taps.without_head()
+            else:
+                self._batch.taps.add_head(self._targets_BT, self._token_weights_BT)
 
     def see(self, gradient_BT: Tensor) -> None:
         """Takes the gradient of the loss with respect to the log-probabilities."""
-        try:
+        if self._batch.has_failed:
+            return
+        with self._batch.failures_noted():
             factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
             self._batch.taps.weigh(factors_B)
-        except Exception as error:  # must not end the training
-            self._failure = error
 
-    def end(self) -> Exception | None:
-        """Adds the gradients to the batch. Returns what kept them from being taken."""
+    def end(self) -> None:
+        """Adds the gradients to the batch."""
         self._batch.end_micro_batch()
-        try:
-            self._batch.add(*self._batch.taps.end())
-        except Exception as failure:
-            self._failure = failure
-        if self._failure is not None:
-            self._batch.miss(self._prompts)
-            return self._failure
-        missed = self._missed_B.tolist()
-        self._batch.miss([prompt for prompt, is_missed in zip(self._prompts, missed, strict=True) if is_missed])
-        return None
+        if not self._batch.has_failed:
+            with self._batch.failures_noted():
+                self._batch.add(*self._batch.taps.end())
+                missed = zip(self._prompts, self._missed_B.tolist(), strict=True)
+                self._batch.miss([prompt for prompt, is_missed in missed if is_missed])
+        if self._batch.has_failed:
+            self._batch.taps.abandon()

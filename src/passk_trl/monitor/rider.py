@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -93,8 +95,13 @@ class Rider:
         blocks = self.window.blocks(FEWEST_PROMPTS)
         if not blocks:
             return None
-        completed, before = self.window.completed, self.window.before_completed
+        with failing_together():
+            record = self._report(blocks, step, training_k)
         self.window.completed, self.window.before_completed = [], None
+        return record
+
+    def _report(self, blocks: list[PairSums], step: int, training_k: int) -> ProbeRecord:
+        completed, before = self.window.completed, self.window.before_completed
 
         def against_pass1(some: list[PairSums]) -> tuple[float, float]:
             if not some:
@@ -158,10 +165,9 @@ class Rider:
         def generate_and_tag(inputs: list[dict[str, Any]]) -> dict[str, Any]:
             batch = generate(inputs)
             if trainer.model.training and self._gradients is not None:
-                try:
+                self._batch = None
+                with self._going_on("its prompts are not measured"):
                     self._batch = self._begin(batch, len(inputs))
-                except Exception as error:  # must not end the training; all ranks come here together
-                    self._fail(error)
             return batch
 
         @wraps(loss)
@@ -191,10 +197,7 @@ class Rider:
             except BaseException:  # which ends the training
                 self._abandon()
                 raise
-            try:
-                self._end_of_micro_batch()
-            except Exception as error:  # must not end the training; all ranks come here together
-                self._fail(error)
+            self._end_of_micro_batch()
             return result
 
         trainer._generate_and_score_completions = generate_and_tag
@@ -208,25 +211,30 @@ class Rider:
             self._batch.taps.abandon()
         self._batch = self._in_loss = None
 
-    def _fail(self, error: Exception) -> None:
-        self._abandon()
-        step = self.trainer.state.global_step + 1
-        self._failures.log(self.trainer, error, "step %d: its prompts are not measured; training goes on.", step)
+    @contextmanager
+    def _going_on(self, loss: str) -> Iterator[None]:
+        """What fails inside must not end training. It fails on all ranks, and the log says what is lost."""
+        try:
+            yield
+        except Exception as error:
+            step = self.trainer.state.global_step + 1
+            self._failures.log(self.trainer, error, f"step %d: {loss}; training goes on.", step)
 
     def _begin(self, batch: dict[str, Any], num_rows: int) -> RiddenBatch:
         """Tags the rows of a generated batch with their prompts and weights, and measures what training leaves out."""
         trainer, G = self.trainer, self.trainer.num_generations
         assert self._gradients is not None
-        success_PG = self._latest.success(self.settings.success_threshold).double()
-        carries_PG = trainer.accelerator.gather(carries_gradient(batch)).view(-1, G).cpu()
         self._generations += 1
+        device, first = batch["prompt_ids"].device, trainer.accelerator.process_index * num_rows
+        with failing_together():
+            success_PG = self._latest.success(self.settings.success_threshold).double()
+            carries_B = carries_gradient(batch)
+            batch["ride_row"] = torch.arange(first, first + num_rows, device=device)  # TRL shuffles it with the others
+            taps = self._gradients.training_pass(self._projections)
+            rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
+        carries_PG = trainer.accelerator.gather(carries_B).view(-1, G).cpu()
         generator = torch.Generator().manual_seed(self._seed() + 1_000_003 * self._generations)
         prompts = BatchPrompts.of(success_PG, carries_PG, generator)
-        device, first = batch["prompt_ids"].device, trainer.accelerator.process_index * num_rows
-        batch["ride_row"] = torch.arange(first, first + num_rows, device=device)  # TRL shuffles it with the others
-        taps = self._gradients.training_pass(self._projections)
-        with failing_together():
-            rows_PMD = torch.zeros(len(success_PG), *self._gradients.row_shape(self._projections), device=device)
         step = trainer.state.global_step + 1
         started = RiddenBatch(step, prompts, taps, rows_PMD, trainer.args.steps_per_generation)
         if prompts.own_weights_PG.any():
@@ -240,16 +248,25 @@ class Rider:
 
     def _end_of_micro_batch(self) -> None:
         micro_batch, self._in_loss = self._in_loss, None
-        if micro_batch is None or self._batch is None or self._gradients is None:
+        if micro_batch is None or self._batch is None:
             return
-        if (failure := micro_batch.end()) is not None:
-            message, step = "step %d: gradients were not taken; training goes on.", self._batch.step
-            self._failures.log(self.trainer, failure, message, step)
+        micro_batch.end()
         if not self._batch.is_in_first_pass:
             batch, self._batch = self._batch, None
-            rows_PMD, missed_P = batch.summed()
+            with self._going_on("its prompts are not measured"):
+                self._take_up(batch)
+
+    def _take_up(self, batch: RiddenBatch) -> None:
+        """Adds a batch that was trained on to the window. All ranks call this together."""
+        assert self._gradients is not None
+        rows_PMD, missed_P = batch.summed()
+        with failing_together():
             self._gradients.note_formed(rows_PMD, self._projections)
-            completed = self.window.add(*batch.share(rows_PMD, missed_P))
-            if completed is not None and self._sketches is not None:
+            prompts, num_prompts = batch.share(rows_PMD, missed_P)
+        completed = None
+        with self._going_on("the block of prompts that it completes is not measured"):
+            completed = self.window.add(prompts, num_prompts)
+        if completed is not None and self._sketches is not None:
+            with self._going_on("sketches keep their sizes"):
                 self._sketches.fit(*completed, batch.step)
-                self._projections = self._sketches.projections(self._seed_of_block())
+            self._projections = self._sketches.projections(self._seed_of_block())

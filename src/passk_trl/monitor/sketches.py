@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import gather_list, own_rank
+from passk_trl.distributed.ranks import failing_together, gather_list, own_rank
 from passk_trl.gradients.of_trainer import TrainedGradients
-from passk_trl.gradients.projections import Projections
+from passk_trl.gradients.projections import NUM_SKETCHES, Projections
 from passk_trl.gradients.sketch_size import (
     cost_of_draws,
     draws_needed,
@@ -58,7 +58,7 @@ class Sketches:
         self._device = device
         self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
         self._draws = dict.fromkeys(self._names, FIRST_DRAWS)
-        self._cost_L = cost_of_draws(shapes, self.projections(0).num_sketches * RIDE_RANK)
+        self._cost_L = cost_of_draws(shapes, NUM_SKETCHES * RIDE_RANK)
         self._most = _MOST_ARITHMETIC * gradients.multiplications
 
     def projections(self, seed: int) -> Projections:
@@ -67,27 +67,31 @@ class Sketches:
 
     def fit(self, block: Block, pairs: PairSums, step: int) -> None:
         """Sizes the sketches of the next block by the errors of this one. All ranks must call this together."""
-        projections, weights_KC = self.projections(0), self._weights(pairs)
-        M = projections.num_sketches
-        sizes = [projections.numbers_of(name) for name in self._names]
-        products_KML = block.products_of_parts(weights_KC, pairs.num_correct, sizes, self._device) / pairs.num_pairs
+        with failing_together():
+            weights_KC = self._weights(pairs)
+            sizes = [self.projections(0).numbers_of(name) for name in self._names]
+        products_KML = block.products_of_parts(weights_KC, pairs.num_correct, sizes, self._device)
+        with failing_together():
+            draws = self._needed(products_KML / pairs.num_pairs, weights_KC, pairs, step)
+        self._draws = gather_list([draws])[0]  # the same on all ranks
+
+    def _needed(self, products_KML: Tensor, weights_KC: Tensor, pairs: PairSums, step: int) -> dict[str, int]:
         sketch_KL = sketch_variances(products_KML)
         ones_1C = torch.ones(1, weights_KC.size(1), dtype=torch.float64)
         sampling_K = pair_mean(pairs, weights_KC, ones_1C).variance()[0]
         seen_K = sampling_K > 0
         if not seen_K.any():  # no prompt has a gradient
-            return
+            return self._draws
         sketch_KL, sampling_K = sketch_KL[seen_K], sampling_K[seen_K]
         at_full_window_K = sampling_K * min(1.0, pairs.num_prompts / self._window)
         draws_L = torch.tensor([float(self._draws[name]) for name in self._names], dtype=torch.float64)
         needed_L = draws_needed(sketch_KL, at_full_window_K, draws_L, self._cost_L)
-        found = whole_draws(needed_L, self._cost_L, self._most).int().tolist()
-        self._draws = dict(zip(self._names, gather_list([found])[0], strict=True))  # the same on all ranks
+        draws = dict(zip(self._names, whole_draws(needed_L, self._cost_L, self._most).int().tolist(), strict=True))
         if own_rank() == 0:
-            ratio, after = error_ratio(sketch_KL, sampling_K), self.projections(0)
-            numbers = [M * sum(each) for each in (sizes, map(after.numbers_of, self._names))]
+            numbers = [sum(each.values()) * NUM_SKETCHES * RIDE_RANK**2 for each in (self._draws, draws)]
             logger.info(
                 "step %d: in %d prompts, the sketches' error is %.2f of the sample's. A prompt's sketches had %d "
                 "numbers, and will have %d.",
-                *(step, pairs.num_prompts, ratio, *numbers),
+                *(step, pairs.num_prompts, error_ratio(sketch_KL, sampling_K), *numbers),
             )
+        return draws

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import gather_list
+from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.gradients.pooled import products_of_sums, products_with_sums
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.pair_sums import PairSums, classes_of
@@ -50,43 +50,34 @@ class Block:
         return self.batches[0].step
 
     def pair_sums(self, device: torch.device) -> PairSums:
-        """Sums over the pairs of all ranks' prompts. The ranks call this together, and exchange on this device."""
+        """
+        Sums over the pairs of all ranks' prompts. The ranks call this together, and exchange on this device.
+
+        Raises:
+            `Exception`: on all ranks, if something failed on one.
+        """
         num_rollouts = self.batches[0].num_rollouts
         mine = [correct for batch in self.batches for correct in batch.num_correct]
         weights = [weight for batch in self.batches for weight in batch.sampling_weights]
-        rows_NMD, with_gradient = self._rows()
+        with_gradient = self._with_gradient()
         owners = set(with_gradient)
         has_row = [prompt in owners for prompt in range(len(mine))]
         gathered = gather_list(list(zip(mine, weights, has_row, strict=True)))
-        num_correct_N = torch.tensor([correct for correct, _, _ in gathered])
-        sampling_N = torch.tensor([weight for _, weight, _ in gathered], dtype=torch.float64)
-        rows = torch.tensor([row for _, _, row in gathered]).nonzero().flatten()  # in the order of ranks, as gathered
-        num_correct_C, num_samples_C, classes_N = classes_of(
-            num_correct_N, torch.full_like(num_correct_N, num_rollouts)
-        )
-        class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
-        weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
-        for place, prompt in enumerate(with_gradient):
-            weights_CN[class_of[mine[prompt]], place] = weights[prompt]
+        with failing_together():
+            num_correct_N = torch.tensor([correct for correct, _, _ in gathered])
+            num_correct_C, num_samples_C, classes_N = classes_of(
+                num_correct_N, torch.full_like(num_correct_N, num_rollouts)
+            )
+            class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
+            weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
+            for place, prompt in enumerate(with_gradient):
+                weights_CN[class_of[mine[prompt]], place] = weights[prompt]
+            rows_NMD = self._rows()
         products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN, device)
-        N, (M, _, C) = len(gathered), products_MNC.shape
-        with_class_MNC = torch.zeros(M, N, C, dtype=torch.float64)
-        with_class_MNC[:, rows] = products_MNC
-        squares_all_MN = torch.zeros(M, N, dtype=torch.float64)
-        squares_all_MN[:, rows] = squares_MN
-        with_class_MNC[:, torch.arange(N), classes_N] -= sampling_N * squares_all_MN  # not with itself
-        squares_N = squares_all_MN.mean(0)
-        return PairSums(
-            with_class=with_class_MNC,
-            squares=squares_N,
-            largest=float(squares_N.max()),  # by Cauchy and Schwarz
-            num_partners=torch.full_like(classes_N, N - 1),
-            self_pairs=False,
-            classes=classes_N,
-            num_correct=num_correct_C,
-            num_samples=num_samples_C,
-            sampling_weights=sampling_N,
-        )
+        with failing_together():
+            sampling_N = torch.tensor([weight for _, weight, _ in gathered], dtype=torch.float64)
+            has_row_N = torch.tensor([row for _, _, row in gathered])  # in the order of ranks, as gathered
+            return _pair_sums(products_MNC, squares_MN, has_row_N, sampling_N, classes_N, num_correct_C, num_samples_C)
 
     def products_of_parts(
         self, weights_KC: Tensor, num_correct_C: Tensor, sizes: list[int], device: torch.device
@@ -95,20 +86,56 @@ class Block:
         Σ_{i≠j} w_ki s_i s_j ⟨ĝ_i, ĝ_j⟩ in each part of the M sketches, `(K, M, L)`, for weights w of the classes of
         prompts with so many correct rollouts. The ranks call this together.
         """
-        class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
-        classes = [class_of[correct] for batch in self.batches for correct in batch.num_correct]
-        weights = [weight for batch in self.batches for weight in batch.sampling_weights]
-        rows_NMD, with_gradient = self._rows()
-        sampling_N = torch.tensor([weights[prompt] for prompt in with_gradient], dtype=torch.float64)
-        weights_KN = weights_KC[:, [classes[prompt] for prompt in with_gradient]] * sampling_N
+        with failing_together():
+            class_of = {int(correct): c for c, correct in enumerate(num_correct_C)}
+            classes = [class_of[correct] for batch in self.batches for correct in batch.num_correct]
+            weights = [weight for batch in self.batches for weight in batch.sampling_weights]
+            with_gradient = self._with_gradient()
+            sampling_N = torch.tensor([weights[prompt] for prompt in with_gradient], dtype=torch.float64)
+            weights_KN = weights_KC[:, [classes[prompt] for prompt in with_gradient]] * sampling_N
+            rows_NMD = self._rows()
         return products_of_sums(rows_NMD, weights_KN, sampling_N, sizes, device)
 
-    def _rows(self) -> tuple[Tensor, list[int]]:
+    def _with_gradient(self) -> list[int]:
+        """Which of this rank's prompts have a row."""
         first, prompts = 0, []
         for batch in self.batches:
             prompts += [first + prompt for prompt in batch.with_gradient]
             first += len(batch.num_correct)
-        return torch.cat([batch.rows_NMD for batch in self.batches]), prompts
+        return prompts
+
+    def _rows(self) -> Tensor:
+        return torch.cat([batch.rows_NMD for batch in self.batches])
+
+
+def _pair_sums(
+    products_MRC: Tensor,
+    squares_MR: Tensor,
+    has_row_N: Tensor,
+    sampling_N: Tensor,
+    classes_N: Tensor,
+    num_correct_C: Tensor,
+    num_samples_C: Tensor,
+) -> PairSums:
+    """The sums of N prompts, from the products of the R that have a gradient with the sum of each class."""
+    N, (M, _, C) = len(has_row_N), products_MRC.shape
+    with_class_MNC = torch.zeros(M, N, C, dtype=torch.float64)
+    with_class_MNC[:, has_row_N] = products_MRC
+    squares_MN = torch.zeros(M, N, dtype=torch.float64)
+    squares_MN[:, has_row_N] = squares_MR
+    with_class_MNC[:, torch.arange(N), classes_N] -= sampling_N * squares_MN  # not with itself
+    squares_N = squares_MN.mean(0)
+    return PairSums(
+        with_class=with_class_MNC,
+        squares=squares_N,
+        largest=float(squares_N.max()),  # by Cauchy and Schwarz
+        num_partners=torch.full_like(classes_N, N - 1),
+        self_pairs=False,
+        classes=classes_N,
+        num_correct=num_correct_C,
+        num_samples=num_samples_C,
+        sampling_weights=sampling_N,
+    )
 
 
 def first_block(size: int) -> int:
@@ -145,6 +172,9 @@ class Window:
         """
         Adds this rank's share of a batch. Returns the block that it completes, with its sums: then another begins. All
         ranks call this together.
+
+        Raises:
+            `Exception`: on all ranks, if the sums failed on one. The block is then dropped.
         """
         self._filling.add(batch, num_prompts)
         if self._filling.num_prompts < self._wanted:
