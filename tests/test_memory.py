@@ -40,4 +40,4 @@ def test_the_window_of_a_ride_by_hand():
     exact = ConflictMonitor(ride=True, window=100)
     assert window_bytes(exact, policy) == 100 * 4 * numbers
     sketched = ConflictMonitor(ride=True, window=100, gram="sketch")
-    assert window_bytes(sketched, policy) == 100 * 4 * tensors * 14 * 4  # 14 sketches of 2 × 2
+    assert window_bytes(sketched, policy) == 100 * 4 * tensors * 8 * 2 * 4  # 8 sketches of two draws of 2 × 2

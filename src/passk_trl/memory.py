@@ -11,7 +11,7 @@ from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
 from .gradients.projections import HEAD_DRAWS, NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
 from .gradients.store import fit_exactly
-from .monitor.sketches import FIRST_DRAWS, RIDE_RANK
+from .monitor.sketches import FIRST_DRAWS, RIDE_RANK, RIDE_SKETCHES
 
 
 # Bytes that a transformer layer keeps for its backward pass, for each token and hidden unit, in 16 bit and without
@@ -129,7 +129,7 @@ def window_bytes(monitor: Any, model: Any) -> float:
     numbers = sum(parameter.numel() for parameter in trained)
     if monitor.settings.rides_exactly(numbers):
         return 4.0 * window * numbers
-    return 4.0 * window * len(trained) * NUM_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
+    return 4.0 * window * len(trained) * RIDE_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
 
 
 def _weights_and_states(

@@ -53,7 +53,7 @@ def test_the_error_of_sketches_is_half_of_the_samples(ridden):
     full = [record for record in ridden.records[8::8] if len(record.report.agreement) == WINDOW]
     assert len(full) == 5
     of_blocks = torch.stack([ratios(record) for record in full])
-    # An estimate of it from 14 sketches has an error of a fifth itself.
+    # An estimate of it from 8 sketches has an error of a quarter itself.
     assert 0.3 < of_blocks.amax(dim=1).mean() < 0.65
 
 

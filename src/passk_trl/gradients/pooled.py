@@ -77,10 +77,10 @@ def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.devic
     for columns in _split(rows_NMD):
         with failing_together():
             columns = columns.double()
-            sums_CMD = torch.einsum("cn,nmd->cmd", weights_CN, columns).contiguous().to(device)
+            sums_CMD = (weights_CN @ columns.flatten(1)).unflatten(1, columns.shape[1:]).to(device)
         sum_of_ranks(sums_CMD)
         with failing_together():
-            mine_NMC[..., :-1] += torch.einsum("nmd,cmd->nmc", columns, sums_CMD.cpu())
+            mine_NMC[..., :-1] += (columns.transpose(0, 1) @ sums_CMD.cpu().permute(1, 2, 0)).transpose(0, 1)
             mine_NMC[..., -1] += columns.square().sum(dim=2)
     with failing_together():
         all_NMC = all_NMC.to(device)

@@ -1,7 +1,6 @@
 """A batch of training whose gradients ride along: which of its prompts are measured how, and their rows."""
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -142,7 +141,7 @@ class RiddenBatch:
     def share(self, rows_PMD: Tensor, missed_P: Tensor) -> tuple[RiddenPrompts, int]:
         """This rank's share of the prompts, and the number of all, from what [`summed`] gives."""
         prompts = self.prompts
-        largest_P = torch.linalg.vector_norm(rows_PMD, math.inf, dim=(1, 2)).cpu()
+        largest_P = rows_PMD.flatten(1).abs().amax(dim=1).cpu()
         counted_P = prompts.scored_P & (missed_P == 0).cpu() & largest_P.isfinite()
         counted = counted_P.nonzero().flatten().tolist()
         rank = own_rank()

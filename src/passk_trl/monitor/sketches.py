@@ -8,7 +8,7 @@ from torch import Tensor
 
 from passk_trl.distributed.ranks import failing_together, gather_list, own_rank
 from passk_trl.gradients.of_trainer import TrainedGradients
-from passk_trl.gradients.projections import NUM_SKETCHES, Projections
+from passk_trl.gradients.projections import Projections
 from passk_trl.gradients.sketch_size import (
     cost_of_draws,
     draws_needed,
@@ -24,10 +24,11 @@ from .window import Block
 
 logger = logging.getLogger(__name__)
 
-FIRST_DRAWS, RIDE_RANK = 1, 2
+RIDE_SKETCHES, FIRST_DRAWS, RIDE_RANK = 8, 2, 2
 """
-Draws of each parameter at first, when nothing is known, and their rank. They are small, so that more of them can be
-given to the parameters that need them.
+Sketches of a ride, the draws of each parameter at first, when nothing is known, and their rank. A draw is small, so
+each parameter gets what it needs and hardly more. Eight sketches are enough where their error is less than the
+sample's.
 """
 
 # The most that sketches may take, as a share of the multiplications of a training pass.
@@ -58,12 +59,12 @@ class Sketches:
         self._device = device
         self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
         self._draws = dict.fromkeys(self._names, FIRST_DRAWS)
-        self._cost_L = cost_of_draws(shapes, NUM_SKETCHES * RIDE_RANK)
+        self._cost_L = cost_of_draws(shapes, RIDE_SKETCHES * RIDE_RANK)
         self._most = _MOST_ARITHMETIC * gradients.multiplications
 
     def projections(self, seed: int) -> Projections:
         """Those of the next block."""
-        return Projections(seed, self._draws, rank=RIDE_RANK)
+        return Projections(seed, self._draws, RIDE_SKETCHES, RIDE_RANK)
 
     def fit(self, block: Block, pairs: PairSums, step: int) -> None:
         """Sizes the sketches of the next block by the errors of this one. All ranks must call this together."""
@@ -88,7 +89,7 @@ class Sketches:
         needed_L = draws_needed(sketch_KL, at_full_window_K, draws_L, self._cost_L)
         draws = dict(zip(self._names, whole_draws(needed_L, self._cost_L, self._most).int().tolist(), strict=True))
         if own_rank() == 0:
-            numbers = [sum(each.values()) * NUM_SKETCHES * RIDE_RANK**2 for each in (self._draws, draws)]
+            numbers = [sum(each.values()) * RIDE_SKETCHES * RIDE_RANK**2 for each in (self._draws, draws)]
             logger.info(
                 "step %d: in %d prompts, the sketches' error is %.2f of the sample's. A prompt's sketches had %d "
                 "numbers, and will have %d.",
