@@ -133,7 +133,7 @@ def ride_along(policy_path: Path, output_dir: Path, rides: bool) -> tuple:
     if rides:
         ridden.assert_equal(pairs)
         assert pairs.own > 0
-    measured = [len(rows) for rows, _ in pairs]
+    measured = [len(rows) for rows, *_ in pairs]
     return [p.tolist() for p in trainer.model.parameters()], [m.steps for m in monitors], measured
 
 

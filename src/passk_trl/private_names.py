@@ -73,6 +73,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "riding": {
         "trl.GRPOTrainer": ("_compute_loss", "_entropy_bonus_enabled", "_get_per_token_logps_and_entropies"),
+        "trl.RLOOTrainer": ("_compute_loss", "_get_per_token_logps_and_entropies"),
     },
     "vllm": {"trl.GRPOTrainer": ("_last_loaded_step",), "trl.RLOOTrainer": ("_last_loaded_step",)},
     "fsdp": {

@@ -1,6 +1,7 @@
 """What cannot ride is refused before training, in one sentence that says what to set."""
 
 import pytest
+from trl import RLOOConfig, RLOOTrainer
 
 import rollout_kinds
 import tiny
@@ -37,6 +38,13 @@ def test_a_kl_term_is_refused(tmp_path):
     trainer = trainers.build(tmp_path)
     trainer.args.beta = 0.1
     with pytest.raises(ValueError, match=r"beta is 0.1, .* the KL term .* set it to 0.0, or ride to False"):
+        check_can_ride(trainer)
+
+
+def test_rloo_is_refused_where_it_is_off_policy(tmp_path):
+    args = tiny.training_args(tmp_path, RLOOConfig, beta=0.0, steps_per_generation=4)
+    trainer = RLOOTrainer(tiny.policy(), tiny.starts_low, args, tiny.questions(), processing_class=tiny.tokenizer())
+    with pytest.raises(ValueError, match=r"steps_per_generation is 4, .* off-policy; set it to 2"):
         check_can_ride(trainer)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch import nn
+from trl import RLOOConfig, RLOOTrainer
 
 import ridden
 import rollout_kinds
@@ -12,7 +13,7 @@ import trainers
 import watched
 from passk_trl import ConflictMonitor
 from passk_trl.gradients import store
-from passk_trl.monitor import rider
+from passk_trl.monitor import ridden_batch, rider
 
 
 def starts_low(completions, **kwargs):
@@ -65,13 +66,89 @@ def test_an_adapter(tmp_path):
     ridden.assert_equal(pairs)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_training_is_the_same_to_the_last_bit(options, tmp_path):
+def assert_same_training(output_dir, **options) -> None:
+    """With a ride and without, to the last bit."""
+
     def state(monitor):
         torch.manual_seed(0)
-        return watched.training_state(watched.trained(tmp_path, monitor, **options))
+        return watched.training_state(watched.trained(output_dir, monitor, **options))
 
     assert state(ride()) == state(None)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_training_is_the_same_to_the_last_bit(options, tmp_path):
+    assert_same_training(tmp_path, **options)
+
+
+RLOO = {
+    "plain": {"beta": 0.0},
+    "normalized": {"beta": 0.0, "normalize_advantages": True, "num_iterations": 2},
+    "KL in the reward": {"beta": 0.1, "peft": LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear")},
+}
+
+
+@pytest.mark.parametrize("options", RLOO.values(), ids=RLOO)
+def test_rloo(options, tmp_path):
+    of_rloo = {"trainer_class": RLOOTrainer, "config": RLOOConfig, "reward_funcs": starts_low, **options}
+    with ridden.compared() as pairs:
+        watched.trained(tmp_path, ride(gram="sketch"), **of_rloo)
+    ridden.assert_equal(pairs)
+    assert {len(measured) for measured, *_ in pairs} == {2}  # none is left out
+    assert pairs.own == 0
+    assert_same_training(tmp_path, **of_rloo)
+
+
+def with_dropout():
+    policy = tiny.policy()
+    policy.config.attention_dropout = 0.2
+    for layer in policy.model.layers:
+        layer.self_attn.attention_dropout = 0.2
+    return policy
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_dropout_with_several_iterations(level, tmp_path, caplog, monkeypatch):
+    """It changes the probabilities of tokens since they were sampled. Only first iterations ride."""
+    begun, batches = [], []
+    begin, share = ridden_batch.RiddenRows.__init__, ridden_batch.RiddenBatch.share
+
+    def count_rows(rows, *args):
+        begun.append(rows)
+        begin(rows, *args)
+
+    def count_prompts(batch, *args):
+        prompts, number = share(batch, *args)
+        batches.append(number)
+        return prompts, number
+
+    monkeypatch.setattr(ridden_batch.RiddenRows, "__init__", count_rows)
+    monkeypatch.setattr(ridden_batch.RiddenBatch, "share", count_prompts)
+    options = {"num_iterations": 2, "importance_sampling_level": level, "max_steps": 4, "epsilon": 100.0}
+
+    def state(monitor):
+        torch.manual_seed(0)
+        trainer = watched.trained(tmp_path, monitor, reward_funcs=starts_low, policy=with_dropout(), **options)
+        return watched.training_state(trainer)
+
+    assert state(ride()) == state(None)
+    assert len(begun) == 2 * 2  # micro-batches of the two generations
+    if level == "sequence":
+        assert batches == [2, 2]
+    else:
+        assert sum(batches) < 4
+        assert "a rollout of theirs was clipped, masked or off-policy" in caplog.text
+
+
+def test_mixed_precision(tmp_path):
+    """Of the same rollouts, against autograd in single precision."""
+    with ridden.compared(ridden.by_autograd) as pairs:
+        watched.trained(tmp_path, ride(), reward_funcs=starts_low, bf16=True, max_steps=6)
+    rows_NMD, expected_NMD = (torch.cat(rows).double() for rows in list(zip(*pairs, strict=True))[:2])
+    gram_NN, expected_NN = (torch.einsum("imd,jmd->ij", rows, rows) for rows in (rows_NMD, expected_NMD))
+    assert len(gram_NN) == 12
+    assert 1e-4 < (gram_NN - expected_NN).norm() / expected_NN.norm() < 1e-2  # bfloat16 has 8 bits
+    assert_same_training(tmp_path, bf16=True)
 
 
 @pytest.mark.parametrize("kind", rollout_kinds.KINDS)
@@ -79,7 +156,7 @@ def test_rollouts_that_a_probe_cannot_repeat(kind, tmp_path):
     with ridden.compared(ridden.by_autograd) as pairs:
         ride().attach(rollout_kinds.KINDS[kind](tmp_path)).trainer.train()
     ridden.assert_equal(pairs)
-    assert [len(measured) for measured, _ in pairs] == [8, 8, 8]  # none is left out
+    assert [len(measured) for measured, *_ in pairs] == [8, 8, 8]  # none is left out
     assert 0 < pairs.own < 24
 
 

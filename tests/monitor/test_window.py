@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from passk_trl.gradients.projections import Projections
+from passk_trl.gradients.store import SketchStore, add_whole
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.measuring import report_of_pairs
 from passk_trl.interference.pair_sums import PairSums, joined
@@ -92,3 +94,43 @@ def test_there_is_always_a_full_block():
     assert sizes == [0, 14, 21, 21, 35, 21, 21, 35, 21, 21, 35, 21]
     assert begun == 4
     assert window.first_step == 9
+
+
+SHAPES = {"weight": torch.Size([6, 5]), "bias": torch.Size([4])}
+
+
+def sketched(gradients_ND: torch.Tensor, num_correct: list[int], projections: Projections) -> RiddenPrompts:
+    store = SketchStore(len(gradients_ND), SHAPES, projections)
+    for prompt, gradient in enumerate(gradients_ND):
+        for (name, shape), part in zip(SHAPES.items(), gradient.split([30, 4]), strict=True):
+            add_whole(store, name, [prompt], part.view(shape))
+    rows_NMD = torch.cat(list(store.rows().values()), dim=2)
+    return RiddenPrompts(1, num_correct, N_ROLLOUTS, [1.0] * len(num_correct), list(range(len(num_correct))), rows_NMD)
+
+
+def test_blocks_of_different_draws_give_the_mean_of_the_exact_gram_matrices_within_the_sketches_error():
+    generator = torch.Generator().manual_seed(0)
+    blocks = [
+        (
+            torch.randn(count, 34, generator=generator) + 0.4,
+            torch.randint(0, 7, (count,), generator=generator).tolist(),
+        )
+        for count in (5, 12)
+    ]
+    draws = [{"weight": 2, "bias": 2}, {"weight": 9, "bias": 1}]
+    exact = [
+        PairSums.of(ProbeSample.of(gradients_ND.double() @ gradients_ND.double().T, num_correct, N_ROLLOUTS))
+        for gradients_ND, num_correct in blocks
+    ]
+    expected = report_of_pairs(joined(exact), KS)
+    reports = []
+    for seed in range(300):
+        window = Window(100, torch.device("cpu"), first_size=5)  # so the second block is not full
+        for place, (gradients_ND, num_correct) in enumerate(blocks):
+            ridden = sketched(gradients_ND, num_correct, Projections(2 * seed + place, draws[place], rank=2))
+            window.add(ridden, len(num_correct))
+        reports.append(report_of_pairs(joined(window.blocks(8)), KS))
+    errors = torch.stack([report.inner_product - expected.inner_product for report in reports])
+    sketch_se = torch.stack([report.sketch_se for report in reports])
+    assert (errors.mean(0).abs() < 4 * errors.std(0) / len(errors) ** 0.5).all()
+    assert ((errors.square().mean(0) / sketch_se.square().mean(0)).sqrt() - 1).abs().max() < 0.2

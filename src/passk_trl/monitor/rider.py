@@ -40,7 +40,8 @@ class Rider:
     Takes the gradient of each prompt of training from the training step's own backward pass.
 
     Args:
-        trainer ([`~trl.GRPOTrainer`]): the trainer. Its methods for generation, scoring, loss and step are wrapped.
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]): the trainer. Its methods for generation, scoring, loss
+            and step are wrapped.
         settings ([`MonitorSettings`]): what to measure.
 
     Raises:
