@@ -38,7 +38,7 @@ from passk_trl.gradients.projections import NUM_SKETCHES
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.alarm import alarms
 from passk_trl.interference.intervals import FEWEST_PROMPTS, pooled_degrees, student_t
-from passk_trl.interference.pair_sums import PairSums, joined
+from passk_trl.interference.pair_sums import PairSums, classes_of, joined
 from passk_trl.interference.pairs import pair_mean, weights_at
 from passk_trl.monitor.ridden_batch import BatchPrompts
 from passk_trl.policy import cached_policy, cached_smollm2
@@ -55,7 +55,8 @@ OUTPUT = ROOT / "outputs" / "riding_power"
 ROLLOUTS, EVERY, COSINE = 16, 50, -0.2
 AFTER, LAST = (50, 200, 1000), 2000  # steps of training
 WINDOWS, PROBES = (256, 2048), (64, 256)
-SEEDS = (0, 1)  # of real rides
+KS = (2, 3, 4, 5, 6, 7, 8)  # of which one is chosen
+SEEDS = (0,)  # of real rides
 
 
 Outcome = tuple[list[float], float]
@@ -71,12 +72,11 @@ class Policy(NamedTuple):
     a_step: int  # prompts of a step of training
     timed_steps: int
     timed_prompts: int  # of a probe
-    ks: Sequence[float]  # of which one is chosen
 
 
 POLICIES = {
-    "quickstart": Policy(cached_policy, "quickstart", 1000, 16, 102, 64, range(2, 9)),
-    "smollm2": Policy(cached_smollm2, "smollm2/divisibility", 256, 4, 18, 8, [k / 10 for k in range(20, 81)]),
+    "quickstart": Policy(cached_policy, "quickstart", 1000, 16, 102, 64),
+    "smollm2": Policy(cached_smollm2, "smollm2/divisibility", 256, 4, 18, 8),
 }
 
 
@@ -87,14 +87,28 @@ def world_of(sample: ProbeSample) -> ProbeSample:
 
 def pair_sums(world: ProbeSample, drawn_N: Tensor, sampling_N: Tensor) -> PairSums:
     """Over pairs of prompts drawn from a world, in which none is paired with itself, if it is drawn twice."""
-    drawn = PairSums.of(replace(world.keep(drawn_N), sampling_weights=sampling_N))
-    times_U = torch.bincount(drawn_N, minlength=len(world.num_correct))
-    return replace(drawn, num_partners=len(drawn_N) - times_U[drawn_N])
+    counts_N, U = world.num_correct[drawn_N], len(world.num_correct)
+    num_correct_C, num_samples_C, classes_N = classes_of(counts_N, torch.full_like(counts_N, ROLLOUTS))
+    weights_UC = torch.zeros(U, len(num_correct_C), dtype=torch.float64)
+    weights_UC.index_put_((drawn_N, classes_N), sampling_N, accumulate=True)
+    return PairSums(
+        with_class=world.gram[:, drawn_N] @ weights_UC,
+        squares=torch.zeros_like(sampling_N),  # asked for only where prompts are paired with themselves
+        largest=math.inf,
+        num_partners=len(drawn_N) - torch.bincount(drawn_N, minlength=U)[drawn_N],
+        self_pairs=False,
+        classes=classes_N,
+        num_correct=num_correct_C,
+        num_samples=num_samples_C,
+        sampling_weights=sampling_N,
+    )
 
 
-def estimate(pairs: PairSums, k: float, sketches: float, rng: np.random.Generator) -> tuple[float, float]:
+def estimate(pairs: PairSums, k: int, sketches: float, rng: np.random.Generator) -> tuple[float, float]:
     """⟨∇J_k, ∇J_1⟩ and half the width of its interval, with so much variance of the sketches besides the sample's."""
-    weights_1C = weights_at(torch.tensor([k], dtype=torch.float64), pairs.num_samples, pairs.num_correct, "unbiased")
+    weights_1C = weights_at(
+        torch.tensor([float(k)], dtype=torch.float64), pairs.num_samples, pairs.num_correct, "unbiased"
+    )
     inner = pair_mean(pairs, weights_1C, torch.ones_like(weights_1C))
     of_sketches_1 = torch.full_like(inner.value, sketches)
     variance_1, degrees_1 = pooled_degrees(inner.variance()[0], pairs.num_prompts - 1, of_sketches_1, NUM_SKETCHES - 1)
@@ -113,14 +127,12 @@ def bounds(ends: list[int], step: int) -> list[int]:
     return [*[0, *(end for end in ends if end <= step)][-2:], step]
 
 
-def ridden(
-    world: ProbeSample, k: float, a_step: int, window: int, sketches: float, rng: np.random.Generator
-) -> Outcome:
+def ridden(world: ProbeSample, k: int, a_step: int, window: int, sketches: float, rng: np.random.Generator) -> Outcome:
     """A ride on batches drawn from the world, as training for pass@k would meet them."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     drawn_N = torch.randint(len(world.num_correct), (LAST * a_step,), generator=generator)
     success_NG = (torch.arange(ROLLOUTS) < world.num_correct[drawn_N, None]).double()
-    carries_NG = passk_advantages(success_NG, math.ceil(k)) != 0
+    carries_NG = passk_advantages(success_NG, k) != 0
     batches = zip(success_NG.split(a_step), carries_NG.split(a_step), strict=True)
     sampling_N = torch.cat([BatchPrompts.of(*batch, generator).sampling_weights_P for batch in batches])
 
@@ -138,7 +150,7 @@ def ridden(
     return [estimate(report(step), k, sketches, rng)[1] for step in AFTER], announced
 
 
-def probed(world: ProbeSample, k: float, a_step: int, size: int, every: float, rng: np.random.Generator) -> Outcome:
+def probed(world: ProbeSample, k: int, a_step: int, size: int, every: float, rng: np.random.Generator) -> Outcome:
     """Probes of so many prompts, one in so many steps. The interval is of those no older than a ride's prompts."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     steps, ends = np.arange(1, LAST // every + 1) * every, block_ends(max(WINDOWS), a_step, LAST)
@@ -166,10 +178,10 @@ def first_alarm(looks: Iterable[tuple[float, float]], steps: Iterable[float]) ->
 # What is real.
 
 
-def trainer_of(policy: Policy, k: float, folder: str, monitor: dict | None, *options: str) -> tuple[Any, Any]:
-    """The trainer of the policy's recipe, for pass@k with k rounded up, and the monitor with these settings."""
+def trainer_of(policy: Policy, k: int, folder: str, monitor: dict | None, *options: str) -> tuple[Any, Any]:
+    """The trainer of the policy's recipe, for pass@k, and the monitor with these settings."""
     silent = [f"--{each}_strategy=no" for each in ("eval", "save", "logging")]
-    given = ["--eval_on_start=false", "--disable_tqdm=true", f"--pass_at_k={math.ceil(k)}", f"--output_dir={folder}"]
+    given = ["--eval_on_start=false", "--disable_tqdm=true", f"--pass_at_k={k}", f"--output_dir={folder}"]
     recipe = f"--config={ROOT / 'recipes' / policy.recipes / 'config_pass8.yaml'}"
     arguments = [recipe, f"--model_name_or_path={policy.path()}", *silent, *given, *options]
     parsed = parse_recipe((TrainArguments, PassKGRPOConfig, ModelConfig), "passk-trl train", arguments)
@@ -179,7 +191,7 @@ def trainer_of(policy: Policy, k: float, folder: str, monitor: dict | None, *opt
     return trainer, monitors[0] if monitors else None
 
 
-def costs(policy: Policy, k: float) -> dict[str, float]:
+def costs(policy: Policy, k: int) -> dict[str, float]:
     """Seconds of a plain step, of a ride on one, of a report on a full window, and of a probed prompt."""
     probe = {"num_prompts": policy.timed_prompts, "num_rollouts": ROLLOUTS, "forecast": False}
     with tempfile.TemporaryDirectory() as folder:
@@ -204,9 +216,9 @@ def costs(policy: Policy, k: float) -> dict[str, float]:
 
 
 def real_ride(policy: Policy, k: int, seed: int) -> tuple[Outcome, float]:
-    """A ride at learning rate 0 with the default window, and the variance of its sketches in the last report."""
+    """A ride at learning rate 0 on the audit's prompts, and the variance of its sketches in the last report."""
     with tempfile.TemporaryDirectory() as folder:
-        options = (f"--max_steps={max(AFTER)}", "--learning_rate=0", f"--seed={seed}")
+        options = (f"--max_steps={max(AFTER)}", "--learning_rate=0", f"--seed={seed}", "--dataset_train_split=probe")
         trainer, monitor = trainer_of(policy, k, folder, {"ride": True, "every": EVERY, "ks": [1, k]}, *options)
         trainer.train()
     records = monitor.records
@@ -228,7 +240,7 @@ def row(name: str, outcomes: Sequence[Sequence], length: float, last: int = LAST
     quantiles = np.quantile(announced, [0.5, 0.1, 0.9], method="inverted_cdf")
     middle, low, high = (f"{each:,.0f}" if each <= last else "–" for each in quantiles)
     told = sum(each <= last for each in announced)
-    cells = [f"{median(each) / length:.2f}" for each in zip(*margins, strict=True)]
+    cells = [f"{median(each) / length:.2f}".replace("inf", "–") for each in zip(*margins, strict=True)]
     return f"| {' | '.join([name, *cells, f'{middle} ({low} to {high})', f'{told} of {len(announced)}'])} |"
 
 
@@ -238,21 +250,21 @@ def compare(name: str, runs: int) -> None:
     size = f"--num_prompts={policy.audited}", f"--num_rollouts={ROLLOUTS}"
     audit = run_audit(policy.recipes, OUTPUT / f"{name}-audit", *size, f"--model_name_or_path={policy.path()}")
     sample = audit[1].sample
-    truth = measure_interference(**sample.arguments, ks=[1.0, *policy.ks])
+    truth = measure_interference(**sample.arguments, ks=[1.0, *KS])
     world = world_of(sample)
     at_k = int((truth.cosine[1:] - COSINE).abs().argmin()) + 1
-    k, length = float(truth.ks[at_k]), float((truth.norm_squared[0] * truth.norm_squared[at_k]).sqrt())
+    k, length = KS[at_k - 1], float((truth.norm_squared[0] * truth.norm_squared[at_k]).sqrt())
     seconds = kept(OUTPUT / f"{name}-costs.json", partial(costs, policy, k))
     added = seconds["a ride on a step"] + seconds["a report"] / EVERY
     interval = f"{truth.cosine_low[at_k]:.2f} to {truth.cosine_high[at_k]:.2f}"
-    print(f"\n{name}, {policy.a_step} prompts a step: k = {k:g}, cosine {truth.cosine[at_k]:.2f} ({interval})")
+    print(f"\n{name}, {policy.a_step} prompts a step: k = {k}, cosine {truth.cosine[at_k]:.2f} ({interval})")
     print("seconds:", ", ".join(f"{each} {value:.3f}" for each, value in seconds.items()))
     print(f"\n| monitor | {' | '.join(f'after {step:,}' for step in AFTER)} | announced after | announced |")
     print("|" + "---|" * (3 + len(AFTER)))
     real, sketches = [], float(truth.sketch_se[at_k] ** 2)  # of an audit: rides of SmolLM2 are too slow here
     if name == "quickstart":
         files = [OUTPUT / f"ride-{seed}.json" for seed in SEEDS]
-        made = [kept(path, partial(real_ride, policy, int(k), seed)) for seed, path in enumerate(files)]
+        made = [kept(path, partial(real_ride, policy, k, seed)) for seed, path in enumerate(files)]
         real, variances = zip(*made, strict=True)
         sketches = mean(variances)
     for window in WINDOWS:
