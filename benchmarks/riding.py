@@ -15,6 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -46,15 +47,15 @@ WINDOWS = (256, 1024, 2048, 4096, 8192)
 class EveryOther(TrainerCallback):
     """Lets every other step ride, and times the steps, and what of them is not generation."""
 
-    def __init__(self, trainer: PassKGRPOTrainer):
-        self._generation = 0.0
+    def __init__(self, trainer: PassKGRPOTrainer, clock: Callable[[], float] = time.perf_counter):
+        self._clock, self._generation = clock, 0.0
         self.steps: list[tuple[bool, float, float]] = []  # rides, seconds, seconds without generation
         generate = trainer._generate_and_score_completions
 
         def timed(inputs: Any) -> Any:
-            began = time.perf_counter()
+            began = clock()
             batch = generate(inputs)
-            self._generation += time.perf_counter() - began
+            self._generation += clock() - began
             return batch
 
         trainer._generate_and_score_completions = timed  # before the monitor joins, whose own pass is not generation
@@ -68,17 +69,21 @@ class EveryOther(TrainerCallback):
             rider.window._wanted = FIRST_BLOCK  # so that most steps have sketches that were sized for the window
         self._rides = (state.global_step // 2 + state.global_step) % 2 == 0  # ride, plain, plain, ride, …
         rider._gradients = self._gradients if self._rides else None
-        self._generation, self._began = 0.0, time.perf_counter()
+        self._generation, self._began = 0.0, self._clock()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        taken = time.perf_counter() - self._began
+        taken = self._clock() - self._began
         self.steps.append((self._rides, taken, taken - self._generation))
+
+    def pairs(self) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+        """Seconds of the riding step and of the plain one, of each pair but the first: the step's, and its passes'."""
+        pairs = zip(self.steps[2::2], self.steps[3::2], strict=False)
+        ordered = [sorted(pair, reverse=True) for pair in pairs]
+        return [(ride[1:], plain[1:]) for ride, plain in ordered]
 
     def ratios(self) -> list[tuple[float, float]]:
         """Riding to plain of each pair of steps but the first, of the passes and of the step."""
-        pairs = zip(self.steps[2::2], self.steps[3::2], strict=False)
-        ordered = [sorted(pair, reverse=True) for pair in pairs]
-        return [(ride[2] / plain[2], ride[1] / plain[1]) for ride, plain in ordered]
+        return [(ride[1] / plain[1], ride[0] / plain[0]) for ride, plain in self.pairs()]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -158,15 +163,15 @@ def measured(policy: str, engine: str, steps: int) -> list[tuple[float, float]]:
     return times.ratios()
 
 
-def report_seconds(window: int) -> float:
-    """Of a report on so many prompts with sketches of 30,000 numbers, as of 270 parameters."""
-    rows = torch.randn(window, 14, 270 * 8)
+def report_seconds(window: int, numbers: int = 270 * 8, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Of a report on so many prompts, with 14 sketches of so many numbers, by default as of 270 parameters."""
+    rows = torch.randn(window, 14, numbers)
     correct = torch.randint(1, ROLLOUTS, (window,)).tolist()
     block = Block()
     block.add(RiddenPrompts(0, correct, ROLLOUTS, [1.0] * window, list(range(window)), rows), window)
-    began = time.perf_counter()
+    began = clock()
     report_of_pairs(block.pair_sums(torch.device("cpu")), torch.arange(1.0, ROLLOUTS, dtype=torch.float64))
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def main() -> None:

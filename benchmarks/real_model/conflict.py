@@ -20,6 +20,7 @@ from torch import Tensor
 from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
+from passk_trl.audit import Audit, AuditMeasurement
 from passk_trl.cli.probe import ProbeArguments, build_audit
 from passk_trl.cli.recipe import parse_recipe
 from passk_trl.interference import InterferenceReport, measure_interference, required_probe_size
@@ -36,21 +37,26 @@ K = 8  # that the forecast of the size is for
 
 def audited(task: str, num_prompts: int) -> list[dict[str, Any]]:
     """A row for each size: what the first prompts of an audit of so many say."""
-    recipe = ROOT / "recipes" / "smollm2" / task / "config_probe.yaml"
     output = ROOT / "outputs" / "smollm2" / task / f"conflict-{num_prompts}"
-    arguments = [f"--config={recipe}", f"--num_prompts={num_prompts}", f"--output_dir={output}"]
-    parsed = parse_recipe((ProbeArguments, PassKGRPOConfig, ModelConfig), "conflict.py", arguments)
-    audit, _ = build_audit(*parsed[:3])
-    measurement = audit.run()
-    audit.trainer.end()
+    audit, measurement = run_audit(f"smollm2/{task}", output, f"--num_prompts={num_prompts}")
     rows = []
     for size in (size for size in SIZES if size <= num_prompts):
         kept = range(min(size, len(measurement.prompts)))  # an audit leaves out what cannot be scored
         report = measure_interference(**measurement.sample.keep(kept).arguments)
-        rows.append({"task": task, "prompts": size, "seed": parsed[1].seed, "commit": commit(), **summary(report)})
+        rows.append({"task": task, "prompts": size, "seed": audit.seed, "commit": commit(), **summary(report)})
     kinds = audit.dataset["kind"]
     rows[-1]["between_kinds"] = between_kinds(measurement.sample.gram.mean(0), [kinds[i] for i in measurement.prompts])
     return rows
+
+
+def run_audit(recipe: str, output: Path, *options: str) -> tuple[Audit, AuditMeasurement]:
+    """The audit of a folder of recipes, with other options. What is in its output already is not measured again."""
+    arguments = [f"--config={ROOT / 'recipes' / recipe / 'config_probe.yaml'}", f"--output_dir={output}", *options]
+    parsed = parse_recipe((ProbeArguments, PassKGRPOConfig, ModelConfig), "passk-trl probe", arguments)
+    audit, _ = build_audit(*parsed[:3])
+    measurement = audit.run()
+    audit.trainer.end()
+    return audit, measurement
 
 
 def between_kinds(gram_NN: Tensor, kinds: list[str]) -> dict[str, float]:

@@ -31,7 +31,8 @@ each parameter gets what it needs and hardly more. Eight sketches are enough whe
 sample's.
 """
 
-# The most that sketches may take, as a share of the multiplications of a training pass.
+# The most that sketches may take, as a share of the multiplications of a training pass. In a small model the draws at
+# first take more already, and so may later ones.
 _MOST_ARITHMETIC = 0.05
 
 
@@ -60,7 +61,7 @@ class Sketches:
         self._names, shapes = list(gradients.matrices), list(gradients.matrices.values())
         self._draws = dict.fromkeys(self._names, FIRST_DRAWS)
         self._cost_L = cost_of_draws(shapes, RIDE_SKETCHES * RIDE_RANK)
-        self._most = _MOST_ARITHMETIC * gradients.multiplications
+        self._most = max(_MOST_ARITHMETIC * gradients.multiplications, FIRST_DRAWS * float(self._cost_L.sum()))
 
     def projections(self, seed: int) -> Projections:
         """Those of the next block."""
