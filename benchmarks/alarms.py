@@ -4,8 +4,9 @@
 
 Simulates runs of 100 probes. Compares the alarm of `passk_trl.interference.alarm` with that of each probe's own 95%
 interval. The estimates are normal; those of probes of 64 prompts in a world whose gradients are known, at the k where
-the true inner product is 0; those of the blocks of a ride in that world, which measures a tenth of the prompts that
-carry no advantage; and those of the blocks of a real ride on a tiny policy at learning rate 0, less their mean.
+the true inner product is 0; those of the blocks of a ride in that world, which measures some of the prompts that carry
+no advantage, here with all their rollouts, and weighs them; and those of the blocks of a real ride on a tiny policy at
+learning rate 0, less their mean.
 """
 
 import argparse

@@ -94,8 +94,11 @@ def test_only_rows_that_count_are_added_times_their_factors(make):
 def test_a_factor_may_be_larger_than_half_precision_can_hold(make):
     store = make(1, {"w": SHAPES["tied"]})
     store.weigh(torch.tensor([0]), torch.tensor([1e9]))  # float16 ends at 65504
-    store.add_outer("w", [0], torch.ones(1, T, ROWS).half(), torch.ones(1, T, COLS).half())
+    large = torch.full((1, T, ROWS), 6e4).half()
+    store.add_outer("w", [0], large, torch.ones(1, T, COLS).half())
+    store.add_selected("w", [0], torch.arange(T)[None], large[..., :COLS])
     assert store.rows()["w"].isfinite().all()
+    assert store.rows()["w"].any()
 
 
 def test_the_exact_store_is_exact():

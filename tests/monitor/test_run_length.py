@@ -14,7 +14,7 @@ from passk_trl.monitor.run_length import FEWEST_OF_BLOCK, RunLength, alarm_warni
 
 SCHEDULES = {
     "plain": {},
-    "several iterations": {"num_iterations": 2},
+    "several iterations": {"num_iterations": 2, "max_steps": 40},
     "several generations in a step": {"gradient_accumulation_steps": 4, "steps_per_generation": 2},
     "epochs": {"max_steps": -1, "num_train_epochs": 1.5},
     "epochs of several iterations": {"max_steps": -1, "num_train_epochs": 2, "num_iterations": 3},
@@ -38,6 +38,7 @@ def test_the_first_block_of_a_real_ride_comes_when_it_is_foretold(options, gram,
     run = run_length(trainer.args, 1, len(trainer.train_dataset))
     assert run.steps == trainer.state.max_steps
     blocks = [record.step for record in monitor.records if math.isfinite(record.block[0])]
+    assert blocks
     for steps in range(1, run.steps + 1):
         comes = bool(blocks) and blocks[0] <= steps
         assert bool(too_short(monitor, trainer.args, run._replace(steps=steps), gram == "exact")) != comes
@@ -67,7 +68,8 @@ def test_a_monitor_that_never_reports_says_so():
     args, run = tiny.training_args("out"), RunLength(steps=6, prompts=16)
     questions = tiny.questions(64)
     said = [
-        "every=7 is more than the 6 steps of this run, which so has no report and no alarm; set every to 6 or less."
+        "every=7 is more than the 6 steps of this run, so it makes no report and raises no alarm; "
+        "set every to 6 or less."
     ]
     for monitor in (ride(every=7), ConflictMonitor(questions, every=7)):
         assert alarm_warnings(monitor.settings, args, run, False) == said

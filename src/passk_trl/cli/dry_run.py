@@ -190,10 +190,10 @@ def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
 
 
 def _monitor(monitor: ConflictMonitor, model: Any) -> str:
-    every = f"every {monitor.every} steps"
+    every = "every step" if monitor.every == 1 else f"every {monitor.every} steps"
     if rides(monitor):
         kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory at first"
-        return f"the latest {monitor.settings.window} prompts of training {every}, {kept}"
+        return f"reports on the latest {monitor.settings.window} prompts of training {every}, {kept}"
     rollouts = "of the batch" if monitor.probe_dataset is None else f"x {monitor.num_rollouts} rollouts"
     return f"{monitor.num_prompts} prompts {rollouts} {every}"
 

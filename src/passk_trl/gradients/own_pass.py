@@ -71,10 +71,12 @@ class OwnPasses:
         while largest(len(rows), self._trainer.accelerator.device) > 0:
             some = rows[: self._size]
             try:
+                with failing_together():  # before the ranks wait for one another in the model
+                    store, inputs = new_store(len(some) or 1), _rows_of(by_row, some or [0])
+                    weights_BT = _token_weights(inputs, weights_B[some or [0]])
                 with failing_together():
-                    store = new_store(len(some) or 1)
                     with engine_reset_afterwards(self._trainer), ready_for_gradients(self._causal_lm.model):
-                        self._pass(store, _rows_of(by_row, some or [0]), weights_B[some or [0]])
+                        self._pass(store, inputs, weights_BT)
                     rows_BMD = torch.cat(list(store.rows().values()), dim=2)
             except torch.OutOfMemoryError:
                 if self._size == 1:
@@ -86,12 +88,10 @@ class OwnPasses:
                 add(some, rows_BMD[: len(some)])
             rows = rows[len(some) :]
 
-    def _pass(self, store: Store, inputs: dict[str, Any], weights_B: Tensor) -> None:
+    def _pass(self, store: Store, inputs: dict[str, Any], weights_BT: Tensor) -> None:
         """Adds w ∇log π(y) of each row to the store."""
-        rows, anchor = list(range(len(weights_B))), new_anchor()
+        rows, anchor = list(range(len(weights_BT))), new_anchor()
         num_tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-        trained_BT = trained_tokens(inputs)
-        token_weights_BT = trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
 
         def on_gradient(layer: Layer, a: Tensor, b: Tensor) -> None:
             check_has_rows(layer, len(rows), num_tokens, a)
@@ -101,12 +101,19 @@ class OwnPasses:
         with self._causal_lm.roll_call.taken(), engine_kept_out(model, ()), ExitStack() as undo:
             undo.enter_context(tapped(self._layers, anchor, on_gradient))
             if self._head is not None:
+                undo.callback(self._head.forget)  # what it keeps holds the graph
                 undo.callback(self._head.watch().remove)
             log_probs_BT = _log_probs(self._trainer, model, inputs)
             if self._head is not None:
-                every_row = torch.arange(len(rows), device=token_weights_BT.device)
-                self._head.add(store, rows, every_row, inputs["completion_ids"], token_weights_BT)
-            torch.autograd.grad((log_probs_BT * token_weights_BT).sum(), [anchor])
+                every_row = torch.arange(len(rows), device=weights_BT.device)
+                self._head.add(store, rows, every_row, inputs["completion_ids"], weights_BT)
+            torch.autograd.grad((log_probs_BT * weights_BT).sum(), [anchor])
+
+
+def _token_weights(inputs: dict[str, Any], weights_B: Tensor) -> Tensor:
+    """w of each token of the completions, `(B, T)`; 0 where TRL does not train."""
+    trained_BT = trained_tokens(inputs)
+    return trained_BT * weights_B.to(trained_BT.device, torch.float32).unsqueeze(1)
 
 
 def _rows_of(by_row: dict[str, Any], rows: list[int]) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 NUM_SKETCHES, SKETCH_RANK = 14, 4
-"""M independent sketches of r × r numbers each. Fewer do not suffice for an interval that holds what it says."""
+"""
+M independent sketches of r × r numbers each, of a probe or an audit. Fewer do not suffice for an interval that holds
+what it says, where the sketches' error is the larger part.
+"""
 
 HEAD_DRAWS = 8
 """

@@ -117,6 +117,11 @@ def _runs(prompts: list[int]) -> Iterator[tuple[int, slice]]:
         yield prompt, slice(start, end)
 
 
+def _with_range(factor: Tensor) -> Tensor:
+    """A factor of which a sum does not overflow: float16 ends at 65504."""
+    return factor.float() if factor.dtype == torch.float16 else factor
+
+
 def gram_of_rows(rows: dict[str, Tensor]) -> Tensor:
     """Inner products `(M, N, N)` in float64 of saved rows of N prompts, parameter → `(N, M, numbers)`."""
     gram_MNN = torch.zeros((), dtype=torch.float64)
@@ -146,6 +151,9 @@ class _RowsOfPrompts(ABC):
     def _counted(self, rows: Tensor) -> Tensor:
         """The rows that count."""
         return rows if self._weights is None else rows.index_select(0, self._weights[0])
+
+    def _assert_all_count(self) -> None:
+        assert self._weights is None, "rows of blocks cannot be weighed"
 
     def _weighed(self, rows: Tensor) -> Tensor:
         """The rows that count, times their factors, in float32."""
@@ -211,6 +219,7 @@ class ExactStore(_RowsOfPrompts):
         kept.index_add_(0, torch.tensor(prompts, device=vector.device), vector.view(-1, *kept.shape[1:]))
 
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
+        self._assert_all_count()
         kept = self._of(name, left.device).unflatten(1, (-1, left.size(1)))  # (prompts, blocks, rows, cols)
         left, right = left.float(), right.float()
         for prompt, block, start, end in segments:
@@ -256,10 +265,12 @@ class SketchStore(_RowsOfPrompts):
         self._num_sketches, self._rank = projections.num_sketches, projections.rank
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
+        left, right = _with_range(left), _with_range(right)
         left, right = left @ self._of_rows(name, left), right @ self._of_cols(name, right)
         self._add_products(name, prompts, self._weighed(left), self._counted(right))
 
     def add_selected(self, name: str, prompts: list[int], rows: Tensor, right: Tensor) -> None:
+        right = _with_range(right)
         left, right = self._of_rows(name, right)[self._counted(rows)], right @ self._of_cols(name, right)
         self._add_products(name, prompts, left, self._weighed(right))
 
@@ -270,6 +281,7 @@ class SketchStore(_RowsOfPrompts):
     def add_to_blocks(self, name: str, segments: list[Segment], left: Tensor, right: Tensor) -> None:
         if not segments:
             return
+        self._assert_all_count()
         each_block = self._of_rows(name, left).unflatten(0, (-1, left.size(1)))
         left = torch.cat([left[start:end] @ each_block[block] for block, start, end in _rows_by_block(segments)])
         right = right @ self._of_cols(name, right)

@@ -127,7 +127,7 @@ class ConflictMonitor(TrainerCallback):
             Whether to measure the prompts of training from the step's own backward pass, tools and images included.
         window (`int`, *optional*, defaults to `2048`):
             With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch. The first
-            alarm can come after 1.125 times as many prompts. Below 128, alarms without a conflict are more frequent.
+            alarm can come after as many, or 1.125 times with sketches. Below 128, false alarms are more frequent.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as

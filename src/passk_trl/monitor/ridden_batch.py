@@ -16,7 +16,8 @@ from .window import RiddenPrompts
 
 logger = logging.getLogger(__name__)
 
-# The share of a batch's rollouts that a pass of the monitor's own takes, of prompts whose rollouts carry no advantage.
+# The share of a batch's rollouts that a pass of the monitor's own takes on average, of prompts whose rollouts carry no
+# advantage.
 _SHARE = 0.03
 
 

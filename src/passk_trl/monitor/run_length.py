@@ -73,8 +73,8 @@ def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, 
     """
     if run is not None and settings.every > run.steps and not settings.at_start:
         return [
-            f"every={settings.every} is more than the {run.steps:,} steps of this run, which so has no report and no "
-            f"alarm; set every to {run.steps} or less."
+            f"every={settings.every} is more than the {run.steps:,} steps of this run, so it makes no report and "
+            f"raises no alarm; set every to {run.steps} or less."
         ]
     # One report is enough for an alarm if it is clear, so a probing monitor can raise one from its first on.
     trains_pass1 = getattr(args, "pass_at_k", 1) == 1 and getattr(args, "objective", None) is None

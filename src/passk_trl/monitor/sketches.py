@@ -28,7 +28,7 @@ RIDE_SKETCHES, FIRST_DRAWS, RIDE_RANK = 8, 2, 2
 """
 Sketches of a ride, the draws of each parameter at first, when nothing is known, and their rank. A draw is small, so
 each parameter gets what it needs and hardly more. Eight sketches are enough where their error is less than the
-sample's.
+sample's; a full block in which it is not is warned of.
 """
 
 # The most that sketches may take, as a share of the multiplications of a training pass. In a small model the draws at
@@ -91,9 +91,11 @@ class Sketches:
         draws = dict(zip(self._names, whole_draws(needed_L, self._cost_L, self._most).int().tolist(), strict=True))
         if own_rank() == 0:
             numbers = [sum(each.values()) * RIDE_SKETCHES * RIDE_RANK**2 for each in (self._draws, draws)]
-            logger.info(
+            ratio = error_ratio(sketch_KL, sampling_K)
+            logger.log(
+                logging.WARNING if ratio > 1 and pairs.num_prompts >= self._window else logging.INFO,
                 "step %d: in %d prompts, the sketches' error is %.2f of the sample's. A prompt's sketches had %d "
                 "numbers, and will have %d.",
-                *(step, pairs.num_prompts, error_ratio(sketch_KL, sampling_K), *numbers),
+                *(step, pairs.num_prompts, ratio, *numbers),
             )
         return draws

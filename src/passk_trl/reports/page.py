@@ -178,7 +178,7 @@ def verdict(run: Run) -> str:
         first, last = stretches[-1][0].step, stretches[-1][-1].step
         state = f"no longer works against pass@1, by all reports so far; it did from step {first} to {last}"
     else:
-        state = "is not shown to work against pass@1 by all reports so far"
+        state = "is not shown to work against pass@1 by the reports so far"
     conflict = f"At step {latest.step}, training for {run.name} {state}."
     return f"{conflict} {onset_sentence(latest)}{_pass1_sentence(run)}"
 

@@ -85,5 +85,5 @@ def _table_of_reports(run: Run) -> str:
     lines = [ONSET, f"  step  {'onset in this report':<26}by all reports so far"]
     for record in run.probes.values():
         state = f"{run.name} in conflict" if run.in_conflict(record) else "no alarm"
-        lines.append(f"{record.step:>6}  {onset_or_why_not(record.report):<26}{state}")
+        lines.append(f"{record.step:>6}  {onset_or_why_not(record.report):<25} {state}")
     return "\n".join([*lines, ALARM_NOTE])
