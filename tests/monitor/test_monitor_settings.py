@@ -33,3 +33,8 @@ def test_a_training_batch_of_too_few_prompts_is_refused(tmp_path):
         build(tmp_path, ConflictMonitor(None))
     with pytest.raises(ValueError, match="at_start=True finds no training batch before the first step"):
         ConflictMonitor(None, at_start=True)
+
+
+def test_larger_k_than_rollouts_show_can_be_left_out(tmp_path):
+    with pytest.raises(ValueError, match=r"not k=9; set num_generations to 10 or more, or ks to \[1, 2\]\."):
+        build(tmp_path, ConflictMonitor(ride=True, ks=[1, 2, 9]))

@@ -64,6 +64,10 @@ def test_a_correction_of_single_tokens_is_refused(tmp_path):
         ({"at_start": True}, "at_start is set, but with ride=True nothing is probed"),
         ({"num_prompts": 128}, "num_prompts is set, but with ride=True nothing is probed"),
         ({"num_rollouts": 8}, "num_rollouts is set, but with ride=True nothing is probed"),
+        (
+            {"at_start": True, "num_prompts": 128, "num_rollouts": 8},
+            "at_start, num_prompts, num_rollouts are set, but with ride=True nothing is probed; leave them out",
+        ),
         ({"probe_batch_size": 4}, "probe_batch_size is set, but with ride=True nothing is probed"),
         ({"ride": False, "window": 100}, "window=100 is that of a ride"),
         ({"probe_dataset": tiny.questions(64)}, "probe_dataset is set, but with ride=True nothing is probed"),

@@ -109,11 +109,12 @@ class MonitorSettings:
             "num_rollouts": self.num_rollouts != NUM_ROLLOUTS,
             "probe_batch_size": self.probe_batch_size is not None,
         }
-        for name, is_set in needs_probes.items():
-            if is_set:
-                raise ValueError(
-                    f"{name} is set, but with ride=True nothing is probed; leave it out, or set ride to False."
-                )
+        if found := [name for name, is_set in needs_probes.items() if is_set]:
+            are, them = ("is", "it") if len(found) == 1 else ("are", "them")
+            raise ValueError(
+                f"{', '.join(found)} {are} set, but with ride=True nothing is probed; leave {them} out, or set ride "
+                "to False."
+            )
 
     def _check_dataset(self) -> None:
         if self.probe_dataset is None and self.at_start:
@@ -163,9 +164,11 @@ def measured_ks(settings: MonitorSettings, training_k: int, num_rollouts: int) -
     ks = sorted({*chosen, training_k})
     if ks[-1] > num_rollouts - 1:
         setting = _rollouts_setting(settings)
+        shown = [k for k in chosen if k < num_rollouts]
+        or_ks = f", or ks to {shown}" if training_k < num_rollouts else ""
         raise ValueError(
             f"{setting}={num_rollouts} shows k up to {num_rollouts - 1} only, not k={ks[-1]:g}; set {setting} to "
-            f"{int(ks[-1]) + 1} or more."
+            f"{int(ks[-1]) + 1} or more{or_ks}."
         )
     return ks
 
