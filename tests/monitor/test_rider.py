@@ -59,6 +59,27 @@ def test_whole_gradients(tmp_path):
         assert record.covered_parameters == record.trainable_parameters
 
 
+def test_the_head_alone(tmp_path):
+    with ridden.compared() as pairs:
+        monitor = ride(parameters="lm_head")
+        watched.trained(tmp_path, monitor, reward_funcs=starts_low, policy=tiny.policy(tie_word_embeddings=False))
+    ridden.assert_equal(pairs)
+    assert pairs.own > 0
+    assert monitor.records[-1].covered_parameters > 0
+
+
+def test_where_no_prompt_has_a_gradient_yet_nothing_is_said_to_be_left_out(tmp_path, caplog):
+    monitor = ride()
+    watched.trained(tmp_path, monitor, reward_funcs=lambda completions, **_: [0.0] * len(completions))
+    assert monitor.records
+    assert "leaves out" not in caplog.text
+
+
+def test_prompts_with_a_rollout_that_was_not_scored_are_counted(tmp_path, caplog):
+    watched.trained(tmp_path, ride(), reward_funcs=lambda completions, **_: [None, *[1.0] * (len(completions) - 1)])
+    assert "prompts are left out: a rollout of theirs was not scored." in caplog.text
+
+
 def test_an_adapter(tmp_path):
     with ridden.compared() as pairs:
         adapter = LoraConfig(r=4, target_modules="all-linear")

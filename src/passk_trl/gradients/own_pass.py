@@ -107,7 +107,8 @@ class OwnPasses:
             if self._head is not None:
                 every_row = torch.arange(len(rows), device=weights_BT.device)
                 self._head.add(store, rows, every_row, inputs["completion_ids"], weights_BT)
-            torch.autograd.grad((log_probs_BT * weights_BT).sum(), [anchor])
+            if self._layers:  # or the head is all there is, and was taken above
+                torch.autograd.grad((log_probs_BT * weights_BT).sum(), [anchor])
 
 
 def _token_weights(inputs: dict[str, Any], weights_B: Tensor) -> Tensor:

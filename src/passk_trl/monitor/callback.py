@@ -339,7 +339,7 @@ class ConflictMonitor(TrainerCallback):
             return
         record = replace(measured, probe_seconds=self._clock.last_probe)
         if self._is_main_process:
-            if not self.records:
+            if record.covered_parameters and not any(each.covered_parameters for each in self.records):
                 self._say_what_is_measured(record)
             append_record(self._path, record)
         self.records.append(record)

@@ -118,9 +118,10 @@ def coverage_in_words(record: ProbeRecord) -> str:
 
 def left_out_in_words(record: ProbeRecord) -> str | None:
     """Which trainable parameters the monitor leaves out; `None` if it takes in all."""
-    if not record.left_out_parameters or record.coverage is None:
+    if not record.left_out_parameters or not record.coverage:  # or no prompt has a gradient yet
         return None
+    or_zero = "" if record.first_step is None else ", or were 0 so far"  # on a ride
     return (
         f"the monitor leaves out {100 * (1 - record.coverage):.1f}% of the trainable parameters, whose gradients "
-        f"cannot be taken: {', '.join(record.left_out_parameters)}."
+        f"cannot be taken{or_zero}: {', '.join(record.left_out_parameters)}."
     )

@@ -146,13 +146,17 @@ class RiddenBatch:
         counted_P = prompts.scored_P & (missed_P == 0).cpu() & largest_P.isfinite()
         counted = counted_P.nonzero().flatten().tolist()
         rank = own_rank()
-        if rank == 0 and (dropped := int(prompts.scored_P.sum()) - len(counted)) > 0:
-            logger.warning(
-                "step %d: %d of %d prompts are left out: a rollout of theirs was clipped, masked or off-policy.",
-                self.step,
-                dropped,
-                len(counted) + dropped,
-            )
+        unscored = int((~prompts.scored_P).sum())
+        causes = (
+            (unscored, "not scored"),
+            (len(counted_P) - len(counted) - unscored, "clipped, masked or off-policy"),
+        )
+        for dropped, cause in causes:
+            if rank == 0 and dropped > 0:
+                logger.warning(
+                    "step %d: %d of %d prompts are left out: a rollout of theirs was %s.",
+                    *(self.step, dropped, len(counted_P), cause),
+                )
         mine = counted[rank :: num_ranks()]
         with_gradient = [place for place, prompt in enumerate(mine) if largest_P[prompt] > 0]
         ridden = RiddenPrompts(
