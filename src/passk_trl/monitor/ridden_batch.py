@@ -38,8 +38,8 @@ def one_of_each(success_PG: Tensor, generator: torch.Generator) -> Tensor:
     Weights `(P, G)` under which one correct and one incorrect rollout of each prompt, drawn at random, give its
     gradient without bias.
 
-    All rollouts of fewer prompts would cost as much and tell less: where rollouts of a prompt differ more than
-    prompts do, the variance would be 1/(4p(1−p)) times as large at success rate p, and else more.
+    As many rows could be all rollouts of fewer prompts. They would tell less. At success rate p, the variance that
+    comes from rollouts would be 1/(4p(1−p)) times as large, and the variance that comes from prompts G/2 times.
     """
     G = success_PG.size(1)
     rate_P = success_PG.mean(dim=1)
