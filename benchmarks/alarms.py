@@ -4,9 +4,9 @@
 
 Simulates runs of 100 probes. Compares the alarm of `passk_trl.interference.alarm` with that of each probe's own 95%
 interval. The estimates are normal; those of probes of 64 prompts in a world whose gradients are known, at the k where
-the true inner product is 0; those of the blocks of a ride in that world, which measures some of the prompts that carry
-no advantage, here with all their rollouts, and weighs them; and those of the blocks of a real ride on a tiny policy at
-learning rate 0, less their mean.
+the true inner product is 0; those of a ride's looks at its blocks in that world, where some of the prompts that carry
+no advantage are measured, here with all their rollouts, and weighed; and those of the looks of a real ride on a tiny
+policy at learning rate 0, less their means.
 """
 
 import argparse
@@ -21,9 +21,13 @@ from scipy.optimize import brentq
 
 from passk_trl import ConflictMonitor
 from passk_trl.estimators import passk_advantages
-from passk_trl.interference import measure_interference
+from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.alarm import alarms
+from passk_trl.interference.measuring import against_pass1
+from passk_trl.interference.pair_sums import PairSums
+from passk_trl.interference.pairs import weights_at
 from passk_trl.monitor.ridden_batch import BatchPrompts
+from passk_trl.monitor.window import look_sizes
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -36,7 +40,8 @@ from bandit_world import WORLD
 PROBES, CALM = 100, 30  # probes of a run, and how many of them come before the conflict
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0)  # standard errors of one probe
 NORMAL = 1.959964  # the margin of an estimate whose error is 1
-BLOCK, BATCH, ROLLOUTS = 128, 32, 16  # prompts of a block of a ride and of a batch, and rollouts of each
+WINDOW, WINDOW_OF_POLICY = 2048, 512  # of a ride in the world, and of a real one
+BATCH, ROLLOUTS = 32, 16  # prompts of a batch of a ride, and rollouts of each
 
 
 def by_evidence(values_T: np.ndarray, margins_T: np.ndarray) -> float:
@@ -46,8 +51,8 @@ def by_evidence(values_T: np.ndarray, margins_T: np.ndarray) -> float:
 
 
 def by_each_interval(values_T: np.ndarray, margins_T: np.ndarray) -> float:
-    """The first probe whose own 95% interval is below 0."""
-    below = values_T < -margins_T
+    """The first probe whose own 95% interval is below 0, or that of one of its looks."""
+    below = (values_T < -margins_T).reshape(len(values_T), -1).any(axis=1)
     return int(below.argmax()) + 1 if below.any() else math.inf
 
 
@@ -64,30 +69,39 @@ def measured(probes: int) -> tuple[np.ndarray, np.ndarray]:
     return values - values.mean(), highs - values  # the mean of so many probes is not 0 itself
 
 
+def look(sample: ProbeSample, k: float) -> tuple[float, float]:
+    """⟨∇J_k, ∇J_1⟩ and half the width of its interval."""
+    pairs = PairSums.of(sample)
+    ks_1 = torch.tensor([k], dtype=torch.float64)
+    return against_pass1(pairs, weights_at(ks_1, pairs.num_samples, pairs.num_correct, "unbiased")[0], 0.95)
+
+
 def ridden(blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the blocks of a ride for pass@8: prompts with more than 8 correct rollouts are drawn and weighed."""
+    """
+    The same of looks at the blocks of a ride for pass@8, each `(blocks, looks)`: prompts with more than 8 correct
+    rollouts are drawn and weighed.
+    """
     border = brentq(lambda k: WORLD.inner_product([k]).item(), 2, 8)
     generator = torch.Generator().manual_seed(1)
     rows = []
     for _ in range(blocks):
-        gram_NN, correct_N = WORLD.probe(BLOCK, ROLLOUTS, generator)
+        gram_NN, correct_N = WORLD.probe(WINDOW, ROLLOUTS, generator)
         success_NG = (torch.arange(ROLLOUTS) < correct_N[:, None]).double()
         weights = [
             BatchPrompts.of(batch_PG, passk_advantages(batch_PG, 8) != 0, generator).sampling_weights_P
             for batch_PG in success_NG.split(BATCH)
         ]
-        report = measure_interference(
-            gram_NN, correct_N, ROLLOUTS, [1, border], sampling_weights=torch.cat(weights).tolist()
-        )
-        rows.append((report.inner_product[1].item(), report.inner_product_high[1].item()))
-    values, highs = np.array(rows).T
-    return values - values.mean(), highs - values
+        sample = ProbeSample.of(gram_NN, correct_N, ROLLOUTS, torch.cat(weights))
+        rows.append([look(sample.keep(torch.arange(size)), border) for size in look_sizes(WINDOW)])
+    values, margins = np.moveaxis(np.array(rows), 2, 0)
+    return values - values.mean(axis=0), margins
 
 
 def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a real ride at learning rate 0, in blocks of 128 prompts × 8 rollouts, at the k trained for, which is 4."""
+    """Of a real ride at learning rate 0, in blocks of 512 prompts × 8 rollouts, at the k trained for, which is 4."""
+    steps = WINDOW_OF_POLICY // BATCH  # of a block
     with tempfile.TemporaryDirectory() as folder:
-        monitor = ConflictMonitor(ride=True, window=BLOCK, every=BLOCK // BATCH)
+        monitor = ConflictMonitor(ride=True, window=WINDOW_OF_POLICY, every=steps)
         trainer = trainers.build(
             folder,
             parts={"callbacks": [monitor]},
@@ -95,15 +109,15 @@ def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
             learning_rate=0.0,
             per_device_train_batch_size=8 * BATCH,
             gradient_accumulation_steps=1,
-            max_steps=blocks * BLOCK // BATCH,
-            logging_steps=10 * blocks,
+            max_steps=blocks * steps,
+            logging_steps=blocks * steps,
         )
-        trainer.train_dataset = tiny.questions(BLOCK * blocks)
+        trainer.train_dataset = tiny.questions(WINDOW_OF_POLICY * blocks)
         trainer.train()
-    values, margins = np.array([record.block for record in monitor.records]).T
+    values, margins = np.moveaxis(np.array([list(record.looks.values()) for record in monitor.records]), 2, 0)
     assert len(values) == blocks
     assert np.isfinite(values).all()
-    return values - values.mean(), margins
+    return values - values.mean(axis=0), margins
 
 
 def share_alarmed(values_RT: np.ndarray, margins_RT: np.ndarray) -> str:
@@ -116,18 +130,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2_000, help="Runs without a conflict.")
     parser.add_argument("--probes", type=int, default=4_000, help="Probes in the world.")
-    parser.add_argument("--blocks", type=int, default=300, help="Blocks of a ride on a tiny policy.")
+    parser.add_argument("--blocks", type=int, default=1_000, help="Blocks of a ride in the world.")
+    parser.add_argument("--real_blocks", type=int, default=300, help="Blocks of a ride on a tiny policy.")
     parser.add_argument("--delayed_runs", type=int, default=400, help="Runs with a conflict, of each strength.")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(f"{args.runs} runs of {PROBES} probes, whose inner product is 0 throughout: share that raise an alarm")
     shape = (args.runs, PROBES)
     print(f"  normal estimates: {share_alarmed(rng.standard_normal(shape), np.full(shape, NORMAL))}")
-    blocks = f"{args.blocks} blocks of a real ride at learning rate 0"
+    real = f"{args.real_blocks} blocks of a real ride at learning rate 0"
     for name, number, estimates in (
         (f"{args.probes} probes", args.probes, measured),
-        (f"{args.probes} blocks of a ride", args.probes, ridden),
-        (blocks, args.blocks, ridden_policy),
+        (f"{args.blocks} blocks of a ride", args.blocks, ridden),
+        (real, args.real_blocks, ridden_policy),
     ):
         values, margins = estimates(number)
         drawn_RT = rng.integers(0, number, shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .estimators import pass_at_k
@@ -46,11 +47,12 @@ class ProbeRecord:
         in_graph_parameters (`int`, *optional*): number of those taken in whose gradients autograd forms.
         gram (`str`, *optional*): how gradients were kept, `"exact"` or `"sketch"`.
         first_step (`int`, *optional*): of a window of training prompts, the step of the oldest; `None` for a probe.
-        block (`tuple[float, float]`, *optional*): of a window of training prompts, [`against_pass1`] of the block of
-            them that was completed since the record before, NaN if none was. `None` for a probe.
-        drift (`tuple[float, float]`, *optional*): of a window of training prompts, the inner product with pass@1's
-            gradient of the block that was completed since the record before, less that of the block before it, and
-            half the width of its interval. NaN where none was completed or none was before. `None` for a probe.
+        looks (`dict[int, tuple[float, float]]`, *optional*): of a ride, by their number, [`against_pass1`] of the
+            first prompts of a block, where a block came to have so many since the record before; NaN where none did.
+            `None` for a probe.
+        drift (`tuple[float, float]`, *optional*): of a ride, the inner product with pass@1's gradient of the block
+            that was completed since the record before, less that of the block before it, and half the width of its
+            interval. NaN where none was completed or none was before. `None` for a probe.
     """
 
     step: int
@@ -67,7 +69,7 @@ class ProbeRecord:
     in_graph_parameters: int | None = None
     gram: str | None = None
     first_step: int | None = None
-    block: tuple[float, float] | None = None
+    looks: dict[int, tuple[float, float]] | None = None
     drift: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class ProbeRecord:
             "in_graph_parameters": self.in_graph_parameters,
             "gram": self.gram,
             "first_step": self.first_step,
-            "block": json_safe(list(self.block)) if self.block else None,
+            "looks": [json_safe([size, *look]) for size, look in self.looks.items()] if self.looks else None,
             "drift": json_safe(list(self.drift)) if self.drift else None,
             "rows": self.rows or None,
             "report": self.report.to_dict(),
@@ -115,7 +117,7 @@ class ProbeRecord:
             in_graph_parameters=content.get("in_graph_parameters"),
             gram=content.get("gram"),
             first_step=content.get("first_step"),
-            block=_pair(content["block"]) if content.get("block") else None,
+            looks={size: _pair(look) for size, *look in content["looks"]} if content.get("looks") else None,
             drift=_pair(content["drift"]) if content.get("drift") else None,
         )
 
@@ -192,14 +194,15 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
     """
-    Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. Windows of training prompts
-    overlap, so of these the blocks count, which do not.
+    Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. The windows of a ride overlap,
+    so its looks count, of which those of one size do not.
     """
     if not records:
         return []
-    measured = [record.against_pass1(objective) if record.block is None else record.block for record in records]
-    inner_products, margins = zip(*measured, strict=True)
-    return alarms(inner_products, margins, records[-1].report.confidence)
+    looks = [{0: each.against_pass1(objective)} if each.looks is None else each.looks for each in records]
+    sizes = sorted({size for each in looks for size in each})
+    table_TJ2 = np.array([[each.get(size, (math.nan, math.nan)) for size in sizes] for each in looks])
+    return alarms(table_TJ2[..., 0], table_TJ2[..., 1], records[-1].report.confidence)
 
 
 def weighed_k(report: InterferenceReport, training_k: int) -> float:

@@ -46,12 +46,12 @@ def test_the_table(capsys, model, tmp_path):
 
 
 def test_a_ride_speaks_of_prompts_of_training_and_says_if_it_is_too_short(capsys, model, tmp_path):
-    changes = {"monitor.ride": "true", "monitor.every": 1, "pass_at_k": 4, "max_steps": 100}
+    changes = {"monitor.ride": "true", "monitor.every": 1, "pass_at_k": 4, "max_steps": 40}
     rows = dry_run(capsys, model, tmp_path / "run", **changes)
     assert rows["monitor"].startswith("reports on the latest 2048 prompts of training every step, ")
     assert not any("probe" in text for text in rows.values())
-    assert "this run trains on 300 prompts, and window=2048 needs" in rows["warning"]  # 3 processes x 8 / 8 a step
-    assert "warning" not in dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": 1000})
+    assert "this run trains on 120 prompts, and with window=2048" in rows["warning"]  # 3 processes x 8 / 8 a step
+    assert "warning" not in dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": 43})
     in_epochs = dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": -1, "num_train_epochs": 3})
     assert "trains on 90 prompts" in in_epochs["warning"]  # 10 batches of 3 of the 32 prompts in an epoch
     never = dry_run(

@@ -54,6 +54,44 @@ def test_a_faint_conflict_that_lasts_is_seen_and_its_end_too():
     assert not any(found[left:])
 
 
+def looks_of_blocks(units_BU: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the first 1, 2, 4 … of U normal numbers in each of B blocks, and margins: a ride's record of each."""
+    B, U = units_BU.shape
+    sizes = [2**j for j in range(U.bit_length())]
+    values, margins = np.full((B * U, len(sizes)), math.nan), np.full((B * U, len(sizes)), math.nan)
+    for j, size in enumerate(sizes):
+        values[size - 1 :: U, j] = units_BU[:, :size].mean(axis=1)
+        margins[size - 1 :: U, j] = MARGIN / math.sqrt(size)
+    return values, margins
+
+
+def test_at_most_five_per_cent_of_rides_without_a_conflict_raise_an_alarm():
+    """500 rides of 40 blocks, each looked at five times."""
+    units_RBU = np.random.default_rng(0).standard_normal((500, 40, 16))
+    assert np.mean([any(states(*looks_of_blocks(units_BU))) for units_BU in units_RBU]) <= 0.05
+
+
+def test_early_looks_announce_a_strong_conflict_before_its_block_is_full_and_later_ones_a_faint_one():
+    noise_RBU = np.random.default_rng(0).standard_normal((40, 30, 16))
+
+    def announced(strength: float) -> float:
+        runs = [states(*looks_of_blocks(units_BU - strength)) for units_BU in noise_RBU]
+        return float(np.median([run.index(True) + 1 if True in run else math.inf for run in runs]))
+
+    assert announced(5.0) < 3  # of the 16 records of a block
+    assert 16 < announced(0.5) < 100
+
+
+def test_each_series_counts_its_own_looks_and_the_largest_evidence_counts():
+    values_T2 = np.array([[1.0, math.nan], [math.nan, -2.0], [-1.5, math.nan], [0.5, -3.0]])
+    margins_T2 = np.where(np.isnan(values_T2), math.nan, MARGIN)
+    found = [each.evidence for each in alarms(values_T2, margins_T2)]
+    first = [each.evidence for each in alarms([1.0, -1.5, 0.5], [MARGIN] * 3)]
+    second = [each.evidence for each in alarms([-2.0, -3.0], [MARGIN] * 2)]
+    expected = [max(first[0], 1.0), max(first[0], second[0]), max(first[1], second[0]), max(first[2], second[1])]
+    assert found == pytest.approx([evidence / 2 for evidence in expected])
+
+
 @pytest.mark.parametrize("estimates", [[0.3], [-1.0, 2.0], [1.0, 1.5, -0.2, 3.0]])
 def test_the_evidence_is_that_of_its_formula(estimates):
     against_T, variances_T = np.asarray(estimates), np.linspace(0.5, 2.0, len(estimates))

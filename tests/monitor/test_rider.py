@@ -265,7 +265,8 @@ def test_a_record_says_how_far_the_window_drifted(tmp_path):
     assert all(record.first_step <= record.step for record in records)
     assert [record.step for record in records if record.drift[0] == record.drift[0]] == [16]  # the second block's end
     at_step = {record.step: record for record in records}
-    first, second, drift = at_step[8].block, at_step[16].block, at_step[16].drift
+    first, second, drift = at_step[8].looks[16], at_step[16].looks[16], at_step[16].drift
+    assert first == pytest.approx(at_step[8].against_pass1())  # the report is of the same block
     assert drift[0] == pytest.approx(second[0] - first[0])
     assert drift[1] == pytest.approx((second[1] ** 2 + first[1] ** 2) ** 0.5)
 

@@ -2,14 +2,14 @@
 
 import logging
 import math
-import re
 
 import pytest
 
 import tiny
 import trainers
 from passk_trl import ConflictMonitor
-from passk_trl.monitor.run_length import FEWEST_OF_BLOCK, RunLength, alarm_warnings, run_length
+from passk_trl.monitor.run_length import RunLength, alarm_warnings, run_length
+from passk_trl.monitor.window import FEWEST_OF_LOOK
 
 
 SCHEDULES = {
@@ -31,37 +31,41 @@ def too_short(monitor, args, run, is_exact=False) -> list[str]:
 
 @pytest.mark.parametrize("gram", ["exact", "sketch"])
 @pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
-def test_the_first_block_of_a_real_ride_comes_when_it_is_foretold(options, gram, tmp_path):
+def test_the_first_look_of_a_real_ride_comes_when_it_is_foretold(options, gram, tmp_path):
     monitor = ride(window=24, gram=gram)
     trainer = trainers.build(tmp_path, parts={"callbacks": [monitor]}, **{"max_steps": 30, "pass_at_k": 4, **options})
     trainer.train()
     run = run_length(trainer.args, 1, len(trainer.train_dataset))
     assert run.steps == trainer.state.max_steps
-    blocks = [record.step for record in monitor.records if math.isfinite(record.block[0])]
-    assert blocks
+    looks = [record.step for record in monitor.records if math.isfinite(record.looks[24][0])]
+    assert looks
     for steps in range(1, run.steps + 1):
-        comes = bool(blocks) and blocks[0] <= steps
+        comes = bool(looks) and looks[0] <= steps
         assert bool(too_short(monitor, trainer.args, run._replace(steps=steps), gram == "exact")) != comes
-
-
-def test_the_sentence_names_the_largest_window_that_fits():
-    args = tiny.training_args("out", pass_at_k=4)
-    run = RunLength(steps=100, prompts=16)
-    (said,) = too_short(ride(), args, run)
-    assert "at step 100, this run trains on 1,600 prompts, and window=2048 needs 2,304; set window to" in said
-    fitting = int(re.search(r"set window to (\d+) or less", said)[1])
-    assert too_short(ride(window=fitting), args, run) == []
-    assert too_short(ride(window=fitting + 1), args, run)
-    (said,) = too_short(ride(), args, RunLength(steps=5, prompts=16))
-    assert f"no window of {FEWEST_OF_BLOCK} or more can raise one in so short a run: train longer." in said
 
 
 def test_only_the_prompts_up_to_the_last_report_and_after_a_resume_count():
     args = tiny.training_args("out", pass_at_k=4)
-    long_enough = RunLength(steps=144, prompts=16)
-    assert too_short(ride(), args, long_enough) == []
-    assert "at step 100, this run trains on 1,600 prompts," in too_short(ride(every=100), args, long_enough)[0]
-    assert "1,600 prompts after step 44, and" in too_short(ride(), args, long_enough._replace(done=44))[0]
+    enough = RunLength(steps=8, prompts=16)
+    for window in (1024, 2048, 8192):  # whose first block is large enough for a look
+        assert too_short(ride(window=window), args, enough) == []
+    (said,) = too_short(ride(), args, enough._replace(steps=7))
+    assert said == (
+        "no alarm can come: up to the last report, at step 7, this run trains on 112 prompts, and with window=2048 "
+        "the alarm first looks at 128; train longer."
+    )
+    (said,) = too_short(ride(every=5), args, enough)
+    assert "at step 5, this run trains on 80 prompts, and" in said
+    assert said.endswith("; train longer, or set every to a number that divides 8.")
+    (said,) = too_short(ride(), args, enough._replace(done=3))
+    assert "80 prompts after step 3, and" in said
+
+
+def test_a_small_first_block_comes_before_the_first_look():
+    args, window = tiny.training_args("out", pass_at_k=4), 512
+    assert too_short(ride(window=window), args, RunLength(steps=8, prompts=16), is_exact=True) == []
+    assert "first looks at 192;" in too_short(ride(window=window), args, RunLength(steps=11, prompts=16))[0]
+    assert too_short(ride(window=window), args, RunLength(steps=12, prompts=16)) == []
 
 
 def test_a_monitor_that_never_reports_says_so():
@@ -79,9 +83,9 @@ def test_a_monitor_that_never_reports_says_so():
 
 def test_a_window_below_what_was_simulated_warns():
     args = tiny.training_args("out", pass_at_k=4)
-    (said,) = alarm_warnings(ride(window=FEWEST_OF_BLOCK - 1).settings, args, None, False)
+    (said,) = alarm_warnings(ride(window=FEWEST_OF_LOOK - 1).settings, args, None, False)
     assert said.startswith("window=127 is so small that the alarm may come in more than 5% of runs")
-    assert alarm_warnings(ride(window=FEWEST_OF_BLOCK).settings, args, None, False) == []
+    assert alarm_warnings(ride(window=FEWEST_OF_LOOK).settings, args, None, False) == []
     of_pass1 = tiny.training_args("out", pass_at_k=1)  # which has no alarm
     assert alarm_warnings(ride(window=8).settings, of_pass1, None, False) == []
 

@@ -8,7 +8,7 @@ from passk_trl.gradients.store import SketchStore, add_whole
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.measuring import report_of_pairs
 from passk_trl.interference.pair_sums import PairSums, joined
-from passk_trl.monitor.window import Block, RiddenPrompts, Window
+from passk_trl.monitor.window import Block, RiddenPrompts, Window, look_sizes
 
 
 N_ROLLOUTS, M, D = 6, 3, 40
@@ -94,6 +94,43 @@ def test_there_is_always_a_full_block():
     assert sizes == [0, 14, 21, 21, 35, 21, 21, 35, 21, 21, 35, 21]
     assert begun == 4
     assert window.first_step == 9
+
+
+def test_the_alarm_looks_at_halves_down_to_128_prompts():
+    assert look_sizes(2048) == [128, 256, 512, 1024, 2048]
+    assert look_sizes(1000) == [250, 500, 1000]
+    assert look_sizes(255) == [255]
+    assert look_sizes(100) == [100]
+
+
+def test_each_look_is_of_the_first_prompts_of_a_block():
+    window = Window(512, torch.device("cpu"), first_size=70)
+    for step in range(84):
+        window.add(batch(step), 7)
+    # A block of 70 prompts, too few for a look, and then one of 512: at its 19th, 37th and 74th batch of 7.
+    assert {size: [each.num_prompts for each in looks] for size, looks in window.looks.items()} == {
+        128: [133],
+        256: [259],
+        512: [518],
+    }
+    expected = measure_interference(**sample_of([batch(step) for step in range(10, 29)]).arguments, ks=KS)
+    assert_same(report_of_pairs(window.looks[128][0], KS), expected)
+    newer, older = window.latest_full()
+    assert newer.num_prompts == 518
+    assert older is None
+    window.forget_looks()
+    assert not any(window.looks.values())
+    assert window.latest_full() == (None, None)
+    for step in range(84, 158):
+        window.add(batch(step), 7)
+    assert [each.num_prompts for each in window.latest_full()] == [518, 518]
+    assert window.latest_full()[1] is newer
+
+
+def test_a_batch_that_reaches_several_sizes_is_looked_at_once():
+    window = Window(512, torch.device("cpu"))
+    window.add(batch(0, prompts=300), 300)
+    assert {size: len(looks) for size, looks in window.looks.items()} == {128: 0, 256: 1, 512: 0}
 
 
 SHAPES = {"weight": torch.Size([6, 5]), "bias": torch.Size([4])}

@@ -6,10 +6,10 @@ conflict. By Ville's inequality it then reaches 20 in at most 1 of 20 runs, at w
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import norm
 
@@ -33,7 +33,7 @@ class Alarm(NamedTuple):
     evidence: float
 
 
-def alarms(inner_products: Sequence[float], margins: Sequence[float], confidence: float = 0.95) -> list[Alarm]:
+def alarms(inner_products: ArrayLike, margins: ArrayLike, confidence: float = 0.95) -> list[Alarm]:
     r"""
     Where a run stands after each of its probes.
 
@@ -47,22 +47,27 @@ def alarms(inner_products: Sequence[float], margins: Sequence[float], confidence
     with e_r the error of probe r. Once it reaches 1/(1 − confidence), the run is in conflict, and another e-process
     begins, against "not above 0 since". When that one reaches the same number, the run is out of conflict, and so on.
 
+    There may be J series of looks in the place of one of probes: a ride looks at the first 128, 256 … prompts of each
+    block of its window. Each series has an e-process, and E is 1/J of the largest. Looks of one series share no
+    prompts, and those of different series may.
+
     The guarantee: given what came before, the prompts and rollouts of a probe are drawn anew, so E_t is a
     supermartingale in a run without a conflict, and at most 1 − confidence of such runs ever raise an alarm (Ville
-    1939). It holds as far as I_t is normal with the error e_t. That is why each I_t is divided by the error of the
-    probe before, and not by its own: an estimate that happens to be low has a small error of its own, and the quotient
-    is biased towards a conflict. `benchmarks/alarms.py` shows the guarantee with estimates of probes. All probes draw
-    from one dataset, so it is about the prompts in it. Probes of the training batch are of prompts that the weights
-    have just been trained on, and it is not promised for them.
+    1939). With J series, each does so in at most 1/J as many. This holds as far as I_t is normal with the error e_t.
+    That is why each I_t is divided by the error of the probe before, and not by its own: an estimate that happens to
+    be low has a small error of its own, and the quotient is biased towards a conflict. `benchmarks/alarms.py` shows
+    the guarantee with estimates of probes and with looks of rides. All probes draw from one dataset, so it is about
+    the prompts in it. Probes of the training batch are of prompts that the weights have just been trained on, and it
+    is not promised for them.
 
     Sources: Robbins 1970, Statistical methods related to the law of the iterated logarithm (the mixture over λ); Shin,
     Ramdas and Rinaldo 2024, E-detectors (the mixture over s); Ramdas et al. 2023, Game-theoretic statistics and safe
     anytime-valid inference.
 
     Args:
-        inner_products (`Sequence[float]`):
-            Estimates of ⟨∇J_k, ∇J_1⟩ of the probes in order; NaN counts as a probe that was not made.
-        margins (`Sequence[float]`):
+        inner_products (array-like of `float`, `(T,)` or `(T, J)`):
+            Estimates of ⟨∇J_k, ∇J_1⟩ of the probes in order, or of J series of looks; NaN is one that was not made.
+        margins (array-like of `float`, as many):
             Half the widths of their intervals at the level `confidence`. The e of a probe is the standard error that a
             normal interval of this width has.
         confidence (`float`, *optional*, defaults to `0.95`):
@@ -75,30 +80,50 @@ def alarms(inner_products: Sequence[float], margins: Sequence[float], confidence
         `ValueError`: if `confidence` is not between 0 and 1, or a margin is negative or missing.
     """
     check_confidence(confidence)
-    if len(inner_products) != len(margins) or any(margin < 0 for margin in margins):
+    values, margins = (np.asarray(each, dtype=float) for each in (inner_products, margins))
+    if values.shape != margins.shape or (margins < 0).any():
         raise ValueError(
-            f"`margins` must be half the width of the interval of each of {len(inner_products)} inner products, 0 or "
-            f"more, but got {list(margins)}."
+            f"`margins` must be half the width of the interval of each of {values.size} inner products, 0 or more, "
+            f"but got {margins.tolist()}."
         )
-    values_T, variances_T = _in_units_of_the_probe_before(inner_products, margins, confidence)
+    values_TJ, margins_TJ = (each[:, None] if each.ndim == 1 else each for each in (values, margins))
+    series = [_Series.of(*columns, confidence) for columns in zip(values_TJ.T, margins_TJ.T, strict=True)]
     in_conflict, start, found = False, 0, []
-    for probe in range(len(values_T)):
+    evidence_J = np.ones(len(series))
+    for probe in range(len(values)):
         sign = 1.0 if in_conflict else -1.0
-        evidence = e_process(sign * values_T[start : probe + 1], variances_T[start : probe + 1])
+        for j, each in enumerate(series):
+            if probe in each.made_L:
+                evidence_J[j] = each.evidence(sign, start, probe)
+        evidence = float(evidence_J.max()) / len(series)
         if evidence >= 1 / (1 - confidence):
             in_conflict, start = not in_conflict, probe + 1
+            evidence_J[:] = 1.0
         found.append(Alarm(in_conflict, evidence))
     return found
 
 
-def _in_units_of_the_probe_before(
-    inner_products: Sequence[float], margins: Sequence[float], confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """I_t/e_{t−1} and e_t²/e_{t−1}², each `(T,)`, the first probe in its own units; 0 where nothing was measured."""
-    values_T, errors_T = np.asarray(inner_products, dtype=float), np.asarray(margins, dtype=float)
-    errors_T = errors_T / norm.ppf((1 + confidence) / 2)
-    measured_T = np.isfinite(values_T) & np.isfinite(errors_T)
-    values_T, errors_T = np.where(measured_T, values_T, 0.0), np.where(measured_T, errors_T, 0.0)
+class _Series(NamedTuple):
+    """The looks of a series that were made: when, and their numbers in units of the error of the look before."""
+
+    made_L: np.ndarray
+    values_L: np.ndarray
+    variances_L: np.ndarray
+
+    @classmethod
+    def of(cls, values_T: np.ndarray, margins_T: np.ndarray, confidence: float) -> "_Series":
+        is_made_T = np.isfinite(values_T) & np.isfinite(margins_T)
+        errors_L = margins_T[is_made_T] / norm.ppf((1 + confidence) / 2)
+        return cls(is_made_T.nonzero()[0], *_in_units_of_the_look_before(values_T[is_made_T], errors_L))
+
+    def evidence(self, sign: float, start: int, last: int) -> float:
+        """Of the looks that were made from `start` to `last`."""
+        looks = slice(*np.searchsorted(self.made_L, [start, last + 1]))
+        return e_process(sign * self.values_L[looks], self.variances_L[looks])
+
+
+def _in_units_of_the_look_before(values_T: np.ndarray, errors_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """I_t/e_{t−1} and e_t²/e_{t−1}², each `(T,)`, the first in its own units."""
     # An error of 0 is one of identical prompts. It is told from nothing by the smallest of numbers.
     errors_T = np.maximum(errors_T, np.abs(values_T) / _FARTHEST)
     units_T = errors_T.copy()

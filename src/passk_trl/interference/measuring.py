@@ -159,6 +159,13 @@ def report_of_pairs(
     )
 
 
+def against_pass1(pairs: PairSums, weights_C: Tensor, confidence: float) -> tuple[float, float]:
+    """⟨∇J, ∇J_1⟩ and half the width of its interval, for a J with this weight of each class of prompts."""
+    inner = pair_mean(pairs, weights_C[None], torch.ones_like(weights_C)[None])
+    se_1, degrees_1 = inner.standard_error()
+    return inner.value.item(), (student_ts(confidence, degrees_1) * se_1).item()
+
+
 def measure_objectives(
     gram: Tensor,
     num_correct: Tensor | Sequence[int],

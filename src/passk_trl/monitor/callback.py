@@ -126,8 +126,8 @@ class ConflictMonitor(TrainerCallback):
         ride (`bool`, *optional*, defaults to `False`):
             Whether to measure the prompts of training from the step's own backward pass, tools and images included.
         window (`int`, *optional*, defaults to `2048`):
-            With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch. The first
-            alarm can come after as many, or 1.125 times with sketches. Below 128, false alarms are more frequent.
+            With `ride`, the prompts in a report: the latest, from so many up to twice as many and a batch. Below 128,
+            false alarms are more frequent.
 
     Raises:
         `ValueError`: if an argument is out of range or `probe_dataset` is too small. Once the trainer is known: as
@@ -351,7 +351,7 @@ class ConflictMonitor(TrainerCallback):
         seed = (self.settings.seed * 1_000_003 + step) % 2**31
         try:
             if self._rider is not None:
-                return self._rider.record(step, self.training_k)
+                return self._rider.record(step)
             assert self._prober is not None  # or there would be no trainer
             with undisturbed(self.trainer, seed):
                 return self._prober.probe(step, seed, self._displacement)

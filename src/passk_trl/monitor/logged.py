@@ -11,7 +11,7 @@ from passk_trl.records import ProbeRecord, alarms_of
 from passk_trl.reports.wording import more_prompts, onset_or_why_not
 from passk_trl.rollouts.metrics import reported_ks
 
-from .run_length import FEWEST_OF_BLOCK
+from .window import FEWEST_OF_LOOK
 
 
 # How gradients were kept, as the log says it.
@@ -89,7 +89,7 @@ def crossing(records: Sequence[ProbeRecord], objective: str | None = None) -> st
         curves = (report.inner_product, report.inner_product_low, report.inner_product_high)
         value, low, high = (curve[report.at(k)].item() for curve in curves)
     level = f"{100 * report.confidence:g}%"
-    where = "" if record.first_step is None else f", if window is {FEWEST_OF_BLOCK} or more"
+    where = "" if record.first_step is None else f", if window is {FEWEST_OF_LOOK} or more"
     return (
         f"step {record.step}: training for {name} works against pass@1, by the evidence of the reports so far "
         f"({level} of runs without a conflict never raise this alarm{where}). In this report, <grad J_{index}, grad "

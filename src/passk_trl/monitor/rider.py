@@ -15,7 +15,7 @@ from passk_trl.distributed.ranks import failing_together
 from passk_trl.gradients.of_trainer import TrainedGradients, rehearse_on_trained
 from passk_trl.gradients.projections import Projections
 from passk_trl.interference.intervals import FEWEST_PROMPTS
-from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
+from passk_trl.interference.measuring import against_pass1, report_of_pairs, reports_on_objectives
 from passk_trl.interference.pair_sums import PairSums, joined
 from passk_trl.interference.pairs import weights_at
 from passk_trl.objectives import objective_from
@@ -54,7 +54,9 @@ class Rider:
         look_up("riding")
         self.trainer = trainer
         self.settings = settings
-        self.ks = measured_ks(settings, getattr(trainer.args, "pass_at_k", 1), trainer.num_generations)
+        self.training_k: int = getattr(trainer.args, "pass_at_k", 1)
+        self.training_objective: str | None = getattr(trainer.args, "objective", None)
+        self.ks = measured_ks(settings, self.training_k, trainer.num_generations)
         self.objectives = measured_objectives(settings, trainer, trainer.num_generations)
         self.window = Window(settings.window, trainer.accelerator.device)
         self._sketches: Sketches | None = None
@@ -91,41 +93,40 @@ class Rider:
         self._projections = self._sketches.projections(self._seed_of_block())
         self.window = Window(window, device, first_size=first_block(window))
 
-    def record(self, step: int, training_k: int) -> ProbeRecord | None:
+    def record(self, step: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
         blocks = self.window.blocks(FEWEST_PROMPTS)
         if not blocks:
             return None
         with failing_together():
-            record = self._report(blocks, step, training_k)
-        self.window.completed, self.window.before_completed = [], None
+            record = self._report(blocks, step)
+        self.window.forget_looks()
         return record
 
-    def _report(self, blocks: list[PairSums], step: int, training_k: int) -> ProbeRecord:
-        completed, before = self.window.completed, self.window.before_completed
-
-        def against_pass1(some: list[PairSums]) -> tuple[float, float]:
-            if not some:
-                return math.nan, math.nan
-            record = self._record_of(joined(some), step, training_k)
-            return record.against_pass1(getattr(self.trainer.args, "objective", None))
-
-        in_order = [*([] if before is None else [before]), *completed]
-        newer, older = against_pass1(completed[-1:]), against_pass1(in_order[-2:-1])
+    def _report(self, blocks: list[PairSums], step: int) -> ProbeRecord:
+        newer, older = (self._against_pass1([each] if each else []) for each in self.window.latest_full())
         return replace(
-            self._record_of(joined(blocks), step, training_k),
+            self._record_of(joined(blocks), step),
             first_step=self.window.first_step,
-            block=newer if len(completed) == 1 else against_pass1(completed),
+            looks={size: self._against_pass1(blocks) for size, blocks in self.window.looks.items()},
             drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
         )
 
-    def _record_of(self, pairs: PairSums, step: int, training_k: int) -> ProbeRecord:
+    def _against_pass1(self, blocks: list[PairSums]) -> tuple[float, float]:
+        """Of the gradient trained for, as [`ProbeRecord.against_pass1`]. NaN if there are no blocks."""
+        trains_pass1 = self.training_k == 1 and self.training_objective is None  # not in conflict with itself
+        if trains_pass1 or not blocks:
+            return math.nan, math.nan
+        pairs = joined(blocks)
+        return against_pass1(pairs, self._trained_weights(pairs)[1], self.settings.confidence)
+
+    def _record_of(self, pairs: PairSums, step: int) -> ProbeRecord:
         assert self._gradients is not None  # or there would be no pairs
         confidence, coverage = self.settings.confidence, self._gradients.coverage
         objectives = reports_on_objectives(pairs, self.objectives, confidence)
         return ProbeRecord(
             step=step,
-            training_k=training_k,
+            training_k=self.training_k,
             report=report_of_pairs(pairs, torch.tensor(self.ks, dtype=torch.float64), confidence),
             rows=[],
             texts={},
@@ -141,10 +142,9 @@ class Rider:
     def _trained_weights(self, pairs: PairSums) -> Tensor:
         """The weights of the classes of prompts in ∇J_1 and in the gradient trained for, `(2, C)`."""
         counts = pairs.num_samples, pairs.num_correct
-        ks_2 = torch.tensor([1.0, getattr(self.trainer.args, "pass_at_k", 1)], dtype=torch.float64)
-        weights_2C = weights_at(ks_2, *counts, "unbiased")
-        if (name := getattr(self.trainer.args, "objective", None)) is not None:
-            weights_2C[1] = objective_from(name).gradient_weight(*counts)
+        weights_2C = weights_at(torch.tensor([1.0, self.training_k], dtype=torch.float64), *counts, "unbiased")
+        if self.training_objective is not None:
+            weights_2C[1] = objective_from(self.training_objective).gradient_weight(*counts)
         return weights_2C
 
     def _seed_of_block(self) -> int:
@@ -265,7 +265,7 @@ class Rider:
             self._gradients.note_formed(rows_PMD, self._projections)
             prompts, num_prompts = batch.share(rows_PMD, missed_P)
         completed = None
-        with self._going_on("the block of prompts that it completes is not measured"):
+        with self._going_on("the block of prompts that it adds to is not measured"):
             completed = self.window.add(prompts, num_prompts)
         if completed is not None and self._sketches is not None:
             with self._going_on("sketches keep their sizes"):

@@ -9,13 +9,10 @@ from transformers import TrainerState
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from .monitor_settings import MonitorSettings
-from .window import first_block
+from .window import FEWEST_OF_LOOK, first_block, look_sizes
 
 
 logger = logging.getLogger(__name__)
-
-FEWEST_OF_BLOCK = 128
-"""Prompts of a ride's block from which on its alarm was seen to be as rare as promised (`benchmarks/alarms.py`)."""
 
 
 class RunLength(NamedTuple):
@@ -69,7 +66,7 @@ def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, 
         settings ([`MonitorSettings`]): those of the monitor.
         args ([`~trl.GRPOConfig`]): the settings of training.
         run ([`RunLength`], *optional*): how much it trains, where that is known.
-        is_exact (`bool`): whether a ride keeps gradients whole, so that its first block counts.
+        is_exact (`bool`): whether a ride keeps gradients whole, so that its first block is not a small one.
     """
     if run is not None and settings.every > run.steps and not settings.at_start:
         return [
@@ -83,10 +80,10 @@ def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, 
     warnings = []
     if run is not None and (too_short := _too_short(settings, args, run, is_exact)):
         warnings.append(too_short)
-    if settings.window < FEWEST_OF_BLOCK:
+    if settings.window < FEWEST_OF_LOOK:
         warnings.append(
             f"window={settings.window} is so small that the alarm may come in more than "
-            f"{100 * (1 - settings.confidence):g}% of runs without a conflict; set window to {FEWEST_OF_BLOCK} or "
+            f"{100 * (1 - settings.confidence):g}% of runs without a conflict; set window to {FEWEST_OF_LOOK} or "
             "more if you go by conflict/in_conflict."
         )
     return warnings
@@ -96,22 +93,15 @@ def _too_short(settings: MonitorSettings, args: Any, run: RunLength, is_exact: b
     last_report = run.steps // settings.every * settings.every
     batches = _batches_trained(args, max(0, last_report - run.done))
 
-    def fits(window: int) -> bool:
-        return _batches_needed(window, run.prompts, is_exact) <= batches
-
-    if fits(settings.window):
+    needed = _batches_needed(settings.window, run.prompts, is_exact)
+    if needed <= batches:
         return None
-    needed = _batches_needed(settings.window, run.prompts, is_exact) * run.prompts
-    largest = next((window for window in range(settings.window, FEWEST_OF_BLOCK - 1, -1) if fits(window)), None)
-    remedy = (
-        f"no window of {FEWEST_OF_BLOCK} or more can raise one in so short a run: train longer"
-        if largest is None
-        else f"set window to {largest} or less, or train longer"
-    )
     since = f" after step {run.done}" if run.done else ""
+    later = "" if last_report == run.steps else f", or set every to a number that divides {run.steps}"
     return (
         f"no alarm can come: up to the last report, at step {last_report}, this run trains on "
-        f"{batches * run.prompts:,} prompts{since}, and window={settings.window} needs {needed:,}; {remedy}."
+        f"{batches * run.prompts:,} prompts{since}, and with window={settings.window} the alarm first looks at "
+        f"{needed * run.prompts:,}; train longer{later}."
     )
 
 
@@ -122,6 +112,8 @@ def _batches_trained(args: Any, steps: int) -> int:
 
 
 def _batches_needed(window: int, prompts: int, is_exact: bool) -> int:
-    """Batches until the first block is full that counts for the alarm. Each block begins with a batch."""
-    blocks = [window] if is_exact else [first_block(window), window]
+    """Batches until the alarm first looks at a block. Each block begins with a batch."""
+    first_look = look_sizes(window)[0]
+    looks_at_first_block = is_exact or first_block(window) >= first_look
+    blocks = [first_look] if looks_at_first_block else [first_block(window), first_look]
     return sum(-(-block // prompts) for block in blocks)

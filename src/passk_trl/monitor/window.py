@@ -138,9 +138,22 @@ def _pair_sums(
     )
 
 
+FEWEST_OF_LOOK = 128
+"""Prompts of a ride from which on its alarm was seen to be as rare as promised (`benchmarks/alarms.py`)."""
+
+
 def first_block(size: int) -> int:
     """Prompts of the first block of a window with sketches. It is to size the sketches of the others."""
     return max(FEWEST_PROMPTS, size // 8)
+
+
+def look_sizes(size: int) -> list[int]:
+    """
+    After how many prompts of a block the alarm looks at it: when it is full, at half of that, and so on down to
+    [`FEWEST_OF_LOOK`]. A strong conflict shows in few prompts, and a faint one needs many.
+    """
+    half = size // 2
+    return [*look_sizes(half), size] if half >= FEWEST_OF_LOOK else [size]
 
 
 class Window:
@@ -154,8 +167,12 @@ class Window:
     Args:
         size (`int`): prompts of a full block; the last batch may make it larger.
         device (`torch.device`): on which ranks exchange numbers.
-        first_size (`int`, *optional*): prompts of the first block, if not as many. It is then not among those that are
-            `completed`.
+        first_size (`int`, *optional*): prompts of the first block, if not as many.
+
+    Attributes:
+        looks (`dict[int, list[PairSums]]`): by [`look_sizes`], the sums of each block when it had so many prompts,
+            since they were last looked at.
+        full_before (`PairSums`, *optional*): of the full block before those.
     """
 
     def __init__(self, size: int, device: torch.device, first_size: int | None = None):
@@ -165,8 +182,8 @@ class Window:
         self._full: PairSums | None = None
         self._full_first_step: int | None = None
         self._filling = Block()
-        self.completed: list[PairSums] = []  # since they were last looked at
-        self.before_completed: PairSums | None = None  # the one before them
+        self.looks: dict[int, list[PairSums]] = {size: [] for size in look_sizes(size)}
+        self.full_before: PairSums | None = None
 
     def add(self, batch: RiddenPrompts, num_prompts: int) -> tuple[Block, PairSums] | None:
         """
@@ -174,19 +191,34 @@ class Window:
         ranks call this together.
 
         Raises:
-            `Exception`: on all ranks, if the sums failed on one. The block is then dropped.
+            `Exception`: on all ranks, if the sums failed on one. A block that is complete is then dropped.
         """
-        self._filling.add(batch, num_prompts)
-        if self._filling.num_prompts < self._wanted:
+        block, before = self._filling, self._filling.num_prompts
+        block.add(batch, num_prompts)
+        reached = [size for size in self.looks if before < size <= block.num_prompts]
+        is_complete = block.num_prompts >= self._wanted
+        if is_complete:
+            self._filling = Block()
+        if not (reached or is_complete):
             return None
-        block, self._filling = self._filling, Block()
-        before, self._full = self._full, block.pair_sums(self._device)
-        self._full_first_step = block.first_step
-        if self._wanted == self._size:
-            self.before_completed = self.before_completed if self.completed else before
-            self.completed.append(self._full)
-        self._wanted = self._size
-        return block, self._full
+        pairs = block.pair_sums(self._device)
+        if reached:
+            self.looks[reached[-1]].append(pairs)
+        if not is_complete:
+            return None
+        self._full, self._full_first_step, self._wanted = pairs, block.first_step, self._size
+        return block, pairs
+
+    def latest_full(self) -> tuple[PairSums | None, PairSums | None]:
+        """The full block completed last and the one before it; none if none was completed since the last report."""
+        full = [self.full_before, *self.looks[self._size]]
+        return (full[-1], full[-2]) if len(full) > 1 else (None, None)
+
+    def forget_looks(self) -> None:
+        """Begins to gather looks anew, after a report."""
+        if self.looks[self._size]:
+            self.full_before = self.looks[self._size][-1]
+        self.looks = {size: [] for size in self.looks}
 
     def blocks(self, fewest: int) -> list[PairSums]:
         """Sums over the pairs of prompts in each block that has so many, the older first."""
