@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.interference.measuring import report_of_pairs
+from passk_trl.monitor.sketches import RIDE_SKETCHES
 from passk_trl.monitor.window import Block, RiddenPrompts
 from passk_trl.policy import cached_smollm2
 from passk_trl.rewards import load_rewards
@@ -84,6 +86,26 @@ class EveryOther(TrainerCallback):
     def ratios(self) -> list[tuple[float, float]]:
         """Riding to plain of each pair of steps but the first, of the passes and of the step."""
         return [(ride[1] / plain[1], ride[0] / plain[0]) for ride, plain in self.pairs()]
+
+
+class EveryOthersMemory(EveryOther):
+    """The same, with the most memory that each step takes beyond what there was before it, in MiB."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_step_begin(args, state, control, **kwargs)
+        self._profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+        self._profile.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._profile.__exit__(None, None, None)
+        events = [each for each in self._profile.profiler.kineto_results.events() if each.name() == "[memory]"]
+        events.sort(key=lambda event: event.start_ns())
+        peak = max(accumulate(event.nbytes() for event in events)) / 2**20
+        self.steps.append((self._rides, peak, peak))
+
+    def added(self) -> list[float]:
+        """By how much a riding step takes more than its plain neighbour."""
+        return [ride[0] - plain[0] for ride, plain in self.pairs()]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -152,20 +174,33 @@ def of_smollm2(folder: str, steps: int, **options: Any) -> PassKGRPOTrainer:
     return PassKGRPOTrainer(str(cached_smollm2()), load_rewards(["first_line_reward"]), args, data)
 
 
+def trainer_of(policy: str, folder: str, steps: int, **options: Any) -> PassKGRPOTrainer:
+    if policy == "smollm2":
+        return of_smollm2(folder, steps, **options)
+    return of_random_policy(int(policy), folder, steps, **options)
+
+
 def measured(policy: str, engine: str, steps: int) -> list[tuple[float, float]]:
     """Of each pair of steps, riding to plain: the passes, and the whole step."""
     with tempfile.TemporaryDirectory() as folder:
-        options = engines.arguments(engine)
-        build = of_smollm2 if policy == "smollm2" else lambda *args, **kw: of_random_policy(int(policy), *args, **kw)
-        trainer = build(folder, steps, **options)
+        trainer = trainer_of(policy, folder, steps, **engines.arguments(engine))
         times = EveryOther(trainer)
         trainer.train()
     return times.ratios()
 
 
+def megabytes(policy: str, steps: int = 12) -> list[float]:
+    """Of each pair of steps on one process, the memory that riding adds, in MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of(policy, folder, steps)
+        memory = EveryOthersMemory(trainer)
+        trainer.train()
+    return memory.added()
+
+
 def report_seconds(window: int, numbers: int = 270 * 8, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Of a report on so many prompts, with 14 sketches of so many numbers, by default as of 270 parameters."""
-    rows = torch.randn(window, 14, numbers)
+    """Of a report on so many prompts, with sketches of so many numbers, by default as of 270 parameters at first."""
+    rows = torch.randn(window, RIDE_SKETCHES, numbers)
     correct = torch.randint(1, ROLLOUTS, (window,)).tolist()
     block = Block()
     block.add(RiddenPrompts(0, correct, ROLLOUTS, [1.0] * window, list(range(window)), rows), window)
@@ -179,6 +214,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=["256"], help="smollm2, or hidden sizes of random policies.")
     parser.add_argument("--engines", nargs="+", default=["single", "ddp", "zero3"], choices=engines.ENGINES)
     parser.add_argument("--steps", type=int, default=22, help="Steps of a run; the first two are not counted.")
+    parser.add_argument("--memory", action="store_true", help="Measure the memory that riding adds on one process.")
     parser.add_argument("--reports", action="store_true", help="Time reports on windows of several sizes too.")
     options = parser.parse_args()
     print(f"{'policy':>8}{'engine':>8}{'passes':>9}{'from':>7}{'to':>7}{'step':>7}", flush=True)
@@ -194,6 +230,9 @@ def main() -> None:
             passes, step = zip(*ratios, strict=True)
             row = (median(passes), min(passes), max(passes), median(step))
             print(f"{policy:>8}{engine:>8}" + "".join(f"{each:>{9 - 2 * (i > 0)}.3f}" for i, each in enumerate(row)))
+    for policy in options.policies if options.memory else ():
+        added = megabytes(policy)
+        print(f"memory, {policy}: {median(added):.0f} MiB ({min(added):.0f} to {max(added):.0f})", flush=True)
     for window in WINDOWS if options.reports else ():
         print(f"a report on {window} prompts: {report_seconds(window):.2f} s", flush=True)
 

@@ -7,9 +7,8 @@ prompts from it, and have the package's estimates and alarm. The truth is the me
 prompts, at the k whose cosine is nearest to −.2. Seconds are the processor's: of steps with and without a ride in
 turn, of a report on a full window, and of real probes. There are as many probes as take the seconds of the ride. On
 the quickstart's policy, real rides at learning rate 0 are measured too, and tell the variance of a ride's sketches. On
-SmolLM2 it is the audit's. A probe's is left out. A prompt that a ride measures by a pass of its own is taken as if by
-all rollouts, where the pass takes two: a ride is less exact than that. `outputs/riding_power` keeps what is measured:
-delete it to measure anew.
+SmolLM2 it is the audit's. A probe's is left out. `outputs/riding_power` keeps what is measured: delete it to measure
+anew.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -32,23 +30,26 @@ from torch import Tensor
 from trl import ModelConfig
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig
+from passk_trl.audit import Audit
 from passk_trl.cli.recipe import parse_recipe
 from passk_trl.cli.train import TrainArguments, build_trainer
 from passk_trl.estimators import passk_advantages
+from passk_trl.gradients import ScoredRollouts, gradient_rows, gram_of_rows
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.interference.alarm import alarms
 from passk_trl.interference.intervals import FEWEST_PROMPTS, pooled_degrees, student_t
 from passk_trl.interference.pair_sums import PairSums, classes_of, joined
 from passk_trl.interference.pairs import pair_mean, weights_at
-from passk_trl.monitor.ridden_batch import BatchPrompts
+from passk_trl.monitor.ridden_batch import BatchPrompts, one_of_each
 from passk_trl.monitor.sketches import RIDE_SKETCHES
+from passk_trl.monitor.window import look_sizes
 from passk_trl.policy import cached_policy, cached_smollm2
 from passk_trl.records import alarms_of
 
 
 sys.path.insert(0, str(Path(__file__).parent / "real_model"))
 
-from conflict import ROOT, run_audit
+from conflict import ROOT, audit_of
 from riding import EveryOther, report_seconds
 
 
@@ -58,6 +59,32 @@ AFTER, LAST = (50, 200, 1000), 2000  # steps of training
 WINDOWS, PROBES = (256, 2048), (64, 256)
 KS = (2, 3, 4, 5, 6, 7, 8)  # of which one is chosen
 SEEDS = (0,)  # of real rides
+
+
+class World(NamedTuple):
+    """
+    The U prompts of an audit, from which runs draw theirs.
+
+    Attributes:
+        gram_MRR (`Tensor[M, 2U, 2U]`): of their gradients, first by all rollouts, and then by one correct and one
+            incorrect rollout, as a ride's own pass takes them.
+        num_correct_U (`Tensor[U]`): correct rollouts of each.
+    """
+
+    gram_MRR: Tensor
+    num_correct_U: Tensor
+
+    @property
+    def sample(self) -> ProbeSample:
+        """The audit."""
+        U = len(self.num_correct_U)
+        return ProbeSample.of(self.gram_MRR[:, :U, :U], self.num_correct_U, ROLLOUTS)
+
+    @property
+    def gram_RR(self) -> Tensor:
+        """The mean of the estimates, with 0 for a prompt with itself."""
+        U = len(self.num_correct_U)
+        return self.gram_MRR.mean(dim=0) * (1 - torch.eye(U, dtype=torch.float64)).repeat(2, 2)
 
 
 Outcome = tuple[list[float], float]
@@ -81,22 +108,19 @@ POLICIES = {
 }
 
 
-def world_of(sample: ProbeSample) -> ProbeSample:
-    """Its prompts as a world, from which runs draw them: of its mean Gram matrix without the diagonal."""
-    return replace(sample, gram=sample.gram_mean.fill_diagonal_(0.0)[None])
-
-
-def pair_sums(world: ProbeSample, drawn_N: Tensor, sampling_N: Tensor) -> PairSums:
-    """Over pairs of prompts drawn from a world, in which none is paired with itself, if it is drawn twice."""
-    counts_N, U = world.num_correct[drawn_N], len(world.num_correct)
+def pair_sums(gram_RR: Tensor, num_correct_U: Tensor, rows_N: Tensor, sampling_N: Tensor) -> PairSums:
+    """Over pairs of prompts drawn from an audit, by these rows. None is paired with itself, if it is drawn twice."""
+    U = len(num_correct_U)
+    prompts_N = rows_N % U
+    counts_N = num_correct_U[prompts_N]
     num_correct_C, num_samples_C, classes_N = classes_of(counts_N, torch.full_like(counts_N, ROLLOUTS))
-    weights_UC = torch.zeros(U, len(num_correct_C), dtype=torch.float64)
-    weights_UC.index_put_((drawn_N, classes_N), sampling_N, accumulate=True)
+    weights_RC = torch.zeros(len(gram_RR), len(num_correct_C), dtype=torch.float64)
+    weights_RC.index_put_((rows_N, classes_N), sampling_N, accumulate=True)
     return PairSums(
-        with_class=world.gram[:, drawn_N] @ weights_UC,
+        with_class=(gram_RR[rows_N] @ weights_RC)[None],
         squares=torch.zeros_like(sampling_N),  # asked for only where prompts are paired with themselves
         largest=math.inf,
-        num_partners=len(drawn_N) - torch.bincount(drawn_N, minlength=U)[drawn_N],
+        num_partners=len(rows_N) - torch.bincount(prompts_N, minlength=U)[prompts_N],
         self_pairs=False,
         classes=classes_N,
         num_correct=num_correct_C,
@@ -130,55 +154,104 @@ def bounds(ends: list[int], step: int) -> list[int]:
     return [*[0, *(end for end in ends if end <= step)][-2:], step]
 
 
-def ridden(world: ProbeSample, k: int, a_step: int, window: int, sketches: float, rng: np.random.Generator) -> Outcome:
+def ridden(world: World, k: int, a_step: int, window: int, sketches: float, rng: np.random.Generator) -> Outcome:
     """A ride on batches drawn from the world, as training for pass@k would meet them."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    drawn_N = torch.randint(len(world.num_correct), (LAST * a_step,), generator=generator)
-    success_NG = (torch.arange(ROLLOUTS) < world.num_correct[drawn_N, None]).double()
+    drawn_N = torch.randint(len(world.num_correct_U), (LAST * a_step,), generator=generator)
+    success_NG = (torch.arange(ROLLOUTS) < world.num_correct_U[drawn_N, None]).double()
     carries_NG = passk_advantages(success_NG, k) != 0
-    batches = zip(success_NG.split(a_step), carries_NG.split(a_step), strict=True)
-    sampling_N = torch.cat([BatchPrompts.of(*batch, generator).sampling_weights_P for batch in batches])
+    splits = zip(success_NG.split(a_step), carries_NG.split(a_step), strict=True)
+    batches = [BatchPrompts.of(*split, generator) for split in splits]
+    sampling_N = torch.cat([batch.sampling_weights_P for batch in batches])
+    rows_N = drawn_N + len(world.num_correct_U) * torch.cat([batch.own_weights_PG.any(dim=1) for batch in batches])
 
     def block(start: int, end: int) -> PairSums:
         prompts = slice(start * a_step, end * a_step)
-        return pair_sums(world, drawn_N[prompts], sampling_N[prompts])
+        return pair_sums(world.gram_RR, world.num_correct_U, rows_N[prompts], sampling_N[prompts])
 
     def report(step: int) -> PairSums:
         parts = pairwise(bounds(ends, step))
         return joined([block(*part) for part in parts if (part[1] - part[0]) * a_step >= FEWEST_PROMPTS])
 
-    ends = block_ends(window, a_step, LAST)
-    looks = (estimate(block(*part), k, sketches, rng) for part in pairwise(ends))
-    announced = first_alarm(looks, [EVERY * math.ceil(end / EVERY) for end in ends[1:]])
+    ends, sizes = block_ends(window, a_step, LAST), look_sizes(window)
+    looks: dict[tuple[int, int], list[PairSums]] = {}  # by the report that has them, and by size
+    for start, end in pairwise([0, *ends, LAST]):
+        for j, size in enumerate(sizes):
+            if (step := start + math.ceil(size / a_step)) <= end:
+                looks.setdefault((math.ceil(step / EVERY) - 1, j), []).append(block(start, step))
+    table_TJ2 = np.full((LAST // EVERY, len(sizes), 2), math.nan)
+    for place, some in looks.items():
+        table_TJ2[place] = estimate(joined(some), k, sketches, rng)
+    announced = first_alarm(table_TJ2, np.arange(1, LAST // EVERY + 1) * EVERY)
     return [estimate(report(step), k, sketches, rng)[1] for step in AFTER], announced
 
 
-def probed(world: ProbeSample, k: int, a_step: int, size: int, every: float, rng: np.random.Generator) -> Outcome:
+def probed(world: World, k: int, a_step: int, size: int, every: float, rng: np.random.Generator) -> Outcome:
     """Probes of so many prompts, one in so many steps. The interval is of those no older than a ride's prompts."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     steps, ends = np.arange(1, LAST // every + 1) * every, block_ends(max(WINDOWS), a_step, LAST)
     looks = []
     for _ in steps:
-        drawn_N = torch.randint(len(world.num_correct), (size,), generator=generator)
-        looks.append(estimate(pair_sums(world, drawn_N, torch.ones(size, dtype=torch.float64)), k, 0.0, rng))
+        drawn_N = torch.randint(len(world.num_correct_U), (size,), generator=generator)
+        pairs = pair_sums(world.gram_RR, world.num_correct_U, drawn_N, torch.ones(size, dtype=torch.float64))
+        looks.append(estimate(pairs, k, 0.0, rng))
     margins = []
     for after in AFTER:
         recent = [look[1] for step, look in zip(steps, looks, strict=True) if bounds(ends, after)[0] < step <= after]
         margins.append(math.hypot(*recent) / len(recent) if recent else math.inf)
-    return margins, first_alarm(looks, steps)
+    return margins, first_alarm(np.array(looks), steps)
 
 
-def first_alarm(looks: Iterable[tuple[float, float]], steps: Iterable[float]) -> float:
+def first_alarm(looks: np.ndarray, steps: Iterable[float]) -> float:
     """The first of these steps after which the alarm is on, infinite if none is."""
-    so_far = []
-    for step, look in zip(steps, looks, strict=True):
-        so_far.append(look)
-        if alarms(*zip(*so_far, strict=True))[-1].in_conflict:
-            return step
-    return math.inf
+    states = alarms(looks[..., 0], looks[..., 1])
+    return next((step for step, state in zip(steps, states, strict=True) if state.in_conflict), math.inf)
 
 
 # What is real.
+
+
+def audited(policy: Policy, folder: Path) -> World:
+    """The policy's prompts with their gradients."""
+    size = f"--num_prompts={policy.audited}", f"--num_rollouts={ROLLOUTS}"
+    audit = audit_of(policy.recipes, folder, *size, f"--model_name_or_path={policy.path()}")
+    audit.rollouts.sample()
+    records = [record for block in range(len(audit.rollouts.blocks)) for record in audit.rollouts.records(block)]
+    success_UG = torch.tensor([record["success"] for record in records], dtype=torch.float64)
+    weights_UG = one_of_each(success_UG, torch.Generator().manual_seed(0))
+    mixed = weights_UG.any(dim=1).nonzero().flatten()
+    all_rollouts, two = [], []
+    for prompt in mixed.tolist():
+        ids, completions = records[prompt]["prompt_ids"], records[prompt]["completion_ids"]
+        all_rollouts.append((ids, completions, success_UG[prompt]))
+        places = [int(weights_UG[prompt].argmax()), int(weights_UG[prompt].argmin())]
+        two.append((ids, [completions[place] for place in places], torch.tensor([1.0, 0.0])))
+    # With one success of two, a gradient weighs the difference of the two scores by one half.
+    parts = [rows_of(audit, all_rollouts), rows_of(audit, two)]
+    scales = [torch.ones(len(mixed)), 2 * weights_UG[mixed].amax(dim=1).float()]
+    rows = {
+        name: torch.cat([part[name] * scale[:, None, None] for part, scale in zip(parts, scales, strict=True)])
+        for name in parts[0]
+    }
+    of_mixed_MRR = gram_of_rows(rows)
+    places_R = torch.cat([mixed, mixed + len(records)])
+    gram_MRR = torch.zeros(len(of_mixed_MRR), 2 * len(records), 2 * len(records), dtype=torch.float64)
+    gram_MRR[:, places_R[:, None], places_R] = of_mixed_MRR
+    audit.trainer.end()
+    return World(gram_MRR, success_UG.sum(dim=1).long())
+
+
+def rows_of(audit: Audit, rollouts: list[tuple]) -> dict[str, Tensor]:
+    """The gradients of prompts, each with its ids, those of its completions, and their success."""
+    prompt_ids, completion_ids, success = zip(*rollouts, strict=True)
+    return gradient_rows(
+        audit.trainer.model,
+        ScoredRollouts(list(prompt_ids), list(completion_ids), torch.stack(success)),
+        pad_token_id=audit.trainer._tokenizer.pad_token_id,
+        temperature=audit.trainer.temperature,
+        store=audit.store,
+        seed=audit.seed,
+    ).rows
 
 
 def trainer_of(policy: Policy, k: int, folder: str, monitor: dict | None, *options: str) -> tuple[Any, Any]:
@@ -250,11 +323,11 @@ def row(name: str, outcomes: Sequence[Sequence], length: float, last: int = LAST
 def compare(name: str, runs: int) -> None:
     """Prints what is measured of a policy."""
     policy, rng = POLICIES[name], np.random.default_rng(0)
-    size = f"--num_prompts={policy.audited}", f"--num_rollouts={ROLLOUTS}"
-    audit = run_audit(policy.recipes, OUTPUT / f"{name}-audit", *size, f"--model_name_or_path={policy.path()}")
-    sample = audit[1].sample
-    truth = measure_interference(**sample.arguments, ks=[1.0, *KS])
-    world = world_of(sample)
+    world_file = OUTPUT / f"{name}-world.pt"
+    if not world_file.exists():
+        torch.save(tuple(audited(policy, OUTPUT / f"{name}-audit")), world_file)
+    world = World(*torch.load(world_file))
+    truth = measure_interference(**world.sample.arguments, ks=[1.0, *KS])
     at_k = int((truth.cosine[1:] - COSINE).abs().argmin()) + 1
     k, length = KS[at_k - 1], float((truth.norm_squared[0] * truth.norm_squared[at_k]).sqrt())
     seconds = kept(OUTPUT / f"{name}-costs.json", partial(costs, policy, k))

@@ -49,11 +49,16 @@ def audited(task: str, num_prompts: int) -> list[dict[str, Any]]:
     return rows
 
 
-def run_audit(recipe: str, output: Path, *options: str) -> tuple[Audit, AuditMeasurement]:
+def audit_of(recipe: str, output: Path, *options: str) -> Audit:
     """The audit of a folder of recipes, with other options. What is in its output already is not measured again."""
     arguments = [f"--config={ROOT / 'recipes' / recipe / 'config_probe.yaml'}", f"--output_dir={output}", *options]
     parsed = parse_recipe((ProbeArguments, PassKGRPOConfig, ModelConfig), "passk-trl probe", arguments)
-    audit, _ = build_audit(*parsed[:3])
+    return build_audit(*parsed[:3])[0]
+
+
+def run_audit(recipe: str, output: Path, *options: str) -> tuple[Audit, AuditMeasurement]:
+    """An [`audit_of`], run to its end."""
+    audit = audit_of(recipe, output, *options)
     measurement = audit.run()
     audit.trainer.end()
     return audit, measurement
