@@ -34,7 +34,8 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert lines["trained for pass@4"].split()[3:] == ["0.400", "0.600", "0.800"]
     assert lines["trained for pass@1"].split()[3:] == ["0.600", "0.650", "0.680"]
     assert f"(no run in {runs[0].parent / 'absent'} to compare with)" in text
-    assert "conflict at step 10: 16 prompts x 8 rollouts, 95% intervals" in text
+    why = "the first report with pass@4 in conflict"
+    assert f"conflict at step 10, {why}: 16 prompts x 8 rollouts, 95% intervals" in text
     at_4 = next(line for line in text.splitlines() if line.split()[:1] == ["4"])
     report = read_run(runs[0]).probes[10].report
     assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
@@ -42,6 +43,12 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert "     0  none                      no alarm\n" in text
     assert f"    10  {onset_or_why_not(report):<26}pass@4 in conflict\n" in text
     assert f"page: {runs[0] / 'report.html'}" in text
+
+
+def test_without_an_alarm_the_table_is_of_the_latest_report(tmp_path):
+    write_probes(tmp_path / "run", [record(0, False), record(10, False)])
+    write_arguments(tmp_path / "run", 4)
+    assert "conflict at step 10, the latest report: 16 prompts" in write_report(tmp_path / "run")
 
 
 def test_an_alarm_that_stands_beside_a_report_without_an_onset_is_explained(tmp_path):

@@ -270,7 +270,8 @@ class ConflictMonitor(TrainerCallback):
                 cannot take. Under FSDP2 and DeepSpeed the rehearsal comes when training begins, before the first step.
         """
         self.bind(trainer)
-        trainer.add_callback(self)
+        if self not in trainer.callback_handler.callbacks:  # a second time, it would make each report twice
+            trainer.add_callback(self)
         add_tracker_figures(trainer)
         return self
 

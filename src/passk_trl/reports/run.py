@@ -96,6 +96,11 @@ class Run:
         """The probe whose curve is shown: the first in conflict or, if there is none, the latest."""
         return next((record for record in self.probes.values() if self.in_conflict(record)), self.latest_probe)
 
+    def why_shown(self, record: ProbeRecord) -> str:
+        """Why this one of `chosen_probes` is shown."""
+        is_first = record is self.shown_probe and self.in_conflict(record)
+        return f"the first report with {self.name} in conflict" if is_first else "the latest report"
+
     @property
     def chosen_probes(self) -> list[ProbeRecord]:
         """The probes that are shown in detail: the first in conflict, and the latest."""
