@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from passk_trl.interference import measure_interference
-from passk_trl.interference.alarm import Alarm
+from passk_trl.interference import ProbeSample, measure_interference, measure_objectives
+from passk_trl.interference.alarm import Alarm, alarms
+from passk_trl.interference.forecasting import forecast
 from passk_trl.monitor.logged import coverage_in_words, crossing, left_out_in_words, metrics_of
-from passk_trl.records import ProbeRecord
+from passk_trl.objectives import objective_from
+from passk_trl.records import ProbeRecord, alarms_of
 from runs import record
 
 
@@ -87,3 +89,19 @@ def test_what_is_measured_is_said_in_words():
     assert left_out_in_words(partial) == (
         "the monitor leaves out 25.0% of the trainable parameters, whose gradients cannot be taken: a, b."
     )
+
+
+def test_what_no_pair_of_prompts_tells_is_no_metric():
+    sample = ProbeSample.of(torch.zeros(12, 12), [0] * 12, 8)
+    objectives = measure_objectives(**sample.arguments, objectives=[objective_from("maxrl")])
+    report = measure_interference(**sample.arguments)
+    change = forecast(torch.zeros(12), **sample.counts, ks=report.ks)
+    nothing = ProbeRecord(10, 4, report, [], {}, {each.name: each for each in objectives}, change)
+    metrics = metrics_of(nothing, Alarm(False, 1.0))
+    assert {name for name in metrics if "@" in name} == {f"conflict/pass@{k}" for k in (1, 2, 4, 8)}
+    # And the alarm takes it for a report that was not made.
+    told = ProbeRecord.from_dict(record(20, opposed=True))
+    value, margin = told.against_pass1()
+    assert alarms_of([told, nothing, told]) == alarms([value, math.nan, value], [margin] * 3)
+    assert nothing.against_pass1("maxrl")[0] == 0
+    assert math.isnan(nothing.against_pass1("maxrl")[1])

@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from passk_trl.interference import measure_interference
+from passk_trl.interference.forecasting import forecast
 from passk_trl.reports.run import read_run
 from passk_trl.reports.text import write_report
 from passk_trl.reports.wording import onset_or_why_not
@@ -113,3 +116,19 @@ def test_reading_a_run_does_not_wait_for_trl():
     program = f"import sys, passk_trl.cli.report; sys.exit(str(sorted({heavy} & sys.modules.keys()) or ''))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_a_report_of_which_no_pair_of_prompts_tells_says_so(tmp_path):
+    report = measure_interference(torch.zeros(16, 16), [0] * 16, 8)
+    change = forecast(torch.zeros(16), [0] * 16, 8, report.ks)
+    nothing = {**record(10, False), "report": report.to_dict(), "forecast": change.to_dict()}
+    write_probes(tmp_path / "run", [nothing])
+    write_arguments(tmp_path / "run", 4)
+    text = write_report(tmp_path / "run")
+    [at_4] = [line.split() for line in text.splitlines() if line.split()[:1] == ["4"]]
+    assert at_4 == ["4", "–", "–", "–"]
+    assert "    10  no gradients              no alarm\n" in text
+    assert "In the latest report alone, no two prompts with a gradient were measured, so it tells nothing." in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "nan" not in text + page.lower().split("<h2")[-1]
+    assert read_run(tmp_path / "run").forecast_outcomes == []

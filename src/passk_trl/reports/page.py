@@ -252,8 +252,8 @@ def _curve_rows(record: ProbeRecord) -> list[list[str]]:
         [
             f"{point.k:g}",
             "conflict" * point.conflict,
-            f"{point.inner_product:.3g}",
-            f"{point.low:.3g} .. {point.high:.3g}",
+            point.inner_product,
+            point.interval,
             point.cosine,
         ]
         for point in curve_points(record.report)

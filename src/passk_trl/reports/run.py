@@ -72,6 +72,8 @@ class Run:
                 continue
             at_1 = record.forecast.ks.tolist().index(1)
             change, margin = float(record.forecast.change[at_1]), float(record.forecast.margin[at_1])
+            if not math.isfinite(margin):  # the probe tells nothing
+                continue
             measured = _measured_change(record, following) if following else None
             outcomes.append(ForecastOutcome(record.step, change, margin, measured))
         return outcomes

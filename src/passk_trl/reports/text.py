@@ -74,8 +74,7 @@ def _conflict_table(run: Run) -> str:
         f"{'k':>4}{'<grad J_k, grad J_1>':>22}{'interval':>22}{'cosine and its interval':>26}",
     ]
     for point in curve_points(record.report):
-        interval = f"{point.low:.3g} .. {point.high:.3g}"
-        numbers = f"{point.k:>4g}{point.inner_product:>22.3g}{interval:>22}{point.cosine:>26}"
+        numbers = f"{point.k:>4g}{point.inner_product:>22}{point.interval:>22}{point.cosine:>26}"
         lines.append(f"{numbers}{'  conflict' * point.conflict}")
     return "\n".join([*lines, CURVE_NOTE])
 
