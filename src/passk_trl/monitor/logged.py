@@ -53,8 +53,8 @@ def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
             metrics[f"conflict/inner_product@{k:g}"] = inner_product if math.isfinite(error) else None
             metrics[f"conflict/cosine@{k:g}"] = known_cosine(*cosine)
     if record.forecast is not None:
-        columns = (record.forecast.ks, record.forecast.change, record.forecast.margin)
-        for k, change, margin in torch.stack(columns, dim=1).tolist():
+        forecast = record.forecast
+        for k, change, margin in torch.stack((forecast.ks, forecast.change, forecast.margin), dim=1).tolist():
             if k in logged_ks:
                 metrics[f"conflict/forecast_pass@{k:g}"] = change if math.isfinite(margin) else None
     for name, measured in record.objectives.items():
