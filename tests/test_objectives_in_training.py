@@ -8,6 +8,7 @@ import tiny
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.estimators import passk_advantages
 from passk_trl.interference import ObjectiveReport, known_cosine, measure_interference
+from passk_trl.monitor.publishing import announce
 from passk_trl.objectives import objective_from
 from passk_trl.records import ProbeRecord, alarms_of, read_records
 
@@ -195,13 +196,13 @@ def test_in_conflict_speaks_of_the_objective_trained_for(tmp_path, monkeypatch, 
 
 def test_a_conflict_of_the_objective_trained_for_is_announced(tmp_path, caplog):
     monitor = ConflictMonitor(tiny.questions(), **PROBE)
-    trainer_of(tmp_path, monitor, objective="maxrl")
+    trainer = trainer_of(tmp_path, monitor, objective="maxrl")
     report = measure_interference(torch.ones(12, 12), [4] * 12, 8)
     for step, sign in enumerate([1, -1, -1, 1]):
         measured = ObjectiveReport("maxrl", sign, sign - 0.25, sign + 0.25, 1.0, float(sign), -1.0, 1.0)
         record = ProbeRecord(step, 1, report, [], {}, {"maxrl": measured}, None)
         monitor.records.append(record)
-        monitor._announce()
+        announce(trainer, monitor.records, monitor.training_objective)
     assert [record.getMessage() for record in caplog.records if "pass@1" in record.getMessage()] == [
         "step 1: training for maxrl works against pass@1, by the evidence of the reports so far (95% of runs without "
         "a conflict never raise this alarm). In this report, <grad J_f, grad J_1> is -1, 95% interval -1.25 to -0.75.",

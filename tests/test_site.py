@@ -31,6 +31,7 @@ INSIDE = {
     "memory",
     "monitor",
     "private_names",
+    "quiet",
     "rollout_trainer",
     "trainer",
 }

@@ -17,7 +17,7 @@ def test_score_weights_are_centred_and_unbiased():
 def test_successes_are_counted_exactly_in_any_dtype():
     success = torch.ones(1, 300, dtype=torch.bfloat16)
     success[0, 0] = 0
-    data = ScoredRollouts([[1]], [[[2]] * 300], success)
+    data = ScoredRollouts([[1]], [[[2]] * 299 + [[3]]], success)
     assert data.num_correct_N.tolist() == [299]
     assert data.have_a_gradient() == [True]
 
@@ -71,3 +71,13 @@ def test_prompts_with_as_many_different_completions_are_neighbours():
     completions = [[[1], [1], [1]], [[1, 2, 3, 4], [1], [1]], [[1], [2], [3]], [[1], [2], [2]]]
     data = ScoredRollouts([[5]] * 4, completions, torch.zeros(4, 3))
     assert longest_first(data) == [2, 1, 3, 0]
+
+
+def test_equal_completions_of_which_some_succeed_have_no_gradient():
+    """Not even by rounding: their weights cancel in whole numbers."""
+    success_NG = torch.tensor([[1.0] * c + [0.0] * (11 - c) for c in range(12)])
+    equal = ScoredRollouts([[5]] * 12, [[[1]] * 11] * 12, success_NG)
+    assert [weight for [(_, weight)] in equal.distinct] == [0.0] * 12
+    assert not any(equal.have_a_gradient())
+    differing = ScoredRollouts([[5]] * 12, [[[1]] * 10 + [[2]]] * 12, success_NG)
+    assert differing.have_a_gradient() == [0 < c < 11 for c in range(12)]

@@ -63,3 +63,13 @@ def test_refusals():
         forecast(torch.tensor([0.5]), [1], 4, [1])
     with pytest.raises(ValueError, match="`num_correct` has 2 prompts, `products` 3"):
         forecast(torch.tensor([0.5, 1.0, 2.0]), [1, 2], 4, [1])
+
+
+def test_prompts_without_a_gradient_tell_nothing_and_a_step_of_length_0_changes_nothing():
+    nothing = forecast(torch.zeros(4), [0, 0, 4, 0], 4, [1, 2])
+    still = forecast(torch.zeros(4), [1, 0, 4, 3], 4, [1, 2])
+    assert nothing.change.tolist() == still.change.tolist() == still.margin.tolist() == [0, 0]
+    assert nothing.change_se.isnan().all()
+    assert nothing.margin.isnan().all()
+    no_weight = forecast(torch.ones(4), [3] * 4, 4, [1, 3])
+    assert no_weight.margin.isnan().tolist() == [False, True]

@@ -45,8 +45,8 @@ from probes import report_with_curve
         ),
         (
             report_with_curve([0.0, 0.0, 0.0], 0.0),
-            "Nothing can be said: no prompt has both correct and incorrect rollouts, so none has a gradient. Choose "
-            "prompts that the policy sometimes solves.",
+            "Nothing can be said: no two prompts with a gradient were measured. Choose prompts that the policy "
+            "sometimes solves.",
         ),
     ],
 )

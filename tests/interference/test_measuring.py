@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bandit_world import PHI, SUCCESS, WORLD, dot, exact_omega, exact_prompt_states
 from passk_trl.estimators import unbiased_prompt_weight
-from passk_trl.interference import k_star_bound, measure_interference
+from passk_trl.interference import InterferenceReport, k_star_bound, measure_interference, measure_objectives
+from passk_trl.objectives import objective_from
 from probes import COUNTS, GRAMS, ROLLOUTS, N, assert_same_curves, every_probe, random_probe
 
 
@@ -178,7 +179,10 @@ def test_what_holds_for_every_probe(gram, counts, estimator):
     report = measure_interference(gram, counts, ROLLOUTS, estimator=estimator)
     assert report.ks.tolist() == list(range(1, ROLLOUTS))
     assert report.inner_product.isfinite().all()
-    assert report.inner_product_se.isfinite().all()
+    partners = gram if estimator == "plugin" else gram - gram.diagonal().diag()
+    told = (report.weights[:, :, None] * partners).flatten(1).any(dim=1)  # by a pair that has weight
+    assert torch.equal(report.inner_product_se.isfinite(), told)
+    assert not report.inner_product[~told].any()
     assert report.inner_product[0].item() == pytest.approx(report.pass1_norm_squared, rel=1e-12, abs=1e-300)
     assert report.mean_weight[0] == 1
     assert report.covariance[0].item() == pytest.approx(0, abs=1e-12 * gram.abs().max().item())
@@ -186,7 +190,7 @@ def test_what_holds_for_every_probe(gram, counts, estimator):
     torch.testing.assert_close(report.inner_product, direct, rtol=1e-9, atol=1e-12 * gram.abs().max().item())
     undefined = (report.norm_squared <= 0) | (report.pass1_norm_squared <= 0)
     assert torch.equal(report.cosine.isnan(), undefined)
-    assert (report.inner_product_low <= report.inner_product).all()
+    assert torch.equal(report.inner_product_low <= report.inner_product, told)
     lost = report.pass1_norm_squared < 0
     assert (report.onset is None) == (lost or (report.inner_product >= 0).all().item())
     if report.conflict_ks and not lost:
@@ -213,7 +217,7 @@ def test_scale_of_gradients_drops_out_of_directions(gram, counts, estimator):
     report = measure_interference(gram, counts, ROLLOUTS, estimator=estimator)
     scaled = measure_interference(4 * gram, counts, ROLLOUTS, estimator=estimator)  # a power of two: exact
     assert torch.equal(scaled.inner_product, 4 * report.inner_product)
-    assert torch.equal(scaled.inner_product_se, 4 * report.inner_product_se)
+    torch.testing.assert_close(scaled.inner_product_se, 4 * report.inner_product_se, rtol=0, atol=0, equal_nan=True)
     assert_same_curves(scaled, report, ("cosine", "cosine_low", "cosine_high", "mean_weight", "conflict"))
     assert scaled.onset == report.onset
     assert scaled.k_star_bound == report.k_star_bound
@@ -289,3 +293,36 @@ def test_the_papers_bound_is_of_the_prompts_as_they_are_weighted():
     for bound, largest in ((report.k_star_bound, None), (report.k_star_bound_paper, partner_weight)):
         assert bound == k_star_bound(report.agreement, report.success_rate, largest, s)
         assert bound != k_star_bound(report.agreement, report.success_rate, largest)
+
+
+ONE_GRADIENT = torch.diag(torch.tensor([0.0, 0, 2, 0, 0, 0]).double())
+
+
+@pytest.mark.parametrize(
+    ("gram", "counts", "first_untold"),
+    [
+        (torch.zeros(N, N), [0] * N, 1),  # all rollouts are wrong
+        (ONE_GRADIENT, [0, 0, 3, 0, 0, ROLLOUTS], 1),
+        (torch.ones(N, N), [ROLLOUTS - 2] * N, 3),  # beyond it, no prompt has weight
+    ],
+    ids=["no gradient", "one gradient", "no weight"],
+)
+def test_what_no_pair_of_prompts_tells_has_no_interval(gram, counts, first_untold):
+    """The estimate is 0, which keeps it unbiased. But 0 is not known."""
+    report = measure_interference(gram, counts, ROLLOUTS)
+    untold = report.ks >= first_untold
+    for each in (report.inner_product_se, report.inner_product_low, report.inner_product_high):
+        assert torch.equal(each.isnan(), untold)
+    assert torch.equal(report.inner_product == 0, untold)
+    assert report.has_no_pairs == bool(untold.all())
+    assert InterferenceReport.from_dict(report.to_dict()).to_dict() == report.to_dict()
+    objectives = [objective_from(f"pass@{k:g}") for k in report.ks.tolist()]
+    for each, is_untold in zip(measure_objectives(gram, counts, ROLLOUTS, objectives), untold.tolist(), strict=True):
+        assert math.isnan(each.inner_product_high) == is_untold
+        assert (each.inner_product == 0) == is_untold
+
+
+def test_prompts_without_weight_tell_nothing():
+    report = measure_interference(torch.ones(N, N), [3] * N, ROLLOUTS, sampling_weights=[1.0] + [0.0] * (N - 1))
+    assert report.has_no_pairs
+    assert report.inner_product_se.isnan().all()

@@ -8,10 +8,12 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 import tiny
+import trainers
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.interference import InterferenceReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.records import read_records
+from passk_trl.reports.trackers import TrackerFigures
 from watched import PROBE, noisy_reward, trained, training_state
 
 
@@ -136,3 +138,15 @@ def test_a_monitor_without_a_trainer_says_how_to_get_one(tmp_path):
     )
     with pytest.raises(ValueError, match=r"call ConflictMonitor\(\.\.\.\)\.attach\(trainer\)"):
         trainer.train()
+
+
+@pytest.mark.parametrize("is_among_the_callbacks", [True, False])
+def test_a_monitor_that_is_attached_again_reports_once(tmp_path, is_among_the_callbacks):
+    monitor = ConflictMonitor(every=1, ride=True, window=16)
+    trainer = trainers.build(tmp_path, max_steps=6, parts={"callbacks": [monitor]} if is_among_the_callbacks else None)
+    for _ in range(2):
+        monitor.attach(trainer)
+    trainer.train()
+    assert monitor.steps == [record["step"] for record in read_records(tmp_path / "conflict.jsonl")]
+    assert len(set(monitor.steps)) == len(monitor.steps) > 0
+    assert sum(isinstance(callback, TrackerFigures) for callback in trainer.callback_handler.callbacks) == 1

@@ -1,48 +1,17 @@
 """What is announced and logged of a probe."""
 
-import logging
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 
-import tiny
-from passk_trl import ConflictMonitor
-from passk_trl.interference import measure_interference
-from passk_trl.interference.alarm import Alarm
+from passk_trl.interference import ProbeSample, measure_interference, measure_objectives
+from passk_trl.interference.alarm import Alarm, alarms
+from passk_trl.interference.forecasting import forecast
 from passk_trl.monitor.logged import coverage_in_words, crossing, left_out_in_words, metrics_of
+from passk_trl.objectives import objective_from
 from passk_trl.records import ProbeRecord, alarms_of
 from runs import record
-from watched import PROBE
-
-
-def test_each_crossing_is_announced_once(caplog):
-    class Trainer:  # all that announcing asks of a trainer
-        args = type("Args", (), {"pass_at_k": 4})()
-        accelerator = type("Accelerator", (), {"is_main_process": True})()
-
-    def report(sign):
-        opposed = torch.tensor([1.0] * 12 + [-1.0] * 4)
-        gram_NN = opposed[:, None] * opposed[None, :] if sign < 0 else torch.ones(16, 16)
-        return measure_interference(gram_NN, [7] * 12 + [1] * 4, 8)
-
-    assert report(-1).in_conflict(4)
-    assert not report(1).in_conflict(4)
-    monitor = ConflictMonitor(tiny.questions(), **PROBE)
-    monitor._trainer = Trainer()
-    with caplog.at_level(logging.WARNING):
-        for step, sign in enumerate([1, -1, -1, *[1] * 9, -1, -1, -1]):
-            monitor.records.append(ProbeRecord(step, 4, report(sign), [], {}, {}, None))
-            monitor._announce()
-    said = [record.getMessage() for record in caplog.records]
-    in_conflict = [False, *(alarm.in_conflict for alarm in alarms_of(monitor.records))]
-    crossed = [step for step, (before, now) in enumerate(pairwise(in_conflict)) if before != now]
-    assert [message.split(":")[0] for message in said] == [f"step {step}" for step in crossed]
-    assert len(said) >= 2
-    assert "training for pass@4 works against pass@1, by the evidence of the reports so far" in said[0]
-    assert "Measured, the conflict begins at k = " in said[0]
-    assert "training for pass@4 no longer works against pass@1, by the reports since then" in said[1]
 
 
 def test_metrics_are_of_the_logged_k_only_and_without_an_onset_there_is_none():
@@ -120,3 +89,19 @@ def test_what_is_measured_is_said_in_words():
     assert left_out_in_words(partial) == (
         "the monitor leaves out 25.0% of the trainable parameters, whose gradients cannot be taken: a, b."
     )
+
+
+def test_what_no_pair_of_prompts_tells_is_no_metric():
+    sample = ProbeSample.of(torch.zeros(12, 12), [0] * 12, 8)
+    objectives = measure_objectives(**sample.arguments, objectives=[objective_from("maxrl")])
+    report = measure_interference(**sample.arguments)
+    change = forecast(torch.zeros(12), **sample.counts, ks=report.ks)
+    nothing = ProbeRecord(10, 4, report, [], {}, {each.name: each for each in objectives}, change)
+    metrics = metrics_of(nothing, Alarm(False, 1.0))
+    assert {name for name in metrics if "@" in name} == {f"conflict/pass@{k}" for k in (1, 2, 4, 8)}
+    # And the alarm takes it for a report that was not made.
+    told = ProbeRecord.from_dict(record(20, opposed=True))
+    value, margin = told.against_pass1()
+    assert alarms_of([told, nothing, told]) == alarms([value, math.nan, value], [margin] * 3)
+    assert nothing.against_pass1("maxrl")[0] == 0
+    assert math.isnan(nothing.against_pass1("maxrl")[1])

@@ -1,5 +1,7 @@
 """The monitor on the training step's own backward pass: the same gradients as by a pass of their own."""
 
+import math
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -14,6 +16,7 @@ import watched
 from passk_trl import ConflictMonitor
 from passk_trl.gradients import store
 from passk_trl.monitor import ridden_batch, rider
+from passk_trl.reports.text import write_report
 
 
 def starts_low(completions, **kwargs):
@@ -73,6 +76,26 @@ def test_where_no_prompt_has_a_gradient_yet_nothing_is_said_to_be_left_out(tmp_p
     watched.trained(tmp_path, monitor, reward_funcs=lambda completions, **_: [0.0] * len(completions))
     assert monitor.records
     assert "leaves out" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "rewards",
+    [[0.0] * 8, [1.0] * 7 + [0.0]],  # of a group: without a gradient, and with one that no rollout's advantage carries
+    ids=["all wrong", "not drawn"],
+)
+def test_a_report_of_prompts_that_were_not_measured_says_that_nothing_is_known(rewards, tmp_path, monkeypatch):
+    monkeypatch.setattr(ridden_batch, "_SHARE", 1e-9)
+    monitor = ConflictMonitor(ride=True, window=8, every=1)
+    trainer = watched.trained(
+        tmp_path, monitor, reward_funcs=lambda completions, **_: rewards * (len(completions) // len(rewards))
+    )
+    assert monitor.records
+    for record in monitor.records:
+        assert record.report.has_no_pairs
+        assert record.report.inner_product_se.isnan().all()
+        assert math.isnan(record.block[1])
+    assert not any("conflict/inner_product" in name for entry in trainer.state.log_history for name in entry)
+    assert "no two prompts with a gradient were measured" in write_report(tmp_path)
 
 
 def test_prompts_with_a_rollout_that_was_not_scored_are_counted(tmp_path, caplog):

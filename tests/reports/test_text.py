@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from passk_trl.interference import measure_interference
+from passk_trl.interference.forecasting import forecast
 from passk_trl.reports.run import read_run
 from passk_trl.reports.text import write_report
 from passk_trl.reports.wording import onset_or_why_not
@@ -34,7 +37,8 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert lines["trained for pass@4"].split()[3:] == ["0.400", "0.600", "0.800"]
     assert lines["trained for pass@1"].split()[3:] == ["0.600", "0.650", "0.680"]
     assert f"(no run in {runs[0].parent / 'absent'} to compare with)" in text
-    assert "conflict at step 10: 16 prompts x 8 rollouts, 95% intervals" in text
+    why = "the first report with pass@4 in conflict"
+    assert f"conflict at step 10, {why}: 16 prompts x 8 rollouts, 95% intervals" in text
     at_4 = next(line for line in text.splitlines() if line.split()[:1] == ["4"])
     report = read_run(runs[0]).probes[10].report
     assert float(at_4.split()[1]) == pytest.approx(report.inner_product[3].item(), rel=0.01)
@@ -42,6 +46,12 @@ def test_the_text_has_each_figure_where_it_belongs(runs):
     assert "     0  none                      no alarm\n" in text
     assert f"    10  {onset_or_why_not(report):<26}pass@4 in conflict\n" in text
     assert f"page: {runs[0] / 'report.html'}" in text
+
+
+def test_without_an_alarm_the_table_is_of_the_latest_report(tmp_path):
+    write_probes(tmp_path / "run", [record(0, False), record(10, False)])
+    write_arguments(tmp_path / "run", 4)
+    assert "conflict at step 10, the latest report: 16 prompts" in write_report(tmp_path / "run")
 
 
 def test_an_alarm_that_stands_beside_a_report_without_an_onset_is_explained(tmp_path):
@@ -106,3 +116,19 @@ def test_reading_a_run_does_not_wait_for_trl():
     program = f"import sys, passk_trl.cli.report; sys.exit(str(sorted({heavy} & sys.modules.keys()) or ''))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_a_report_of_which_no_pair_of_prompts_tells_says_so(tmp_path):
+    report = measure_interference(torch.zeros(16, 16), [0] * 16, 8)
+    change = forecast(torch.zeros(16), [0] * 16, 8, report.ks)
+    nothing = {**record(10, False), "report": report.to_dict(), "forecast": change.to_dict()}
+    write_probes(tmp_path / "run", [nothing])
+    write_arguments(tmp_path / "run", 4)
+    text = write_report(tmp_path / "run")
+    [at_4] = [line.split() for line in text.splitlines() if line.split()[:1] == ["4"]]
+    assert at_4 == ["4", "–", "–", "–"]
+    assert "    10  no gradients              no alarm\n" in text
+    assert "In the latest report alone, no two prompts with a gradient were measured, so it tells nothing." in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "nan" not in text + page.lower().split("<h2")[-1]
+    assert read_run(tmp_path / "run").forecast_outcomes == []

@@ -58,7 +58,8 @@ def test_points_of_the_curve_are_those_of_the_report():
     report = interference(opposed=True)
     points = curve_points(report)
     assert [point.k for point in points] == report.ks.tolist()
-    assert points[3].low == float(report.inner_product_low[3])
+    low, high = report.inner_product_low[3], report.inner_product_high[3]
+    assert points[3][1:3] == (f"{report.inner_product[3]:.3g}", f"{low:.3g} .. {high:.3g}")
     assert points[3].cosine == f"{report.cosine[3]:.2f} (-1.00 to {report.cosine_high[3]:.2f})"
     assert points[0].cosine == "–"  # ‖∇J_1‖² is within its error of 0
     assert tuple(point.k for point in points if point.conflict) == report.conflict_ks

@@ -61,7 +61,8 @@ def draw_curve(report: AuditReport) -> Figure:
         unbiased.inner_product_high - unbiased.inner_product,
     ]
     style: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 3, "capsize": 2}
-    left.errorbar(unbiased.ks, unbiased.inner_product, yerr=torch.stack(errors), **style)
+    known_K = unbiased.inner_product.where(unbiased.inner_product_se.isfinite(), torch.nan)
+    left.errorbar(unbiased.ks, known_K, yerr=torch.stack(errors), **style)
     cosine_K, below_K, above_K = known_cosines(unbiased)
     right.errorbar(unbiased.ks, cosine_K, yerr=torch.stack([below_K, above_K]), **style)
     low, high = unbiased.onset_interval

@@ -90,8 +90,9 @@ def _curve(report: AuditReport) -> str:
     for point in curve_points(unbiased):
         shift = agreement_shift(unbiased, point.k)
         rows.append(
-            f"| {point.k:g} | {point.inner_product:.3g} | {point.low:.3g} .. {point.high:.3g} | {point.cosine} "
-            f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} | {'conflict' * point.conflict} |"
+            f"| {point.k:g} | {point.inner_product} | {point.interval} | {point.cosine} "
+            f"| {shift.inner_product_sum:.3g} ± {number_or_dash(shift.inner_product_sum_error, '.3g')} "
+            f"| {'conflict' * point.conflict} |"
         )
     onset = [
         f"- {ONSET}: {onset_or_why_not(unbiased)} (a question mark: beyond k = {n - 1}, or nowhere)",
@@ -176,8 +177,9 @@ def _shift_row(name: str, shift: AgreementShift | None) -> str:
         return f"| {name} | too few prompts | | | | | |"
     return (
         f"| {name} | {shift.mean_agreement:.3g} | {shift.weighted_agreement:.3g} "
-        f"| {shift.low:.3g} .. {shift.high:.3g} | {shift.shift:.3g} | {number_or_dash(shift.reweighted_mean, '.3g')} "
-        f"| {shift.inner_product_sum:.3g} ± {shift.inner_product_sum_error:.3g} |"
+        f"| {number_or_dash(shift.low, '.3g')} .. {number_or_dash(shift.high, '.3g')} | {shift.shift:.3g} "
+        f"| {number_or_dash(shift.reweighted_mean, '.3g')} "
+        f"| {shift.inner_product_sum:.3g} ± {number_or_dash(shift.inner_product_sum_error, '.3g')} |"
     )
 
 

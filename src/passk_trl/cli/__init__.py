@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from .quiet import silence_libraries
+from passk_trl.quiet import silence_libraries
 
 
 silence_libraries()  # here, since `python -m passk_trl.cli.train` imports TRL before it runs anything of its own

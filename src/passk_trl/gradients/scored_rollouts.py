@@ -59,8 +59,17 @@ class ScoredRollouts:
     @property
     def score_weights_NG(self) -> Tensor:
         """(r_ij − r̄_i)/(n−1), the weight of each rollout's score in its prompt's gradient, `float64` of `(N, n)`."""
-        success_NG = self.success_NG.double()
-        return (success_NG - success_NG.mean(dim=1, keepdim=True)) / (self.num_rollouts - 1)
+        return self._whole_weights_NG.double() / self._whole_weight
+
+    @property
+    def _whole_weights_NG(self) -> Tensor:
+        """n r_ij − c_i: the weights in whole numbers, which add up to 0 without rounding."""
+        return self.num_rollouts * self.success_NG.long() - self.num_correct_N[:, None]
+
+    @property
+    def _whole_weight(self) -> int:
+        """n(n−1), which a whole number is divided by to give a weight."""
+        return self.num_rollouts * (self.num_rollouts - 1)
 
     @cached_property
     def distinct(self) -> list[list[tuple[list[int], float]]]:
@@ -69,16 +78,19 @@ class ScoredRollouts:
         Equal rollouts have equal scores, so one of them stands for all.
         """
         groups = []
-        for completions, weights in zip(self.completion_ids, self.score_weights_NG.tolist(), strict=True):
-            total: dict[tuple[int, ...], float] = {}
+        for completions, weights in zip(self.completion_ids, self._whole_weights_NG.tolist(), strict=True):
+            total: dict[tuple[int, ...], int] = {}
             for completion, weight in zip(completions, weights, strict=True):
-                total[tuple(completion)] = total.get(tuple(completion), 0.0) + weight
-            groups.append([(list(completion), weight) for completion, weight in total.items()])
+                total[tuple(completion)] = total.get(tuple(completion), 0) + weight
+            groups.append([(list(completion), weight / self._whole_weight) for completion, weight in total.items()])
         return groups
 
     def have_a_gradient(self) -> list[bool]:
-        """Whether each prompt has rollouts that succeed and rollouts that fail. The gradient of the others is zero."""
-        return [0 < correct < self.num_rollouts for correct in self.num_correct_N.tolist()]
+        """
+        Whether each prompt has rollouts that succeed and others that fail, which are not all equal. The gradient of
+        the others is zero.
+        """
+        return [any(weight for _, weight in group) for group in self.distinct]
 
     def clearest(self) -> "ScoredRollouts":
         """The prompt with the largest weights alone; none, if there is none."""

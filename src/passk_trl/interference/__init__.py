@@ -16,7 +16,7 @@ from .alarm import Alarm, alarms
 from .bounds import k_star_bound
 from .easy_hard import DELTAS_1, DELTAS_2, FilteredConflict, conflict_of_filtered, easy_and_hard
 from .forecasting import Forecast, forecast
-from .in_words import PASS1_IS_LOST, cosine_in_words, known_cosine, verdict
+from .in_words import NO_PAIRS, PASS1_IS_LOST, cosine_in_words, known_cosine, verdict
 from .interference_report import InterferenceReport
 from .measuring import measure_interference, measure_objectives
 from .objective_report import ObjectiveReport
@@ -27,6 +27,7 @@ from .sample import ProbeSample
 __all__ = [
     "DELTAS_1",
     "DELTAS_2",
+    "NO_PAIRS",
     "PASS1_IS_LOST",
     "AgreementShift",
     "Alarm",

@@ -1,5 +1,6 @@
 """How much an optimiser's step changes pass@k, to first order, from its inner products with the prompts' gradients."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,9 @@ class Forecast:
         ks (`Tensor[K]`): the k.
         change (`Tensor[K]`): the estimate of ⟨∇J_k, Δθ⟩, by how much the step raises pass@k: 0.01 is one percentage
             point.
-        change_se (`Tensor[K]`): its standard error over the probe prompts; a sketch's own error is included.
-        margin (`Tensor[K]`): half the width of its interval.
+        change_se (`Tensor[K]`): its standard error over the probe prompts; a sketch's own error is included. NaN where
+            no prompt has a gradient and a weight at this k: the probe then tells nothing, and `change` is 0.
+        margin (`Tensor[K]`): half the width of its interval; NaN with its error.
     """
 
     ks: Tensor
@@ -99,5 +101,7 @@ def forecast(
     if num_sketches > 1:
         of_sketches_K = (weights_KN @ products_MN.T / num_prompts).var(dim=1) / num_sketches
     variance_K, degrees_K = pooled_degrees(of_prompts_K, num_prompts - 1, of_sketches_K, num_sketches - 1)
-    se_K = variance_K.sqrt()
+    # A step of length 0 changes nothing, for certain. Without gradients nothing is certain.
+    mixed_N = (num_correct_N > 0) & (num_correct_N < torch.as_tensor(num_samples))
+    se_K = variance_K.sqrt().where((weights_KN * mixed_N).any(dim=1), math.nan)
     return Forecast(ks_K, changes_KN.mean(dim=1), se_K, student_ts(confidence, degrees_K) * se_K)

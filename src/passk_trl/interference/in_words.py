@@ -9,11 +9,8 @@ def verdict(report: InterferenceReport) -> str:
     """One or two sentences: whether training for pass@k would lower pass@1, and from which k on."""
     level, num_prompts = f"{100 * report.confidence:g}%", len(report.agreement)
     low, high = report.onset_interval
-    if not report.agreement.any():
-        return (
-            "Nothing can be said: no prompt has both correct and incorrect rollouts, so none has a gradient. Choose "
-            "prompts that the policy sometimes solves."
-        )
+    if report.has_no_pairs:
+        return f"Nothing can be said: {NO_PAIRS}. Choose prompts that the policy sometimes solves."
     if report.pass1_is_lost:
         return f"{_known_of_lost(report)}{PASS1_IS_LOST} ({num_prompts} prompts). Probe more of them."
     if report.onset is not None and low is not None and high is not None:
@@ -35,6 +32,10 @@ def verdict(report: InterferenceReport) -> str:
     text = f"No conflict up to k = {clear_up_to:g}: training for pass@k would raise pass@1 ({level}, all k at once)."
     return text if num_clear == len(report.ks) else f"{text} Beyond it, {num_prompts} prompts cannot tell."
 
+
+NO_PAIRS = "no two prompts with a gradient were measured"
+"""What a report says where there is nothing to compare. A prompt has a gradient if it has correct and incorrect
+rollouts."""
 
 PASS1_IS_LOST = "pass@1's gradient is lost in the noise"
 """What a report says of a squared norm ‖∇J_1‖² that is measured ≤ 0."""

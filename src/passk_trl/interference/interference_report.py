@@ -25,7 +25,8 @@ class InterferenceReport:
         ks (`Tensor[K]`): the k measured, strictly increasing.
         inner_product (`Tensor[K]`): I_k, the estimate of ⟨∇J_k, ∇J_1⟩ (an expectation over prompts, not a sum).
         inner_product_se (`Tensor[K]`): its standard error, by leave-one-prompt-out jackknife; the error of sketches
-            is included.
+            is included. NaN, and the interval with it, where no pair of prompts has a gradient and a weight at this k:
+            the probe then tells nothing, and `inner_product` is 0.
         sketch_se (`Tensor[K]`): the part of that error which comes from sketches; 0 with whole gradients. More prompts
             lower it only while the noise of the gradients is what is sketched.
         degrees (`Tensor[K]`): degrees of freedom of the standard error: N − 1 without sketches, fewer with them.
@@ -95,6 +96,11 @@ class InterferenceReport:
         """Whether ‖∇J_1‖² is measured ≤ 0, which no squared norm is: the pass@1 gradient is lost in the noise of the
         probe. More prompts show it."""
         return self.pass1_norm_squared <= 0
+
+    @property
+    def has_no_pairs(self) -> bool:
+        """Whether no two prompts with a gradient were measured, so that the probe tells nothing."""
+        return not (self.sampling_weights * self.agreement).any()
 
     @property
     def cosine(self) -> Tensor:

@@ -13,7 +13,7 @@ from .intervals import band_factor, student_ts
 from .objective_report import ObjectiveReport
 from .onset import first_negative, grid_with, interval_of_onset
 from .pair_sums import PairSums
-from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, pair_mean, weights_at
+from .pairs import Estimator, Jackknife, cosine_interval, cosine_of, known_error, pair_mean, weights_at
 from .refusals import check_confidence, check_estimator, check_sample, checked_ks
 from .sample import ProbeSample
 
@@ -139,7 +139,7 @@ def report_of_pairs(
     return InterferenceReport(
         ks=ks_K,
         inner_product=values_G[at_K],
-        inner_product_se=se_G[at_K],
+        inner_product_se=known_error(values_G[at_K], se_G[at_K]),
         sketch_se=at_ks.variance()[1].sqrt(),
         degrees=degrees_K,
         band_factor=factor,
@@ -219,7 +219,7 @@ def reports_on_objectives(
     norm = pair_mean(pairs, weights_OC, weights_OC)
     pass1 = pair_mean(pairs, ones_1C, ones_1C)
     se_O, degrees_O = inner.standard_error()
-    margin_O = student_ts(confidence, degrees_O) * se_O
+    margin_O = student_ts(confidence, degrees_O) * known_error(inner.value, se_O)
     columns = (
         inner.value,
         inner.value - margin_O,

@@ -15,7 +15,8 @@ class ObjectiveReport:
     Attributes:
         name (`str`): of the objective.
         inner_product (`float`): the estimate of ⟨∇J_f, ∇J_1⟩; its scale is that of f.
-        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t).
+        inner_product_low, inner_product_high (`float`): ends of its interval (Student's t). NaN where no pair
+            of prompts has a gradient and a weight: the probe then tells nothing, and `inner_product` is 0.
         norm_squared (`float`): the estimate of ‖∇J_f‖²; it may be negative.
         cosine (`float`): of ∇J_f and ∇J_1; NaN where a squared norm is estimated ≤ 0. As in [`InterferenceReport`].
         cosine_low, cosine_high (`float`): ends of its interval; NaN where the probe cannot tell the cosine.

@@ -8,6 +8,11 @@ from torch import Tensor
 from .sample import ProbeSample
 
 
+# A sum over a prompt's partners may be a difference: the sum over all prompts, less the prompt itself. What is left of
+# it within this part of the prompt's own share is the rounding of that difference: of float64, over many numbers.
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True, eq=False)
 class PairSums:
     """
@@ -37,6 +42,18 @@ class PairSums:
     num_correct: Tensor
     num_samples: Tensor
     sampling_weights: Tensor
+
+    def __post_init__(self) -> None:
+        if not self.self_pairs:
+            object.__setattr__(self, "with_class", self._without_rounding())  # which the class is frozen against
+
+    def _without_rounding(self) -> Tensor:
+        """`with_class` with 0 where nothing but rounding is left, as of a prompt that is alone in its class."""
+        own_N1 = self.classes[:, None]
+        own_MN1 = own_N1.expand(len(self.with_class), -1, 1)
+        rounding_N1 = _ROUNDING * (self.sampling_weights * self.squares)[:, None]
+        sums_MN1 = self.with_class.gather(2, own_MN1)
+        return self.with_class.scatter(2, own_MN1, sums_MN1.where(sums_MN1.abs() > rounding_N1, 0.0))
 
     @classmethod
     def of(cls, sample: ProbeSample, self_pairs: bool = False) -> "PairSums":

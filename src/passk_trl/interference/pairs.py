@@ -82,6 +82,14 @@ def pair_mean(pairs: PairSums, left_KC: Tensor, right_KC: Tensor) -> Jackknife:
     return Jackknife(total_K / pairs.num_pairs, without_KN, _without_sketches(each_KM))
 
 
+def known_error(values_K: Tensor, errors_K: Tensor) -> Tensor:
+    """
+    The standard errors of these means over pairs; NaN where mean and error are both 0. No pair of prompts then has a
+    gradient and a weight. 0 is unbiased even so, but a sample without such a pair tells nothing of its error.
+    """
+    return torch.where((values_K == 0) & (errors_K == 0), math.nan, errors_K)
+
+
 def _without_sketches(each_KM: Tensor) -> Tensor:
     """The mean of M estimates without each of them; 0 if there is but one."""
     sketches = each_KM.size(1)

@@ -1,9 +1,7 @@
-"""ConflictMonitor: when training is measured, and what becomes of a report."""
+"""ConflictMonitor: what is measured, and when."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from accelerate.utils.memory import clear_device_cache
@@ -16,23 +14,20 @@ from passk_trl.distributed.ranks import failing_together, gather_list
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
-from passk_trl.records import ProbeRecord, alarms_of
+from passk_trl.records import ProbeRecord
 from passk_trl.reports.trackers import TrackerFigures, add_tracker_figures
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
 
 from .failures import Failures
-from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from .monitor_settings import NUM_PROMPTS, NUM_ROLLOUTS, WINDOW, MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
-from .record_file import append_record, take_up_records
+from .publishing import path_of_records, publish
+from .record_file import take_up_records
 from .rider import Rider
 from .run_length import warn_of_alarm
-
-
-logger = logging.getLogger(__name__)
 
 
 class ConflictMonitor(TrainerCallback):
@@ -270,7 +265,8 @@ class ConflictMonitor(TrainerCallback):
                 cannot take. Under FSDP2 and DeepSpeed the rehearsal comes when training begins, before the first step.
         """
         self.bind(trainer)
-        trainer.add_callback(self)
+        if self not in trainer.callback_handler.callbacks:  # a second time, it would make each report twice
+            trainer.add_callback(self)
         add_tracker_figures(trainer)
         return self
 
@@ -296,7 +292,9 @@ class ConflictMonitor(TrainerCallback):
             self._prober.rehearse()
         warn_of_alarm(self.trainer, self.settings, state, self._rider is not None and self._rider.is_exact)
         self._clock.start()
-        self.records = take_up_records(self._path, state.global_step, self._is_main_process)
+        self.records = take_up_records(
+            path_of_records(self.trainer), state.global_step, self.trainer.accelerator.is_main_process
+        )
         if self.settings.at_start and state.global_step == 0:
             self._probe(state)
 
@@ -330,21 +328,15 @@ class ConflictMonitor(TrainerCallback):
             self._failures.log(self.trainer, error, "step %d: its forecast is skipped; training goes on.", step)
             return None
 
-    # One probe, and what becomes of its record.
+    # One probe.
 
     def _probe(self, state: TrainerState) -> None:
         with self._clock.probe():
             measured = self._measure(state.global_step)
         if measured is None:
             return
-        record = replace(measured, probe_seconds=self._clock.last_probe)
-        if self._is_main_process:
-            if record.covered_parameters and not any(each.covered_parameters for each in self.records):
-                self._say_what_is_measured(record)
-            append_record(self._path, record)
-        self.records.append(record)
-        self._announce()
-        self._log(record)
+        self.records.append(replace(measured, probe_seconds=self._clock.last_probe))
+        publish(self.trainer, self.records, self.training_objective, self._clock.overhead(self._figure_seconds))
 
     def _measure(self, step: int) -> ProbeRecord | None:
         """Takes a probe that leaves no trace in training; `None` if it failed."""
@@ -360,38 +352,6 @@ class ConflictMonitor(TrainerCallback):
             return None
         finally:
             clear_device_cache()  # gives training the memory of the probe back
-
-    def _log(self, record: ProbeRecord) -> None:
-        """
-        Puts the metrics into TRL's buffer, which the trainer logs. Calling `trainer.log` would flush the buffer early.
-        Metrics of a probe since the last log are replaced, since TRL would average the two.
-        """
-        buffer = self.trainer._metrics["train"]
-        for name in [name for name in buffer if name.startswith("conflict/")]:  # this probe may not tell all of them
-            del buffer[name]
-        metrics = metrics_of(record, alarms_of(self.records, self.training_objective)[-1])
-        metrics["conflict/overhead"] = self._clock.overhead(self._figure_seconds)
-        for name, value in metrics.items():
-            buffer[name] = [value]
-
-    def _say_what_is_measured(self, record: ProbeRecord) -> None:
-        logger.info(coverage_in_words(record))
-        if left_out := left_out_in_words(record):
-            logger.warning(left_out)
-
-    def _announce(self) -> None:
-        """Says so when training enters conflict and when it leaves it, once for each crossing."""
-        crossed = crossing(self.records, self.training_objective)
-        if crossed and self._is_main_process:
-            logger.warning(crossed)
-
-    @property
-    def _path(self) -> Path:
-        return Path(self.trainer.args.output_dir) / "conflict.jsonl"
-
-    @property
-    def _is_main_process(self) -> bool:
-        return self.trainer.accelerator.is_main_process
 
     @property
     def _figure_seconds(self) -> float:

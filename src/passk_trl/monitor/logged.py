@@ -28,7 +28,7 @@ def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
 
     Returns:
         `dict[str, float]`: by name, `conflict/…`. What the probe cannot tell is left out, such as a cosine whose
-        interval has no end, or an onset where there is none.
+        interval has no end, an onset where there is none, or an inner product of which no pair of prompts tells.
     """
     report = record.report
     logged_ks = reported_ks(int(report.num_samples.min()), record.training_k)
@@ -46,17 +46,20 @@ def metrics_of(record: ProbeRecord, alarm: Alarm) -> dict[str, float]:
         metrics["conflict/window_age"] = float(record.step - record.first_step)
     if record.drift is not None and abs(record.drift[0]) > record.drift[1]:
         metrics["conflict/drift"] = record.drift[0]
-    columns = (report.ks, report.inner_product, report.cosine, report.cosine_low, report.cosine_high)
-    for k, inner_product, *cosine in torch.stack(columns, dim=1).tolist():
+    cosines = (report.cosine, report.cosine_low, report.cosine_high)
+    columns = (report.ks, report.inner_product, report.inner_product_se, *cosines)
+    for k, inner_product, error, *cosine in torch.stack(columns, dim=1).tolist():
         if k in logged_ks:
-            metrics[f"conflict/inner_product@{k:g}"] = inner_product
+            metrics[f"conflict/inner_product@{k:g}"] = inner_product if math.isfinite(error) else None
             metrics[f"conflict/cosine@{k:g}"] = known_cosine(*cosine)
     if record.forecast is not None:
-        for k, change in zip(record.forecast.ks.tolist(), record.forecast.change.tolist(), strict=True):
+        forecast = record.forecast
+        for k, change, margin in torch.stack((forecast.ks, forecast.change, forecast.margin), dim=1).tolist():
             if k in logged_ks:
-                metrics[f"conflict/forecast_pass@{k:g}"] = change
+                metrics[f"conflict/forecast_pass@{k:g}"] = change if math.isfinite(margin) else None
     for name, measured in record.objectives.items():
-        metrics[f"conflict/inner_product@{name}"] = measured.inner_product
+        is_known = math.isfinite(measured.inner_product_high)
+        metrics[f"conflict/inner_product@{name}"] = measured.inner_product if is_known else None
         metrics[f"conflict/cosine@{name}"] = known_cosine(measured.cosine, measured.cosine_low, measured.cosine_high)
     for k in logged_ks:
         metrics[f"conflict/pass@{k}"] = record.pass_at(k)[0]

@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .from_scratch import cached_policy
-from .smollm2 import cached_smollm2
+from passk_trl import policy as policies
+from passk_trl.quiet import silence_libraries
 
 
-_POLICIES: dict[str, Callable[[], Path]] = {"quickstart": cached_policy, "smollm2": cached_smollm2}
+_POLICIES: dict[str, Callable[[], Path]] = {
+    "quickstart": lambda: policies.cached_policy(),
+    "smollm2": lambda: policies.cached_smollm2(),
+}
 
 
 def main() -> None:
@@ -46,4 +49,5 @@ def _link(path: Path, policy: Path) -> None:
 
 
 if __name__ == "__main__":
+    silence_libraries()
     main()

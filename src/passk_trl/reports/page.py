@@ -237,10 +237,9 @@ def _change(change: ForecastOutcome | MeasuredChange | None) -> str:
 def _probe(run: Run, record: ProbeRecord) -> dict[str, Any]:
     report = record.report
     k = weighed_k(report, run.training_k)
-    first = f"the first report with {run.name} in conflict"
     return {
         "step": record.step,
-        "reason": "the latest report" if record is run.latest_probe else first,
+        "reason": run.why_shown(record),
         "size": sample_size(report),
         "curve": _curve_rows(record),
         "prompts": [_prompt(record, i, k) for i in report.most_negative(k, PROMPTS_SHOWN)],
@@ -253,8 +252,8 @@ def _curve_rows(record: ProbeRecord) -> list[list[str]]:
         [
             f"{point.k:g}",
             "conflict" * point.conflict,
-            f"{point.inner_product:.3g}",
-            f"{point.low:.3g} .. {point.high:.3g}",
+            point.inner_product,
+            point.interval,
             point.cosine,
         ]
         for point in curve_points(record.report)

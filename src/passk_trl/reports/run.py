@@ -72,6 +72,8 @@ class Run:
                 continue
             at_1 = record.forecast.ks.tolist().index(1)
             change, margin = float(record.forecast.change[at_1]), float(record.forecast.margin[at_1])
+            if not math.isfinite(margin):  # the probe tells nothing
+                continue
             measured = _measured_change(record, following) if following else None
             outcomes.append(ForecastOutcome(record.step, change, margin, measured))
         return outcomes
@@ -95,6 +97,11 @@ class Run:
     def shown_probe(self) -> ProbeRecord:
         """The probe whose curve is shown: the first in conflict or, if there is none, the latest."""
         return next((record for record in self.probes.values() if self.in_conflict(record)), self.latest_probe)
+
+    def why_shown(self, record: ProbeRecord) -> str:
+        """Why this one of `chosen_probes` is shown."""
+        is_first = record is self.shown_probe and self.in_conflict(record)
+        return f"the first report with {self.name} in conflict" if is_first else "the latest report"
 
     @property
     def chosen_probes(self) -> list[ProbeRecord]:

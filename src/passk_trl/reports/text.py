@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from passk_trl.records import ProbeRecord
-
 from .figures import draw_overview
 from .page import verdict, write_page
 from .run import Run, read_run
@@ -37,7 +35,7 @@ def write_report(
     parts = [_passk_table(run, others)]
     parts += [f"(no run in {other} to compare with)" for other in missing]
     if run.probes:
-        parts += [_conflict_table(run.shown_probe), _table_of_reports(run), verdict(run)]
+        parts += [_conflict_table(run), _table_of_reports(run), verdict(run)]
     parts += [f"note: {note}" for note in run.notes]
     page, *_figures = write_page(run, Path(output or Path(directory, "report.html")), others)
     figure = page.with_name("conflict.png")
@@ -69,14 +67,14 @@ def _passk_table(run: Run, others: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def _conflict_table(record: ProbeRecord) -> str:
+def _conflict_table(run: Run) -> str:
+    record = run.shown_probe
     lines = [
-        f"conflict at step {record.step}: {sample_size(record.report)}",
+        f"conflict at step {record.step}, {run.why_shown(record)}: {sample_size(record.report)}",
         f"{'k':>4}{'<grad J_k, grad J_1>':>22}{'interval':>22}{'cosine and its interval':>26}",
     ]
     for point in curve_points(record.report):
-        interval = f"{point.low:.3g} .. {point.high:.3g}"
-        numbers = f"{point.k:>4g}{point.inner_product:>22.3g}{interval:>22}{point.cosine:>26}"
+        numbers = f"{point.k:>4g}{point.inner_product:>22}{point.interval:>22}{point.cosine:>26}"
         lines.append(f"{numbers}{'  conflict' * point.conflict}")
     return "\n".join([*lines, CURVE_NOTE])
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from passk_trl.interference import PASS1_IS_LOST, InterferenceReport, cosine_in_words, known_cosine
+from passk_trl.interference import NO_PAIRS, PASS1_IS_LOST, InterferenceReport, cosine_in_words, known_cosine
 from passk_trl.records import ProbeRecord
 
 
@@ -17,8 +17,7 @@ ALARM_NOTE = "An alarm stands until later reports show the opposite. One report 
 """Why a run can be in conflict at a step whose own report has no onset."""
 
 CURVE_NOTE = (
-    "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: the cosine "
-    "cannot be told."
+    "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: it cannot be told."
 )
 """How to read a table over k."""
 
@@ -29,13 +28,12 @@ PROMPT_CHARACTERS = 600
 
 
 class CurvePoint(NamedTuple):
-    """The conflict at one k: ⟨∇J_k, ∇J_1⟩ with its interval, the cosine with its interval as text, and whether it is
-    significant at all k at once."""
+    """The conflict at one k as text: ⟨∇J_k, ∇J_1⟩, its interval, the cosine with its interval, and a dash for what
+    cannot be told; and whether it is significant at all k at once."""
 
     k: float
-    inner_product: float
-    low: float
-    high: float
+    inner_product: str
+    interval: str
     cosine: str
     conflict: bool
 
@@ -48,9 +46,15 @@ def curve_points(report: InterferenceReport) -> list[CurvePoint]:
     )
     rows = torch.stack(columns, dim=1).tolist()
     return [
-        CurvePoint(k, inner_product, low, high, cosine_in_words(*cosine), k in report.conflict_ks)
-        for k, inner_product, low, high, *cosine in rows
+        CurvePoint(k, *_with_interval(value, low, high), cosine_in_words(*cosine), k in report.conflict_ks)
+        for k, value, low, high, *cosine in rows
     ]
+
+
+def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    if not math.isfinite(low + high):
+        return "–", "–"
+    return f"{value:.3g}", f"{low:.3g} .. {high:.3g}"
 
 
 def known_cosines(report: InterferenceReport) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,11 +69,15 @@ def known_cosines(report: InterferenceReport) -> tuple[Tensor, Tensor, Tensor]:
 def onset_sentence(record: ProbeRecord) -> str:
     """Where the measured curve of the latest report turns negative, whether this is significant or not."""
     report, alone = record.report, "In the latest report alone"
+    if report.has_no_pairs:
+        return f"{alone}, {NO_PAIRS}, so it tells nothing."
     if report.pass1_is_lost:
         return f"{alone}, {PASS1_IS_LOST}; raise {more_prompts(record)} to see it."
     if report.onset is None:
-        largest = report.ks[report.inner_product > 0][-1]  # beyond it, no prompt has weight
-        return f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {largest:g}."
+        agrees = report.ks[report.inner_product > 0].tolist()  # beyond them, no prompt has weight
+        if not agrees:
+            return f"{alone}, no prompt has weight at a measured k, so it tells nothing."
+        return f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {agrees[-1]:g}."
     low, high = report.onset_interval
     told = f"{alone}, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
     if high is None:
@@ -83,7 +91,9 @@ def more_prompts(record: ProbeRecord) -> str:
 
 
 def onset_or_why_not(report: InterferenceReport) -> str:
-    """The onset for a table, such as `k = 3.2 (2.6 to 4.1)`; `none`, or `lost in noise`."""
+    """The onset for a table, such as `k = 3.2 (2.6 to 4.1)`; `none`, `lost in noise`, or `no gradients`."""
+    if report.has_no_pairs:
+        return "no gradients"
     if report.pass1_is_lost:
         return "lost in noise"
     if report.onset is None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 
 def printed(program: str, **environment: str) -> str:
     done = subprocess.run(
@@ -42,10 +44,25 @@ def test_lines_of_no_use_are_silenced_in_the_command_line_alone():
     assert "Setting accelerator" in with_deepspeed
 
 
-def test_help_prints_nothing_but_help():
+COMMANDS = {
+    "passk_trl.cli.train": "passk-trl train",
+    "passk_trl.cli.probe": "passk-trl probe",
+    "passk_trl.cli.evaluate": "passk-trl evaluate",
+    "passk_trl.cli.report": "passk-trl report",
+}
+
+
+@pytest.mark.parametrize(("module", "name"), COMMANDS.items(), ids=COMMANDS)
+def test_help_prints_nothing_but_help(module, name):
     """The real libraries, which speak while they are imported."""
-    done = subprocess.run(
-        [sys.executable, "-m", "passk_trl.cli.train", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert done.stdout.startswith("usage: passk-trl train")
+    assert done.stdout.startswith(f"usage: {name}")
+
+
+def test_making_a_policy_prints_where_it_is_and_nothing_else(policy_path, tmp_path):
+    """The policy is ready, and the real libraries speak while they are imported."""
+    command = [sys.executable, "-m", "passk_trl.policy", "policy"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("start policy: policy\n", "")
+    assert (tmp_path / "policy").resolve() == policy_path.resolve()

@@ -1,4 +1,4 @@
-"""Silences lines of libraries that no user of the command line can use."""
+"""Silences lines of libraries that no user of a command can use."""
 
 import logging
 import os
