@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -15,10 +14,9 @@ from passk_trl.distributed.ranks import failing_together
 from passk_trl.gradients.of_trainer import TrainedGradients, rehearse_on_trained
 from passk_trl.gradients.projections import Projections
 from passk_trl.interference.intervals import FEWEST_PROMPTS
-from passk_trl.interference.measuring import report_of_pairs, reports_on_objectives
+from passk_trl.interference.measuring import against_pass1, report_of_pairs, reports_on_objectives
 from passk_trl.interference.pair_sums import PairSums, joined
 from passk_trl.interference.pairs import weights_at
-from passk_trl.objectives import objective_from
 from passk_trl.private_names import check_private_names, look_up
 from passk_trl.records import ProbeRecord
 from passk_trl.rollout_trainer import RolloutTrainer
@@ -104,24 +102,19 @@ class Rider:
     def _report(self, blocks: list[PairSums], step: int, training_k: int) -> ProbeRecord:
         completed, before = self.window.completed, self.window.before_completed
 
-        def against_pass1(some: list[PairSums]) -> tuple[float, float]:
-            if not some:
+        confidence = self.settings.confidence
+        trains_pass1 = training_k == 1 and getattr(self.trainer.args, "objective", None) is None
+
+        def measured(some: list[PairSums]) -> tuple[float, float]:
+            if not some or trains_pass1:  # which cannot be in conflict with itself
                 return math.nan, math.nan
-            record = self._record_of(joined(some), step, training_k)
-            return record.against_pass1(getattr(self.trainer.args, "objective", None))
+            pairs = joined(some)
+            return against_pass1(pairs, self._trained_weights(pairs)[1], confidence)
 
         in_order = [*([] if before is None else [before]), *completed]
-        newer, older = against_pass1(completed[-1:]), against_pass1(in_order[-2:-1])
-        return replace(
-            self._record_of(joined(blocks), step, training_k),
-            first_step=self.window.first_step,
-            block=newer if len(completed) == 1 else against_pass1(completed),
-            drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
-        )
-
-    def _record_of(self, pairs: PairSums, step: int, training_k: int) -> ProbeRecord:
-        assert self._gradients is not None  # or there would be no pairs
-        confidence, coverage = self.settings.confidence, self._gradients.coverage
+        newer, older = measured(completed[-1:]), measured(in_order[-2:-1])
+        assert self._gradients is not None  # or there would be no blocks
+        pairs, coverage = joined(blocks), self._gradients.coverage
         objectives = reports_on_objectives(pairs, self.objectives, confidence)
         return ProbeRecord(
             step=step,
@@ -136,6 +129,9 @@ class Rider:
             left_out_parameters=list(coverage.left_out),
             in_graph_parameters=0,
             gram="exact" if self.is_exact else "sketch",
+            first_step=self.window.first_step,
+            block=newer if len(completed) == 1 else measured(completed),
+            drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
         )
 
     def _trained_weights(self, pairs: PairSums) -> Tensor:
@@ -144,7 +140,7 @@ class Rider:
         ks_2 = torch.tensor([1.0, getattr(self.trainer.args, "pass_at_k", 1)], dtype=torch.float64)
         weights_2C = weights_at(ks_2, *counts, "unbiased")
         if (name := getattr(self.trainer.args, "objective", None)) is not None:
-            weights_2C[1] = objective_from(name).gradient_weight(*counts)
+            weights_2C[1] = next(each for each in self.objectives if each.name == name).gradient_weight(*counts)
         return weights_2C
 
     def _seed_of_block(self) -> int:
