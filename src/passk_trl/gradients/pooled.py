@@ -75,10 +75,11 @@ def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.devic
     with failing_together():
         all_NMC = torch.zeros(sum(numbers), M, C + 1, dtype=torch.float64)  # the last are the squares
         mine_NMC = all_NMC[first : first + N]
+        sparse_CN = weights_CN.to_sparse()  # a prompt counts in one of the sums, or in few
     for columns in _split(rows_NMD):
         with failing_together():
             columns = columns.double()
-            sums_CMD = (weights_CN @ columns.flatten(1)).unflatten(1, columns.shape[1:]).to(device)
+            sums_CMD = (sparse_CN @ columns.flatten(1)).unflatten(1, columns.shape[1:]).to(device)
         sum_of_ranks(sums_CMD)
         with failing_together():
             mine_NMC[..., :-1] += (columns.transpose(0, 1) @ sums_CMD.cpu().permute(1, 2, 0)).transpose(0, 1)
