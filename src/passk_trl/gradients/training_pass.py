@@ -175,7 +175,7 @@ def check_has_rows(layer: Layer, num_rows: int, num_tokens: int, a: Tensor) -> N
 
 
 class Part(NamedTuple):
-    """Some tokens of a layer's rows: whose they are, the input and the gradient at the output, and the rows' weights."""
+    """Some tokens of a layer's rows: whose they are, the input, the gradient at the output, and the rows' weights."""
 
     prompts: list[int]
     a: Tensor
