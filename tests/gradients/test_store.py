@@ -77,7 +77,7 @@ def test_only_rows_that_count_are_added_times_their_factors(make):
     selected = torch.randint(0, ROWS, (6, T))
     shapes = {"w": SHAPES["tied"], "embedding": SHAPES["tied"], "norm": SHAPES["norm"]}
     weighed, by_hand = make(2, shapes), make(2, shapes)
-    weighed.weigh(torch.tensor(rows), torch.tensor(factors))
+    weighed.weigh((torch.tensor(rows), torch.tensor(factors)))
     weighed.add_outer("w", prompts, left, right)
     weighed.add_selected("embedding", prompts, selected, right)
     weighed.add_vector("norm", prompts, vector)
@@ -93,7 +93,7 @@ def test_only_rows_that_count_are_added_times_their_factors(make):
 @both_stores
 def test_a_factor_may_be_larger_than_half_precision_can_hold(make):
     store = make(1, {"w": SHAPES["tied"]})
-    store.weigh(torch.tensor([0]), torch.tensor([1e9]))  # float16 ends at 65504
+    store.weigh((torch.tensor([0]), torch.tensor([1e9])))  # float16 ends at 65504
     large = torch.full((1, T, ROWS), 6e4).half()
     store.add_outer("w", [0], large, torch.ones(1, T, COLS).half())
     store.add_selected("w", [0], torch.arange(T)[None], large[..., :COLS])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from passk_trl.gradients.store import ExactStore
 from passk_trl.gradients.training_pass import CountedRollouts, factors
 
 
@@ -39,8 +40,44 @@ def test_rounding_is_no_difference():
 
 
 def test_rollouts_that_count_are_sorted_by_prompt():
-    counted = CountedRollouts.of([7, None, 3, 7], torch.device("cpu"))
+    counted = CountedRollouts([7, None, 3, 7], torch.zeros(4, 2), num_tokens=12)
     assert (counted.prompts, counted.places, counted.rows_R.tolist()) == ([3, 7], [0, 1, 1], [2, 0, 3])
     assert counted.factors_R.tolist() == [0.0, 0.0, 0.0]  # none is known yet
     counted.weigh(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     assert counted.factors_R.tolist() == [3.0, 1.0, 4.0]
+
+
+# Two prompts of two rollouts in mixed order, each of two tokens of the prompt and one of the completion.
+PROMPT_IDS = torch.tensor([[5, 6], [7, 8], [5, 6], [7, 8]])
+FACTORS = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+
+def formed(counted: CountedRollouts, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The gradients of a linear layer's weight, of each prompt, and the number of parts that they were formed of."""
+    store, parts = ExactStore(2, {"w": torch.Size([4, 3])}), list(counted.parts(a, b))
+    for part in parts:
+        store.weigh(part.weights)
+        store.add_outer("w", part.prompts, part.b, part.a)
+    return store.rows()["w"].view(2, 4, 3), len(parts)
+
+
+@pytest.mark.parametrize("differs", [False, True])  # as with dropout
+def test_where_rollouts_share_a_layers_input_their_gradients_are_summed_first(differs):
+    a, b = torch.randn(2, 3, 3)[[0, 1, 0, 1]], torch.randn(4, 3, 4)
+    a[:, 2] = torch.randn(4, 3)  # of the completion
+    if differs:
+        a[3, :2] *= 2
+    counted = CountedRollouts([0, 1, 0, 1], PROMPT_IDS, num_tokens=12)
+    counted.weigh(FACTORS)
+    expected = torch.einsum("b,bto,bti->boi", FACTORS, b, a)
+    measured, num_parts = formed(counted, a, b)
+    torch.testing.assert_close(measured, torch.stack([expected[0] + expected[2], expected[1] + expected[3]]))
+    assert num_parts == (1 if differs else 2)
+
+
+def test_rollouts_that_begin_with_other_tokens_share_nothing():
+    other = PROMPT_IDS.clone()
+    other[3, 0] = 9
+    assert CountedRollouts([0, 1, 0, 1], PROMPT_IDS, num_tokens=12).num_shared == 2
+    assert CountedRollouts([0, 1, 0, 1], other, num_tokens=12).num_shared == 0
+    assert CountedRollouts([0, 1, 0, None], other, num_tokens=12).num_shared == 0  # it would save little

@@ -51,9 +51,10 @@ def _norm(store: Store, layer: Layer, prompts: list[int], a: Tensor, b: Tensor) 
     a, b = a.float(), b.float()
     if isinstance(layer.module, nn.LayerNorm) or type(layer.module).__name__.endswith("LayerNorm"):  # RMS norms do not
         a = a - a.mean(dim=-1, keepdim=True)
-    normalised = a * torch.rsqrt(a.square().mean(dim=-1, keepdim=True) + _epsilon(layer.module))
+    size = torch.linalg.vector_norm(a, dim=-1).square() / a.size(-1)
+    scale = torch.rsqrt(size + _epsilon(layer.module)).unsqueeze(1)
     for own, name in layer.parameters.items():
-        vector = (b * normalised).sum(dim=1) if own == "weight" else b.sum(dim=1)
+        vector = (scale @ (b * a)).squeeze(1) if own == "weight" else b.sum(dim=1)
         store.add_vector(name, prompts, vector)
 
 

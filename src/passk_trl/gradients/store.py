@@ -27,6 +27,9 @@ class Segment(NamedTuple):
     end: int
 
 
+# Places of rows, and a number for each.
+Weights = tuple[Tensor, Tensor]
+
 # "auto" keeps the whole gradients of all prompts if they need at most this many bytes, else sketches.
 _EXACT_BYTES = 2**30
 
@@ -62,10 +65,10 @@ class Store(Protocol):
         of `left` `(S, rows)` and `right` `(S, cols)`. The segments hold all rows, in order.
         """
 
-    def weigh(self, rows_R: Tensor, factors_R: Tensor) -> None:
+    def weigh(self, weights: Weights | None) -> None:
         """
         From here on, of the rows that factors have only these count, each times a number. `prompts` are theirs. So
-        what is large is not copied, but what is made of it. Blocks know no such rows.
+        what is large is not copied, but what is made of it. Blocks know no such rows. With `None` all count.
         """
 
     def forget(self, prompts: list[int]) -> None:
@@ -143,10 +146,10 @@ class _RowsOfPrompts(ABC):
         self.num_prompts = num_prompts
         self.shapes = {name: _as_matrix(shape) for name, shape in shapes.items()}
         self._kept: dict[str, Tensor] = {}  # parameter → (prompts, …), in float32
-        self._weights: tuple[Tensor, Tensor] | None = None
+        self._weights: Weights | None = None
 
-    def weigh(self, rows_R: Tensor, factors_R: Tensor) -> None:
-        self._weights = rows_R, factors_R
+    def weigh(self, weights: Weights | None) -> None:
+        self._weights = weights
 
     def _counted(self, rows: Tensor) -> Tensor:
         """The rows that count."""
@@ -158,7 +161,9 @@ class _RowsOfPrompts(ABC):
     def _weighed(self, rows: Tensor) -> Tensor:
         """The rows that count, times their factors, in float32."""
         counted = self._counted(rows).float()
-        return counted if self._weights is None else counted * self._weights[1].view(-1, *[1] * (rows.dim() - 1))
+        if self._weights is not None:  # then it is a copy
+            counted *= self._weights[1].view(-1, *[1] * (rows.dim() - 1))
+        return counted
 
     def _of(self, name: str, device: torch.device) -> Tensor:
         if name not in self._kept:
@@ -205,6 +210,10 @@ class ExactStore(_RowsOfPrompts):
 
     def add_outer(self, name: str, prompts: list[int], left: Tensor, right: Tensor) -> None:
         kept, left, right = self._of(name, left.device), self._weighed(left), self._counted(right).float()
+        if prompts == [prompt for prompt in range(len(kept)) for _ in range(len(prompts) // len(kept))]:
+            left, right = (each.reshape(len(kept), -1, each.size(-1)) for each in (left, right))
+            kept.baddbmm_(left.mT, right)  # all at once
+            return
         for prompt, rows in _runs(prompts):
             kept[prompt].addmm_(left[rows].flatten(0, 1).T, right[rows].flatten(0, 1))
 

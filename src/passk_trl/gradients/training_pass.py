@@ -5,10 +5,12 @@ rollout j, as it is on-policy with every loss of TRL. So what arrives at a layer
 g_j times the gradient of the rollout's score. The prompt's gradient Σ_j w_j ∇log π(y_j) follows with the factors
 w_j/g_j. They are known before a layer is reached: the gradient comes from the log-probabilities. A rollout whose g_jt
 differ between its tokens, or are 0, is told apart.
+
+At the tokens of the prompt a layer's input is the same in all rollouts. There the gradients are added up first.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from passk_trl.distributed.ranks import without_tensors
 from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
-from .store import Store
+from .store import Store, Weights
 
 
 # g of the tokens of one rollout may differ by so much, relative to the largest, by rounding.
@@ -67,22 +69,22 @@ class TrainingPass:
         self._store: Store | None = None
         self._failure: Exception | None = None
 
-    def begin(self, prompts: list[int | None], num_tokens: int, device: torch.device) -> None:
+    def begin(self, prompts: list[int | None], prompt_ids_BT: Tensor, num_tokens: int) -> None:
         """
         From here on, a forward pass of these rollouts puts a tap on the output of each layer.
 
         Args:
             prompts (`list[int | None]`): the prompt of each rollout; `None` for one that does not count.
+            prompt_ids_BT (`torch.Tensor`): the tokens that each rollout begins with, on the device of the model.
             num_tokens (`int`): of all rollouts, padding included.
-            device (`torch.device`): of the model.
         """
         self._remove_taps()  # those of a step that did not come to its end
-        self._counted = CountedRollouts.of(prompts, device)
+        self._counted = CountedRollouts(prompts, prompt_ids_BT, num_tokens)
         self._store, self._failure = self._new_store(len(self._counted.prompts)), None
         if not self._counted.prompts:
             return
         for layer in self._layers:
-            hook = self._hook_of(layer, self._store, self._counted, num_tokens)
+            hook = self._hook_of(layer, self._store, self._counted)
             # Before the hooks of others, which may change the output.
             self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True, prepend=True))
         if self._head is not None:
@@ -134,15 +136,16 @@ class TrainingPass:
             raise self._failure
         return self._counted.prompts, torch.cat(list(store.rows().values()), dim=2)
 
-    def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts", num_tokens: int) -> Callable:
+    def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts") -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
             if self._failure is not None:
                 return
             try:
                 a = input_of_layer()
-                check_has_rows(layer, counted.num_rollouts, num_tokens, a)
-                store.weigh(counted.rows_R, counted.factors_R)
-                layer.rule(store, layer, counted.places, *grouped(counted.num_rollouts, a, b))
+                check_has_rows(layer, counted.num_rollouts, counted.num_tokens, a)
+                for part in counted.parts(*grouped(counted.num_rollouts, a, b)):
+                    store.weigh(part.weights)
+                    layer.rule(store, layer, part.prompts, part.a, part.b)
             except Exception as error:  # must not end the training
                 self._failure = without_tensors(error)
 
@@ -171,34 +174,70 @@ def check_has_rows(layer: Layer, num_rows: int, num_tokens: int, a: Tensor) -> N
         raise ValueError(f"the layer '{layer.name}' mixes the tokens of several prompts.")
 
 
+class Part(NamedTuple):
+    """Some tokens of a layer's rows: whose they are, the input, the gradient at the output, and the rows' weights."""
+
+    prompts: list[int]
+    a: Tensor
+    b: Tensor
+    weights: Weights | None
+
+
 class CountedRollouts:
     """
     The rollouts of a micro-batch that count, those of one prompt beside one another, and their factors.
 
     Attributes:
         num_rollouts (`int`): of the whole micro-batch.
+        num_tokens (`int`): of all of them, padding included.
         prompts (`list[int]`): the prompts that have some.
         places (`list[int]`): for each rollout that counts, the place of its prompt in `prompts`.
         rows_R (`Tensor`): their rows in the micro-batch.
         factors_R (`Tensor`): by what the gradient of each is multiplied, in float32.
+        num_shared (`int`): so many tokens at the beginning are the same in all rollouts of a prompt; 0 where that
+            saves little.
     """
 
-    def __init__(self, num_rollouts: int, prompts: list[int], places: list[int], rows_R: Tensor):
-        self.num_rollouts = num_rollouts
-        self.prompts = prompts
-        self.places = places
-        self.rows_R = rows_R
-        self.factors_R = torch.zeros(len(places), device=rows_R.device)
-
-    @classmethod
-    def of(cls, prompts: list[int | None], device: torch.device) -> "CountedRollouts":
+    def __init__(self, prompts: list[int | None], prompt_ids_BT: Tensor, num_tokens: int):
         counted = sorted((prompt, row) for row, prompt in enumerate(prompts) if prompt is not None)
-        distinct = sorted({prompt for prompt, _ in counted})
-        places = [distinct.index(prompt) for prompt, _ in counted]
-        return cls(len(prompts), distinct, places, torch.tensor([row for _, row in counted], device=device).long())
+        device = prompt_ids_BT.device
+        self.num_rollouts, self.num_tokens = len(prompts), num_tokens
+        self.prompts = sorted({prompt for prompt, _ in counted})
+        self.places = [self.prompts.index(prompt) for prompt, _ in counted]
+        self.rows_R = torch.tensor([row for _, row in counted], device=device).long()
+        self.factors_R = torch.zeros(len(counted), device=device)
+        offsets = [self.places.index(place) for place in range(len(self.prompts))]
+        self._offsets_P = torch.tensor(offsets, device=device).long()  # where the rollouts of each prompt begin
+        self._firsts_P = self.rows_R[self._offsets_P]
+        self._firsts_R = self._firsts_P[self.places]  # of the same prompt as each rollout
+        is_shared = 2 * len(self.prompts) <= len(counted) and self._is_shared(prompt_ids_BT)
+        self.num_shared = prompt_ids_BT.size(1) if is_shared else 0
 
     def weigh(self, factors_B: Tensor) -> None:
         self.factors_R = factors_B[self.rows_R]
+
+    def parts(self, a: Tensor, b: Tensor) -> Iterator[Part]:
+        """
+        A layer's rows, in parts of different tokens.
+
+        Args:
+            a (`torch.Tensor`), b (`torch.Tensor`): input and gradient at the output, `(B, T, …)`.
+        """
+        S = self.num_shared
+        # Whether the last of them is the same tells of what may differ, such as dropout: it depends on all before it.
+        if S > 0 and a.size(1) * self.num_rollouts == self.num_tokens and self._is_shared(a[:, S - 1]):
+            of_prompts = b[:, :S].flatten(1).float()
+            summed = nn.functional.embedding_bag(
+                self.rows_R, of_prompts, self._offsets_P, mode="sum", per_sample_weights=self.factors_R
+            )
+            a_PT = a[:, :S].index_select(0, self._firsts_P)
+            yield Part(list(range(len(self.prompts))), a_PT, summed.view(len(a_PT), S, -1), None)
+            a, b = a[:, S:], b[:, S:]
+        yield Part(self.places, a, b, (self.rows_R, self.factors_R))
+
+    def _is_shared(self, values_B: Tensor) -> bool:
+        """Whether values are the same in all rollouts of a prompt."""
+        return torch.equal(values_B.index_select(0, self.rows_R), values_B.index_select(0, self._firsts_R))
 
 
 def measurable_in_training(plan: Plan, left_out: set[str]) -> list[Layer]:

@@ -159,11 +159,14 @@ def report_of_pairs(
     )
 
 
-def against_pass1(pairs: PairSums, weights_C: Tensor, confidence: float) -> tuple[float, float]:
-    """⟨∇J, ∇J_1⟩ and half the width of its interval, for a J with this weight of each class of prompts."""
-    inner = pair_mean(pairs, weights_C[None], torch.ones_like(weights_C)[None])
+def against_pass1(pairs: PairSums, weights_C: Tensor, confidence: float = 0.95) -> tuple[float, float]:
+    """
+    The inner product of ∇J_1 with the gradient in which the classes of prompts have these weights, and half the width
+    of its interval. These two are all that an alarm needs of a block of prompts.
+    """
+    inner = pair_mean(pairs, weights_C[None], torch.ones(1, len(weights_C), dtype=torch.float64))
     se_1, degrees_1 = inner.standard_error()
-    return inner.value.item(), (student_ts(confidence, degrees_1) * se_1).item()
+    return float(inner.value), float(student_ts(confidence, degrees_1) * known_error(inner.value, se_1))
 
 
 def measure_objectives(

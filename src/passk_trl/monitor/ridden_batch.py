@@ -199,7 +199,7 @@ class RiddenRows:
         counts = (weights_B != 0).tolist()
         counted = [prompt if is_counted else None for prompt, is_counted in zip(self._prompts, counts, strict=True)]
         tokens = inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
-        self._batch.taps.begin(counted, tokens, inputs["ride_row"].device)
+        self._batch.taps.begin(counted, inputs["prompt_ids"], tokens)
 
     def add_head(self) -> None:
         """Adds the LM head's part, once the loss is computed. All ranks call this together."""

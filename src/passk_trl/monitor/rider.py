@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -18,7 +17,6 @@ from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.interference.measuring import against_pass1, report_of_pairs, reports_on_objectives
 from passk_trl.interference.pair_sums import PairSums, joined
 from passk_trl.interference.pairs import weights_at
-from passk_trl.objectives import objective_from
 from passk_trl.private_names import check_private_names, look_up
 from passk_trl.records import ProbeRecord
 from passk_trl.rollout_trainer import RolloutTrainer
@@ -104,25 +102,9 @@ class Rider:
         return record
 
     def _report(self, blocks: list[PairSums], step: int) -> ProbeRecord:
+        assert self._gradients is not None  # or there would be no blocks
         newer, older = (self._against_pass1([each] if each else []) for each in self.window.latest_full())
-        return replace(
-            self._record_of(joined(blocks), step),
-            first_step=self.window.first_step,
-            looks={size: self._against_pass1(blocks) for size, blocks in self.window.looks.items()},
-            drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
-        )
-
-    def _against_pass1(self, blocks: list[PairSums]) -> tuple[float, float]:
-        """Of the gradient trained for, as [`ProbeRecord.against_pass1`]. NaN if there are no blocks."""
-        trains_pass1 = self.training_k == 1 and self.training_objective is None  # not in conflict with itself
-        if trains_pass1 or not blocks:
-            return math.nan, math.nan
-        pairs = joined(blocks)
-        return against_pass1(pairs, self._trained_weights(pairs)[1], self.settings.confidence)
-
-    def _record_of(self, pairs: PairSums, step: int) -> ProbeRecord:
-        assert self._gradients is not None  # or there would be no pairs
-        confidence, coverage = self.settings.confidence, self._gradients.coverage
+        pairs, coverage, confidence = joined(blocks), self._gradients.coverage, self.settings.confidence
         objectives = reports_on_objectives(pairs, self.objectives, confidence)
         return ProbeRecord(
             step=step,
@@ -137,14 +119,25 @@ class Rider:
             left_out_parameters=list(coverage.left_out),
             in_graph_parameters=0,
             gram="exact" if self.is_exact else "sketch",
+            first_step=self.window.first_step,
+            looks={size: self._against_pass1(some) for size, some in self.window.looks.items()},
+            drift=(newer[0] - older[0], math.hypot(newer[1], older[1])),
         )
+
+    def _against_pass1(self, blocks: list[PairSums]) -> tuple[float, float]:
+        """Of the gradient trained for, as [`ProbeRecord.against_pass1`]. NaN if there are no blocks."""
+        trains_pass1 = self.training_k == 1 and self.training_objective is None  # not in conflict with itself
+        if trains_pass1 or not blocks:
+            return math.nan, math.nan
+        pairs = joined(blocks)
+        return against_pass1(pairs, self._trained_weights(pairs)[1], self.settings.confidence)
 
     def _trained_weights(self, pairs: PairSums) -> Tensor:
         """The weights of the classes of prompts in ∇J_1 and in the gradient trained for, `(2, C)`."""
         counts = pairs.num_samples, pairs.num_correct
         weights_2C = weights_at(torch.tensor([1.0, self.training_k], dtype=torch.float64), *counts, "unbiased")
-        if self.training_objective is not None:
-            weights_2C[1] = objective_from(self.training_objective).gradient_weight(*counts)
+        if (name := self.training_objective) is not None:
+            weights_2C[1] = next(each for each in self.objectives if each.name == name).gradient_weight(*counts)
         return weights_2C
 
     def _seed_of_block(self) -> int:
