@@ -30,9 +30,11 @@ def assert_expected(measured) -> None:
 
 
 def test_they_follow_from_the_gram_matrix(monkeypatch):
-    assert_expected(products_with_sums(*inputs(), CPU))
+    rows_NMD, weights_CN = inputs()
+    batches = [rows_NMD[:4], rows_NMD[4:4], rows_NMD[4:]]  # one has no prompt with a gradient
+    assert_expected(products_with_sums(batches, weights_CN, CPU))
     monkeypatch.setattr(pooled, "_NUMBERS_AT_A_TIME", 21)
-    assert_expected(products_with_sums(*inputs(), CPU))
+    assert_expected(products_with_sums(batches, weights_CN, CPU))
 
 
 SIZES = [20, 5, 25]
@@ -51,9 +53,9 @@ def expected_parts() -> torch.Tensor:
 
 def test_each_part_of_the_sketches_has_its_own_products(monkeypatch):
     rows_NMD, weights_CN = inputs()
-    assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
+    assert torch.allclose(products_of_sums([rows_NMD], weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
     monkeypatch.setattr(pooled, "_NUMBERS_AT_A_TIME", 21)
-    assert torch.allclose(products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
+    assert torch.allclose(products_of_sums([rows_NMD], weights_CN, weights_CN[1], SIZES, CPU), expected_parts())
 
 
 def on_a_rank() -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -62,8 +64,8 @@ def on_a_rank() -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     rank = dist.get_rank()
     mine = [slice(0, 0), slice(0, 5), slice(5, N)][rank]  # the first rank has none
     rows_NMD, weights_CN = rows_NMD[mine], weights_CN[:, mine]
-    products = products_with_sums(rows_NMD, weights_CN, CPU)
-    return products, products_of_sums(rows_NMD, weights_CN, weights_CN[1], SIZES, CPU)
+    products = products_with_sums([rows_NMD], weights_CN, CPU)
+    return products, products_of_sums([rows_NMD], weights_CN, weights_CN[1], SIZES, CPU)
 
 
 def test_the_ranks_have_them_together():
@@ -90,13 +92,13 @@ def without_memory_on_one_rank() -> torch.Tensor:
     rows_NMD, weights_CN = inputs()
     failing_NMD = rows_NMD.as_subclass(OutOfMemory) if dist.get_rank() == 1 else rows_NMD
     for measure in (
-        lambda: products_with_sums(failing_NMD, weights_CN, CPU),
-        lambda: products_of_sums(failing_NMD, weights_CN, weights_CN[1], SIZES, CPU),
+        lambda: products_with_sums([failing_NMD], weights_CN, CPU),
+        lambda: products_of_sums([failing_NMD], weights_CN, weights_CN[1], SIZES, CPU),
     ):
         OutOfMemory.parts = 0
         with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
             measure()
-    return products_with_sums(rows_NMD, weights_CN, CPU)[1]
+    return products_with_sums([rows_NMD], weights_CN, CPU)[1]
 
 
 def test_ranks_fail_together():

@@ -1,5 +1,7 @@
 """Sketches of the gradients of many prompts, divided over the ranks, and their sums over pairs."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -12,15 +14,15 @@ _NUMBERS_AT_A_TIME = 2**12
 
 
 def products_of_sums(
-    rows_NMD: Tensor, left_KN: Tensor, right_N: Tensor, sizes: list[int], device: torch.device
+    batches: list[Tensor], left_KN: Tensor, right_N: Tensor, sizes: list[int], device: torch.device
 ) -> Tensor:
     """
     Sums over the pairs of all ranks' prompts, without those of a prompt with itself, in each part of the sketches. All
     ranks must call this together.
 
     Args:
-        rows_NMD (`torch.Tensor`):
-            M sketches of D numbers for each of this rank's N prompts.
+        batches (`list[torch.Tensor]`):
+            M sketches of D numbers for each of this rank's N prompts, each `(n, M, D)`. They are not copied together.
         left_KN, right_N (`torch.Tensor`):
             Weights of these prompts, float64.
         sizes (`list[int]`):
@@ -36,8 +38,8 @@ def products_of_sums(
     """
     with failing_together():
         left, right, itself = [], [], []
-        for columns in _split(rows_NMD):
-            columns = columns.double()
+        for part in _split(batches):
+            columns = torch.cat(part).double()
             left.append(torch.einsum("kn,nmd->kmd", left_KN, columns))
             right.append(torch.einsum("n,nmd->md", right_N, columns)[None])
             itself.append(torch.einsum("kn,nmd->kmd", left_KN * right_N, columns.square()))
@@ -49,13 +51,13 @@ def products_of_sums(
         return torch.stack([part.sum(dim=2) for part in pairs_KMD.split(sizes, dim=2)], dim=2)
 
 
-def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+def products_with_sums(batches: list[Tensor], weights_CN: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """
     Inner products of gradients with C weighted sums of all. All ranks must call this together.
 
     Args:
-        rows_NMD (`torch.Tensor`):
-            M sketches of D numbers for each of this rank's N prompts.
+        batches (`list[torch.Tensor]`):
+            M sketches of D numbers for each of this rank's N prompts, each `(n, M, D)`. They are not copied together.
         weights_CN (`torch.Tensor`):
             The weights of these prompts in each sum, float64.
         device (`torch.device`):
@@ -68,17 +70,17 @@ def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.devic
     Raises:
         `Exception`: on all ranks, if something failed on one.
     """
-    N, M, _ = rows_NMD.shape
-    device = device if num_ranks() > 1 else rows_NMD.device
+    N, M = sum(map(len, batches)), batches[0].size(1)
+    device = device if num_ranks() > 1 else batches[0].device
     numbers = gather_list([N])
     first, C = sum(numbers[: own_rank()]), len(weights_CN)
     with failing_together():
         all_NMC = torch.zeros(sum(numbers), M, C + 1, dtype=torch.float64)  # the last are the squares
         mine_NMC = all_NMC[first : first + N]
         sparse_CN = weights_CN.to_sparse()  # a prompt counts in one of the sums, or in few
-    for columns in _split(rows_NMD):
+    for part in _split(batches):
         with failing_together():
-            columns = columns.double()
+            columns = torch.cat(part).double()
             sums_CMD = (sparse_CN @ columns.flatten(1)).unflatten(1, columns.shape[1:]).to(device)
         sum_of_ranks(sums_CMD)
         with failing_together():
@@ -92,6 +94,9 @@ def products_with_sums(rows_NMD: Tensor, weights_CN: Tensor, device: torch.devic
     return all_MNC[..., :-1], all_MNC[..., -1]
 
 
-def _split(rows_NMD: Tensor) -> tuple[Tensor, ...]:
-    """The columns in parts, as many and as large on all ranks."""
-    return rows_NMD.split(max(1, _NUMBERS_AT_A_TIME // rows_NMD.size(1)), dim=2)
+def _split(batches: list[Tensor]) -> Iterator[list[Tensor]]:
+    """The columns of all rows in parts, as many and as large on all ranks."""
+    _, M, D = batches[0].shape
+    numbers = max(1, _NUMBERS_AT_A_TIME // M)
+    for start in range(0, D, numbers):
+        yield [rows_NMD[:, :, start : start + numbers] for rows_NMD in batches]

@@ -20,7 +20,7 @@ from passk_trl.distributed.ranks import without_tensors
 from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
-from .store import Store, Weights
+from .store import SketchStore, Store, Weights
 
 
 # g of the tokens of one rollout may differ by so much, relative to the largest, by rounding.
@@ -81,6 +81,8 @@ class TrainingPass:
         self._remove_taps()  # those of a step that did not come to its end
         self._counted = CountedRollouts(prompts, prompt_ids_BT, num_tokens)
         self._store, self._failure = self._new_store(len(self._counted.prompts)), None
+        if isinstance(self._store, SketchStore):  # of a larger model, where nobody has measured yet what it saves
+            self._counted.num_shared = 0
         if not self._counted.prompts:
             return
         for layer in self._layers:

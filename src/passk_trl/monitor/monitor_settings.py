@@ -57,7 +57,7 @@ class MonitorSettings:
 
     def rides_exactly(self, num_parameters: int) -> bool:
         """Whether a ride keeps the gradients of so many parameters whole."""
-        return self.gram == "exact" or (self.gram == "auto" and fit_exactly(2 * self.window, num_parameters))
+        return self.gram == "exact" or (self.gram == "auto" and fit_exactly(self.window, num_parameters))
 
     def _check_numbers(self) -> None:
         if self.every < 1:

@@ -72,8 +72,7 @@ class Block:
             weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
             for place, prompt in enumerate(with_gradient):
                 weights_CN[class_of[mine[prompt]], place] = weights[prompt]
-            rows_NMD = self._rows()
-        products_MNC, squares_MN = products_with_sums(rows_NMD, weights_CN, device)
+        products_MNC, squares_MN = products_with_sums(self._rows(), weights_CN, device)
         with failing_together():
             sampling_N = torch.tensor([weight for _, weight, _ in gathered], dtype=torch.float64)
             has_row_N = torch.tensor([row for _, _, row in gathered])  # in the order of ranks, as gathered
@@ -93,8 +92,7 @@ class Block:
             with_gradient = self._with_gradient()
             sampling_N = torch.tensor([weights[prompt] for prompt in with_gradient], dtype=torch.float64)
             weights_KN = weights_KC[:, [classes[prompt] for prompt in with_gradient]] * sampling_N
-            rows_NMD = self._rows()
-        return products_of_sums(rows_NMD, weights_KN, sampling_N, sizes, device)
+        return products_of_sums(self._rows(), weights_KN, sampling_N, sizes, device)
 
     def _with_gradient(self) -> list[int]:
         """Which of this rank's prompts have a row."""
@@ -104,8 +102,8 @@ class Block:
             first += len(batch.num_correct)
         return prompts
 
-    def _rows(self) -> Tensor:
-        return torch.cat([batch.rows_NMD for batch in self.batches])
+    def _rows(self) -> list[Tensor]:
+        return [batch.rows_NMD for batch in self.batches]
 
 
 def _pair_sums(
