@@ -72,7 +72,8 @@ class Block:
             weights_CN = torch.zeros(len(num_correct_C), len(with_gradient), dtype=torch.float64)
             for place, prompt in enumerate(with_gradient):
                 weights_CN[class_of[mine[prompt]], place] = weights[prompt]
-        products_MNC, squares_MN = products_with_sums(self._rows(), weights_CN, device)
+            rows = self._rows()
+        products_MNC, squares_MN = products_with_sums(rows, weights_CN, device)
         with failing_together():
             sampling_N = torch.tensor([weight for _, weight, _ in gathered], dtype=torch.float64)
             has_row_N = torch.tensor([row for _, _, row in gathered])  # in the order of ranks, as gathered
@@ -92,7 +93,8 @@ class Block:
             with_gradient = self._with_gradient()
             sampling_N = torch.tensor([weights[prompt] for prompt in with_gradient], dtype=torch.float64)
             weights_KN = weights_KC[:, [classes[prompt] for prompt in with_gradient]] * sampling_N
-        return products_of_sums(self._rows(), weights_KN, sampling_N, sizes, device)
+            rows = self._rows()
+        return products_of_sums(rows, weights_KN, sampling_N, sizes, device)
 
     def _with_gradient(self) -> list[int]:
         """Which of this rank's prompts have a row."""
