@@ -1,10 +1,14 @@
 """Fixtures that several test modules share."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from passk_trl.policy import cached_policy
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside one another, and two threads each would wait
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,12 @@ def test_the_sentence_about_the_onset_is_of_the_measured_curve():
     unsure = replace(opposed, onset_interval=(low, None))
     assert sentence(unsure) == f"{told}, but it does not show it by itself."
     assert onset_or_why_not(unsure) == f"k = {opposed.onset:.1f} ({low:.1f} to ?)"
-    assert sentence(agreeing) == f"{measured} agrees with pass@1's up to k = 7."
+    agrees = f"{measured} agrees with pass@1's up to k = 7"
+    assert sentence(agreeing) == f"{agrees}."
+    wide_K = torch.where(agreeing.ks <= 3, agreeing.inner_product_se, 1e3)
+    assert sentence(replace(agreeing, inner_product_se=wide_K)) == f"{agrees}, and shows it by itself up to k = 3."
+    wide_K = torch.full_like(wide_K, 1e3)
+    assert sentence(replace(agreeing, inner_product_se=wide_K)) == f"{agrees}, but it does not show it by itself."
     lost = replace(opposed, agreement=-opposed.agreement, onset=None)
     lost_in_noise = "In the latest report alone, pass@1's gradient is lost in the noise; raise"
     assert sentence(lost) == f"{lost_in_noise} num_prompts to see it."

@@ -192,7 +192,9 @@ def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
 def _monitor(monitor: ConflictMonitor, model: Any) -> str:
     every = "every step" if monitor.every == 1 else f"every {monitor.every} steps"
     if rides(monitor):
-        kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory at first"
+        numbers = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        how = "gradients whole" if monitor.settings.rides_exactly(numbers) else "at first"
+        kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory, {how}"
         return f"reports on the latest {monitor.settings.window} prompts of training {every}, {kept}"
     rollouts = "of the batch" if monitor.probe_dataset is None else f"x {monitor.num_rollouts} rollouts"
     return f"{monitor.num_prompts} prompts {rollouts} {every}"

@@ -77,7 +77,11 @@ def onset_sentence(record: ProbeRecord) -> str:
         agrees = report.ks[report.inner_product > 0].tolist()  # beyond them, no prompt has weight
         if not agrees:
             return f"{alone}, no prompt has weight at a measured k, so it tells nothing."
-        return f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {agrees[-1]:g}."
+        told = f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {agrees[-1]:g}"
+        shown = report.ks[report.inner_product_low > 0].tolist()
+        if not shown:
+            return f"{told}, but it does not show it by itself."
+        return f"{told}." if shown[-1] == agrees[-1] else f"{told}, and shows it by itself up to k = {shown[-1]:g}."
     low, high = report.onset_interval
     told = f"{alone}, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
     if high is None:
