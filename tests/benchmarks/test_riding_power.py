@@ -9,7 +9,7 @@ import torch
 
 from passk_trl.interference import ProbeSample, measure_interference
 from passk_trl.monitor.window import RiddenPrompts, Window
-from riding_power import EVERY, ROLLOUTS, block_ends, estimate, pair_sums, probed, ridden, world_of
+from riding_power import EVERY, ROLLOUTS, World, block_ends, estimate, pair_sums, probed, ridden
 
 
 RNG = np.random.default_rng(0)
@@ -24,13 +24,22 @@ def some_sample(prompts: int, easy: float = 0.0, hard: float = 0.0) -> ProbeSamp
     return ProbeSample.of(rows_ND @ rows_ND.T, correct_N, ROLLOUTS)
 
 
+def world_of(sample: ProbeSample) -> World:
+    """In which two rollouts of a prompt tell as much as all."""
+    return World(sample.gram.repeat(1, 2, 2), sample.num_correct)
+
+
+def estimated(world: World, drawn_N: torch.Tensor, sampling_N: torch.Tensor, k: int) -> tuple[float, float]:
+    return estimate(pair_sums(world.gram_RR, world.num_correct_U, drawn_N, sampling_N), k, 0.0, RNG)
+
+
 @pytest.mark.parametrize("k", [2, 5])
 def test_the_mean_over_all_draws_is_the_truth(k):
     sample = some_sample(4)
     world, truth = world_of(sample), measure_interference(**sample.arguments, ks=[k]).inner_product
     draws = [torch.tensor(draw) for draw in product(range(4), repeat=4) if len({*draw}) > 2]
     ones = torch.ones(4, dtype=torch.float64)
-    values = [estimate(pair_sums(world, drawn, ones), k, 0.0, RNG)[0] for drawn in draws]
+    values = [estimated(world, drawn, ones, k)[0] for drawn in draws]
     torch.testing.assert_close(torch.tensor(values, dtype=torch.float64).mean(), truth[0])
 
 
@@ -38,7 +47,7 @@ def test_different_prompts_have_the_estimate_and_the_interval_of_the_package():
     sample, drawn = some_sample(40), torch.randperm(40)[:24]
     sampling = torch.rand(24, dtype=torch.float64)
     report = measure_interference(**{**sample.keep(drawn).arguments, "sampling_weights": sampling}, ks=[4])
-    value, margin = estimate(pair_sums(world_of(sample), drawn, sampling), 4, 0.0, RNG)
+    value, margin = estimated(world_of(sample), drawn, sampling, 4)
     assert value == pytest.approx(report.inner_product.item())
     assert margin == pytest.approx((report.inner_product_high - report.inner_product).item())
 
@@ -51,6 +60,15 @@ def test_blocks_are_full_when_those_of_a_window_are(window, a_step):
         if real.add(batch, a_step) is not None:
             ends.append(step)
     assert block_ends(window, a_step, 40) == ends
+
+
+@pytest.mark.parametrize(("correct", "by_two"), [(ROLLOUTS - 1, True), (1, False)])
+def test_prompts_without_an_advantage_are_drawn_and_taken_by_two_rollouts(correct, by_two):
+    sample = some_sample(64)
+    gram_MRR = sample.gram.repeat(1, 2, 2)
+    gram_MRR[:, 64:] = gram_MRR[:, :, 64:] = 0.0
+    (margin, *_), _ = ridden(World(gram_MRR, torch.full((64,), correct)), 8, 16, 256, 0.0, RNG)
+    assert (margin == 0) == by_two
 
 
 def test_a_plain_conflict_is_announced_and_its_absence_is_not():
