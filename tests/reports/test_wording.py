@@ -41,7 +41,8 @@ def test_the_sentence_about_the_onset_is_of_the_measured_curve():
     lost = replace(opposed, agreement=-opposed.agreement, onset=None)
     lost_in_noise = "In the latest report alone, pass@1's gradient is lost in the noise; raise"
     assert sentence(lost) == f"{lost_in_noise} num_prompts to see it."
-    assert sentence(lost, first_step=3) == f"{lost_in_noise} window to see it."  # of a ride
+    of_ride = lost_in_noise.replace("alone,", "alone, over the prompts of steps 3 to 10,")
+    assert sentence(lost, first_step=3) == f"{of_ride} window to see it."
     assert [onset_or_why_not(each) for each in (opposed, agreeing, lost)] == [
         *(f"k = {opposed.onset:.1f} ({low:.1f} to {high:.1f})", "none", "lost in noise")
     ]

@@ -69,6 +69,8 @@ def known_cosines(report: InterferenceReport) -> tuple[Tensor, Tensor, Tensor]:
 def onset_sentence(record: ProbeRecord) -> str:
     """Where the measured curve of the latest report turns negative, whether this is significant or not."""
     report, alone = record.report, "In the latest report alone"
+    if record.first_step is not None:  # of a ride, which is an average over a window
+        alone = f"{alone}, over the prompts of steps {record.first_step} to {record.step}"
     if report.has_no_pairs:
         return f"{alone}, {NO_PAIRS}, so it tells nothing."
     if report.pass1_is_lost:
