@@ -49,7 +49,9 @@ WINDOWS = (256, 1024, 2048, 4096, 8192)
 class EveryOther(TrainerCallback):
     """Lets every other step ride, and times the steps, and what of them is not generation."""
 
-    def __init__(self, trainer: PassKGRPOTrainer, clock: Callable[[], float] = time.perf_counter):
+    def __init__(
+        self, trainer: PassKGRPOTrainer, clock: Callable[[], float] = time.perf_counter, gram: str = "sketch"
+    ):
         self._clock, self._generation = clock, 0.0
         self.steps: list[tuple[bool, float, float]] = []  # rides, seconds, seconds without generation
         generate = trainer._generate_and_score_completions
@@ -61,7 +63,7 @@ class EveryOther(TrainerCallback):
             return batch
 
         trainer._generate_and_score_completions = timed  # before the monitor joins, whose own pass is not generation
-        self.monitor = ConflictMonitor(ride=True, window=2048, every=10_000, gram="sketch").attach(trainer)
+        self.monitor = ConflictMonitor(ride=True, window=2048, every=10_000, gram=gram).attach(trainer)
         trainer.add_callback(self)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -198,9 +200,11 @@ def megabytes(policy: str, steps: int = 12) -> list[float]:
     return memory.added()
 
 
-def report_seconds(window: int, numbers: int = 270 * 8, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Of a report on so many prompts, with sketches of so many numbers, by default as of 270 parameters at first."""
-    rows = torch.randn(window, RIDE_SKETCHES, numbers)
+def report_seconds(
+    window: int, row: tuple[int, int] = (RIDE_SKETCHES, 270 * 8), clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Of a report on so many prompts, by default with as many sketches and numbers as of 270 parameters at first."""
+    rows = torch.randn(window, *row)
     correct = torch.randint(1, ROLLOUTS, (window,)).tolist()
     block = Block()
     block.add(RiddenPrompts(0, correct, ROLLOUTS, [1.0] * window, list(range(window)), rows), window)

@@ -272,7 +272,7 @@ def costs(policy: Policy, k: int) -> dict[str, float]:
     probe = {"num_prompts": policy.timed_prompts, "num_rollouts": ROLLOUTS, "forecast": False}
     with tempfile.TemporaryDirectory() as folder:
         trainer, _ = trainer_of(policy, k, folder, None, f"--max_steps={policy.timed_steps}")
-        times = EveryOther(trainer, time.process_time)
+        times = EveryOther(trainer, time.process_time, gram="auto")
         trainer.train()
         _, monitor = trainer_of(policy, k, folder, probe)
         moments = [time.process_time()]
@@ -281,12 +281,12 @@ def costs(policy: Policy, k: int) -> dict[str, float]:
             moments.append(time.process_time())
     pairs = times.pairs()[3:]  # by then the sketches are sized
     added = [ride[0] - plain[0] for ride, plain in pairs]
-    numbers = times._gradients.row_shape(times.monitor._rider._projections)[1]
+    row = times._gradients.row_shape(times.monitor._rider._projections)
     return {
         "a plain step": median(plain[0] for _, plain in pairs),
         "a ride on a step": mean(added),
         "its standard error": stdev(added) / math.sqrt(len(added)),
-        "a report": min(report_seconds(max(WINDOWS), numbers, time.process_time) for _ in range(3)),
+        "a report": min(report_seconds(max(WINDOWS), row, time.process_time) for _ in range(3)),
         "a probed prompt": median(np.diff(moments)[1:]) / policy.timed_prompts,
     }
 
