@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -61,11 +62,12 @@ KS = (2, 3, 4, 5, 6, 7, 8)  # of which one is chosen
 SEEDS = (0,)  # of real rides
 
 
-class World(NamedTuple):
+@dataclass(frozen=True)
+class World:
     """
     The U prompts of an audit, from which runs draw theirs.
 
-    Attributes:
+    Args:
         gram_MRR (`Tensor[M, 2U, 2U]`): of their gradients, first by all rollouts, and then by one correct and one
             incorrect rollout, as a ride's own pass takes them.
         num_correct_U (`Tensor[U]`): correct rollouts of each.
@@ -80,7 +82,7 @@ class World(NamedTuple):
         U = len(self.num_correct_U)
         return ProbeSample.of(self.gram_MRR[:, :U, :U], self.num_correct_U, ROLLOUTS)
 
-    @property
+    @cached_property
     def gram_RR(self) -> Tensor:
         """The mean of the estimates, with 0 for a prompt with itself."""
         U = len(self.num_correct_U)
@@ -325,8 +327,8 @@ def compare(name: str, runs: int) -> None:
     policy, rng = POLICIES[name], np.random.default_rng(0)
     world_file = OUTPUT / f"{name}-world.pt"
     if not world_file.exists():
-        torch.save(tuple(audited(policy, OUTPUT / f"{name}-audit")), world_file)
-    world = World(*torch.load(world_file))
+        torch.save(vars(audited(policy, OUTPUT / f"{name}-audit")), world_file)
+    world = World(**torch.load(world_file))
     truth = measure_interference(**world.sample.arguments, ks=[1.0, *KS])
     at_k = int((truth.cosine[1:] - COSINE).abs().argmin()) + 1
     k, length = KS[at_k - 1], float((truth.norm_squared[0] * truth.norm_squared[at_k]).sqrt())
