@@ -108,9 +108,10 @@ def dry_run(
     if trains:
         rows["batch"] = _batch(training_args, engine)
     if isinstance(probe, ConflictMonitor):
-        rows["monitor"] = _monitor(probe, model)
+        is_exact = probe.settings.rides_exactly(trained)
+        rows["monitor"] = _monitor(probe, model, is_exact)
         run = run_length(training_args, engine.processes, len(first) if isinstance(first, Dataset) else None)
-        if warnings := alarm_warnings(probe.settings, training_args, run, probe.settings.rides_exactly(trained)):
+        if warnings := alarm_warnings(probe.settings, training_args, run, is_exact):
             rows["warning"] = " ".join(warnings)
     elif probe is not None:
         rows["probe"] = f"{probe.num_prompts} prompts x {probe.num_rollouts} rollouts"
@@ -189,11 +190,10 @@ def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
     )
 
 
-def _monitor(monitor: ConflictMonitor, model: Any) -> str:
+def _monitor(monitor: ConflictMonitor, model: Any, is_exact: bool) -> str:
     every = "every step" if monitor.every == 1 else f"every {monitor.every} steps"
     if rides(monitor):
-        numbers = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        how = "gradients whole" if monitor.settings.rides_exactly(numbers) else "at first"
+        how = "gradients whole" if is_exact else "at first"
         kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory, {how}"
         return f"reports on the latest {monitor.settings.window} prompts of training {every}, {kept}"
     rollouts = "of the batch" if monitor.probe_dataset is None else f"x {monitor.num_rollouts} rollouts"

@@ -145,7 +145,9 @@ class TrainedGradients:
         self._formed.update(each.name for each, is_reached in zip(self._measured, reached, strict=True) if is_reached)
 
     def training_pass(self, projections: Projections | None) -> TrainingPass:
-        return TrainingPass(self._layers, partial(self._new_store, projections), self._head)
+        is_exact = projections is None  # with sketches, nobody has measured yet what sharing saves
+        new_store = partial(self._new_store, projections)
+        return TrainingPass(self._layers, new_store, self._head, shares_prompts=is_exact)
 
     def take_rows(
         self, batch: dict[str, Any], weights_B: Tensor, projections: Projections | None, add: AddRows

@@ -20,7 +20,7 @@ from passk_trl.distributed.ranks import without_tensors
 from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
-from .store import SketchStore, Store, Weights
+from .store import Store, Weights
 
 
 # g of the tokens of one rollout may differ by so much, relative to the largest, by rounding.
@@ -58,12 +58,21 @@ class TrainingPass:
             Makes an empty store for so many prompts.
         head ([`~passk_trl.gradients.head_gradients.HeadOfTraining`], *optional*):
             The LM head, if it is measured.
+        shares_prompts (`bool`, *optional*, defaults to `True`):
+            Whether to add up the gradients at the tokens of the prompt first.
     """
 
-    def __init__(self, layers: list[Layer], new_store: Callable[[int], Store], head: HeadOfTraining | None = None):
+    def __init__(
+        self,
+        layers: list[Layer],
+        new_store: Callable[[int], Store],
+        head: HeadOfTraining | None = None,
+        shares_prompts: bool = True,
+    ):
         self._layers = layers
         self._head = head
         self._new_store = new_store
+        self._shares_prompts = shares_prompts
         self._handles: list[Any] = []
         self._counted: CountedRollouts | None = None
         self._store: Store | None = None
@@ -79,10 +88,8 @@ class TrainingPass:
             num_tokens (`int`): of all rollouts, padding included.
         """
         self._remove_taps()  # those of a step that did not come to its end
-        self._counted = CountedRollouts(prompts, prompt_ids_BT, num_tokens)
+        self._counted = CountedRollouts(prompts, prompt_ids_BT, num_tokens, self._shares_prompts)
         self._store, self._failure = self._new_store(len(self._counted.prompts)), None
-        if isinstance(self._store, SketchStore):  # of a larger model, where nobody has measured yet what it saves
-            self._counted.num_shared = 0
         if not self._counted.prompts:
             return
         for layer in self._layers:
@@ -189,6 +196,12 @@ class CountedRollouts:
     """
     The rollouts of a micro-batch that count, those of one prompt beside one another, and their factors.
 
+    Args:
+        prompts, prompt_ids_BT, num_tokens:
+            As for [`TrainingPass.begin`].
+        shares_prompts (`bool`, *optional*, defaults to `True`):
+            Whether to look for tokens that are the same in all rollouts of a prompt.
+
     Attributes:
         num_rollouts (`int`): of the whole micro-batch.
         num_tokens (`int`): of all of them, padding included.
@@ -200,7 +213,7 @@ class CountedRollouts:
             saves little.
     """
 
-    def __init__(self, prompts: list[int | None], prompt_ids_BT: Tensor, num_tokens: int):
+    def __init__(self, prompts: list[int | None], prompt_ids_BT: Tensor, num_tokens: int, shares_prompts: bool = True):
         counted = sorted((prompt, row) for row, prompt in enumerate(prompts) if prompt is not None)
         device = prompt_ids_BT.device
         self.num_rollouts, self.num_tokens = len(prompts), num_tokens
@@ -212,7 +225,8 @@ class CountedRollouts:
         self._offsets_P = torch.tensor(offsets, device=device).long()  # where the rollouts of each prompt begin
         self._firsts_P = self.rows_R[self._offsets_P]
         self._firsts_R = self._firsts_P[self.places]  # of the same prompt as each rollout
-        is_shared = 2 * len(self.prompts) <= len(counted) and self._is_shared(prompt_ids_BT)
+        saves_much = 2 * len(self.prompts) <= len(counted)
+        is_shared = shares_prompts and saves_much and self._is_shared(prompt_ids_BT)
         self.num_shared = prompt_ids_BT.size(1) if is_shared else 0
 
     def weigh(self, factors_B: Tensor) -> None:

@@ -92,7 +92,6 @@ def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, 
 def _too_short(settings: MonitorSettings, args: Any, run: RunLength, is_exact: bool) -> str | None:
     last_report = run.steps // settings.every * settings.every
     batches = _batches_trained(args, max(0, last_report - run.done))
-
     needed = _batches_needed(settings.window, run.prompts, is_exact)
     if needed <= batches:
         return None
