@@ -47,9 +47,9 @@ class ProbeRecord:
         in_graph_parameters (`int`, *optional*): number of those taken in whose gradients autograd forms.
         gram (`str`, *optional*): how gradients were kept, `"exact"` or `"sketch"`.
         first_step (`int`, *optional*): of a window of training prompts, the step of the oldest; `None` for a probe.
-        looks (`dict[int, tuple[float, float]]`, *optional*): of a ride, by their number, [`against_pass1`] of the
-            first prompts of a block, where a block came to have so many since the record before; NaN where none did.
-            `None` for a probe.
+        looks (`dict[int, tuple[float, float]]`, *optional*): of a ride, what its alarm looks at. For each number of
+            prompts: the inner product and half the width of its interval, of a block's first so many prompts. NaN
+            where no block reached this number since the record before. `None` for a probe.
         drift (`tuple[float, float]`, *optional*): of a ride, the inner product with pass@1's gradient of the block
             that was completed since the record before, less that of the block before it, and half the width of its
             interval. NaN where none was completed or none was before. `None` for a probe.
@@ -194,8 +194,8 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
     """
-    Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. The windows of a ride overlap,
-    so its looks count, of which those of one size do not.
+    Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. The windows of a ride overlap.
+    Its looks of one size do not, so they count in place of the windows.
     """
     if not records:
         return []

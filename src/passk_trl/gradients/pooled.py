@@ -9,7 +9,7 @@ from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
 
 
 # So many numbers of a prompt's M sketches are taken in float64 at a time. Those of 128 prompts are 4 MB, which stay in
-# a processor's cache.
+# a processor's cache; those of 2,048 do not.
 _NUMBERS_AT_A_TIME = 2**12
 
 

@@ -47,18 +47,19 @@ def alarms(inner_products: ArrayLike, margins: ArrayLike, confidence: float = 0.
     with e_r the error of probe r. Once it reaches 1/(1 − confidence), the run is in conflict, and another e-process
     begins, against "not above 0 since". When that one reaches the same number, the run is out of conflict, and so on.
 
-    There may be J series of looks in the place of one of probes: a ride looks at the first 128, 256 … prompts of each
-    block of its window. Each series has an e-process, and E is 1/J of the largest. Looks of one series share no
-    prompts, and those of different series may.
+    A ride has J series in the place of one. By default it looks at the first 128, 256 … 2,048 prompts of each block,
+    and its looks of one size are a series. Each series has an e-process. E is the largest of them over J, so it begins
+    at 1/J. Looks of one series share no prompts, and those of different series may. A block's looks after a change
+    hold the prompts that caused it, which only delays the next change.
 
     The guarantee: given what came before, the prompts and rollouts of a probe are drawn anew, so E_t is a
     supermartingale in a run without a conflict, and at most 1 − confidence of such runs ever raise an alarm (Ville
-    1939). With J series, each does so in at most 1/J as many. This holds as far as I_t is normal with the error e_t.
-    That is why each I_t is divided by the error of the probe before, and not by its own: an estimate that happens to
-    be low has a small error of its own, and the quotient is biased towards a conflict. `benchmarks/alarms.py` shows
-    the guarantee with estimates of probes and with looks of rides. All probes draw from one dataset, so it is about
-    the prompts in it. Probes of the training batch are of prompts that the weights have just been trained on, and it
-    is not promised for them.
+    1939). Each of J series alone reaches J/(1 − confidence) in at most 1/J of as many. This holds as far as I_t is
+    normal with the error e_t. That is why each I_t is divided by the error of the probe before, and not by its own: an
+    estimate that happens to be low has a small error of its own, and the quotient is biased towards a conflict.
+    `benchmarks/alarms.py` shows the guarantee with estimates of probes and with looks of rides. All probes draw from
+    one dataset, so it is about the prompts in it. Probes of the training batch are of prompts that the weights have
+    just been trained on, and it is not promised for them.
 
     Sources: Robbins 1970, Statistical methods related to the law of the iterated logarithm (the mixture over λ); Shin,
     Ramdas and Rinaldo 2024, E-detectors (the mixture over s); Ramdas et al. 2023, Game-theoretic statistics and safe

@@ -170,9 +170,9 @@ class Window:
         first_size (`int`, *optional*): prompts of the first block, if not as many.
 
     Attributes:
-        looks (`dict[int, list[PairSums]]`): by [`look_sizes`], the sums of each block when it had so many prompts,
-            since they were last looked at.
-        full_before (`PairSums`, *optional*): of the full block before those.
+        looks (`dict[int, list[PairSums]]`): for each of the [`look_sizes`], the sums of the blocks that came to have
+            so many prompts since the last report.
+        full_before (`PairSums`, *optional*): the sums of the last full block before these.
     """
 
     def __init__(self, size: int, device: torch.device, first_size: int | None = None):
