@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from bandit_world import WORLD
 PROBES, CALM = 100, 30  # probes of a run, and how many of them come before the conflict
 STRENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0)  # standard errors of one probe
 NORMAL = 1.959964  # the margin of an estimate whose error is 1
-WINDOW, WINDOW_OF_POLICY = 2048, 512  # of a ride in the world, and of a real one
+WINDOW, WINDOWS_OF_POLICY = 2048, (128, 512)  # of a ride in the world, and of real ones
 BATCH, ROLLOUTS = 32, 16  # prompts of a batch of a ride, and rollouts of each
 
 
@@ -97,11 +98,11 @@ def ridden(blocks: int) -> tuple[np.ndarray, np.ndarray]:
     return values - values.mean(axis=0), margins
 
 
-def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a real ride at learning rate 0, in blocks of 512 prompts × 8 rollouts, at the k trained for, which is 4."""
-    steps = WINDOW_OF_POLICY // BATCH  # of a block
+def ridden_policy(blocks: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of a real ride at learning rate 0, in blocks of prompts × 8 rollouts, at the k trained for, which is 4."""
+    steps = window // BATCH  # of a block
     with tempfile.TemporaryDirectory() as folder:
-        monitor = ConflictMonitor(ride=True, window=WINDOW_OF_POLICY, every=steps)
+        monitor = ConflictMonitor(ride=True, window=window, every=steps)
         trainer = trainers.build(
             folder,
             parts={"callbacks": [monitor]},
@@ -112,7 +113,7 @@ def ridden_policy(blocks: int) -> tuple[np.ndarray, np.ndarray]:
             max_steps=blocks * steps,
             logging_steps=blocks * steps,
         )
-        trainer.train_dataset = tiny.questions(WINDOW_OF_POLICY * blocks)
+        trainer.train_dataset = tiny.questions(window * blocks)
         trainer.train()
     values, margins = np.moveaxis(np.array([list(record.looks.values()) for record in monitor.records]), 2, 0)
     assert len(values) == blocks
@@ -131,21 +132,24 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2_000, help="Runs without a conflict.")
     parser.add_argument("--probes", type=int, default=4_000, help="Probes in the world.")
     parser.add_argument("--blocks", type=int, default=1_000, help="Blocks of a ride in the world.")
-    parser.add_argument("--real_blocks", type=int, default=300, help="Blocks of a ride on a tiny policy.")
+    parser.add_argument("--real_steps", type=int, default=4_800, help="Steps of each ride on a tiny policy.")
     parser.add_argument("--delayed_runs", type=int, default=400, help="Runs with a conflict, of each strength.")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(f"{args.runs} runs of {PROBES} probes, whose inner product is 0 throughout: share that raise an alarm")
     shape = (args.runs, PROBES)
     print(f"  normal estimates: {share_alarmed(rng.standard_normal(shape), np.full(shape, NORMAL))}")
-    real = f"{args.real_blocks} blocks of a real ride at learning rate 0"
-    for name, number, estimates in (
-        (f"{args.probes} probes", args.probes, measured),
-        (f"{args.blocks} blocks of a ride", args.blocks, ridden),
-        (real, args.real_blocks, ridden_policy),
-    ):
-        values, margins = estimates(number)
-        drawn_RT = rng.integers(0, number, shape)
+    estimates = {
+        f"{args.probes} probes": partial(measured, args.probes),
+        f"{args.blocks} blocks of {WINDOW} prompts of a ride": partial(ridden, args.blocks),
+    }
+    for window in WINDOWS_OF_POLICY:
+        blocks = args.real_steps * BATCH // window
+        name = f"{blocks} blocks of {window} prompts of a real ride at learning rate 0"
+        estimates[name] = partial(ridden_policy, blocks, window)
+    for name, estimate in estimates.items():
+        values, margins = estimate()
+        drawn_RT = rng.integers(0, len(values), shape)
         print(f"  drawn from {name}: {share_alarmed(values[drawn_RT], margins[drawn_RT])}", flush=True)
     print(f"\nA conflict that begins after {CALM} probes two standard errors above 0: probes until the alarm, median")
     print(f"{'standard errors below 0':>26}" + "".join(f"{name:>16}" for name in RULES))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch import nn
+from transformers import TrainerCallback
 from trl import RLOOConfig, RLOOTrainer
 
 import ridden
@@ -14,8 +15,8 @@ import tiny
 import trainers
 import watched
 from passk_trl import ConflictMonitor
-from passk_trl.gradients import store
-from passk_trl.monitor import ridden_batch, rider
+from passk_trl.gradients import store, training_pass
+from passk_trl.monitor import ridden_batch, rider, window
 from passk_trl.reports.text import write_report
 
 
@@ -151,6 +152,42 @@ def with_dropout():
     return policy
 
 
+@pytest.mark.parametrize("policy", [tiny.policy, with_dropout])
+def test_the_prompts_add_up_to_the_gradient_that_trains(policy, tmp_path, monkeypatch):
+    """For pass@1 they do but for a factor. Layers with the same input in all rollouts share the prompt's tokens."""
+    of_prompts, of_step, shares = [], [], []
+    share, parts = ridden_batch.RiddenBatch.share, training_pass.CountedRollouts.parts
+
+    def keep_rows(batch, rows_PMD, missed_P):
+        of_prompts.append(rows_PMD.sum(dim=(0, 1)))
+        return share(batch, rows_PMD, missed_P)
+
+    def note_sharing(counted, a, b):
+        some = list(parts(counted, a, b))
+        shares.append(len(some) == 2)
+        return iter(some)
+
+    class KeepGradient(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            named = dict(model.named_parameters())
+            of_step.append(
+                torch.cat([named[each.name].grad.flatten() for each in monitor._rider._gradients._measured])
+            )
+
+    monkeypatch.setattr(ridden_batch.RiddenBatch, "share", keep_rows)
+    monkeypatch.setattr(training_pass.CountedRollouts, "parts", note_sharing)
+    options = {"pass_at_k": 1, "max_steps": 1, "max_grad_norm": 0.0, "loss_type": "dr_grpo"}
+    monitor = ride()
+    trainer = watched.build(tmp_path, monitor, model=policy(), reward_funcs=starts_low, args=options)
+    trainer.add_callback(KeepGradient())
+    trainer.train()
+    (rows_D,), (gradient_D,) = of_prompts, of_step
+    assert rows_D.norm() > 0
+    torch.testing.assert_close(rows_D / rows_D.norm(), -gradient_D / gradient_D.norm(), rtol=1e-4, atol=1e-6)
+    assert any(shares)
+    assert all(shares) == (policy is tiny.policy)
+
+
 @pytest.mark.parametrize("level", ["token", "sequence"])
 def test_dropout_with_several_iterations(level, tmp_path, caplog, monkeypatch):
     """It changes the probabilities of tokens since they were sampled. Only first iterations ride."""
@@ -279,6 +316,33 @@ def test_a_gradient_that_cannot_be_taken_does_not_end_training(tmp_path, caplog,
     assert monitor.records == []
     assert caplog.text.count("step 1: its prompts are not measured; training goes on.") == 1
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_block_whose_sums_fail_is_lost_and_the_next_has_projections_of_its_own(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(window, "FEWEST_OF_LOOK", 8)
+    monitor, seeds, pair_sums = ride(gram="sketch"), {}, window._pair_sums
+
+    def may_fail(*args):
+        step = monitor.trainer.state.global_step + 1
+        if step in (8, 12):  # 2 prompts a step: 8 are the first block, and 8 and 16 of the second one are looked at
+            raise ZeroDivisionError("in the sums")
+        return pair_sums(*args)
+
+    def note_seed(riding, batch, num_rows):
+        seeds[monitor.trainer.state.global_step + 1] = riding._projections.seed
+        return begin(riding, batch, num_rows)
+
+    begin = rider.Rider._begin
+    monkeypatch.setattr(window, "_pair_sums", may_fail)
+    monkeypatch.setattr(rider.Rider, "_begin", note_seed)
+    watched.trained(tmp_path, monitor, reward_funcs=starts_low, max_steps=13)
+    block = "the block of prompts that it adds to"
+    said = [record.getMessage() for record in caplog.records if block in record.getMessage()]
+    assert said == [
+        f"step 8: the alarm does not look at {block}; training goes on.",
+        f"step 12: {block} is not measured; training goes on.",
+    ]
+    assert [step for step in range(2, 14) if seeds[step] != seeds[step - 1]] == [5, 13]
 
 
 def test_a_record_says_how_far_the_window_drifted(tmp_path):

@@ -103,6 +103,15 @@ def test_the_alarm_looks_at_halves_down_to_128_prompts():
     assert look_sizes(100) == [100]
 
 
+def test_the_alarm_looks_at_no_size_that_a_batch_always_takes_a_block_past():
+    assert look_sizes(2048, batch=128) == [128, 256, 512, 1024, 2048]
+    assert look_sizes(2048, batch=300) == [256, 512, 1024, 2048]
+    assert look_sizes(2048, batch=800) == [512, 1024, 2048]  # 800, 1,600 and 2,400 prompts
+    assert look_sizes(2048, batch=4096) == [2048]
+    window = Window(512, torch.device("cpu"), batch=300)
+    assert list(window.looks) == [256, 512]
+
+
 def test_each_look_is_of_the_first_prompts_of_a_block():
     window = Window(512, torch.device("cpu"), first_size=70)
     for step in range(84):

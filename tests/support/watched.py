@@ -66,5 +66,5 @@ def build(tmp_path, monitor, **overrides):
         "train_dataset": tiny.questions(),
         "processing_class": tiny.tokenizer(),
     }
-    args = tiny.training_args(tmp_path, pass_at_k=4, **overrides.pop("args", {}))
+    args = tiny.training_args(tmp_path, **{"pass_at_k": 4, **overrides.pop("args", {})})
     return PassKGRPOTrainer(args=args, callbacks=[monitor], **{**arguments, **overrides})

@@ -240,8 +240,8 @@ class CountedRollouts:
             a (`torch.Tensor`), b (`torch.Tensor`): input and gradient at the output, `(B, T, …)`.
         """
         S = self.num_shared
-        # Whether the last of them is the same tells of what may differ, such as dropout: it depends on all before it.
-        if S > 0 and a.size(1) * self.num_rollouts == self.num_tokens and self._is_shared(a[:, S - 1]):
+        # With dropout the inputs differ.
+        if S > 0 and a.size(1) * self.num_rollouts == self.num_tokens and self._is_shared(a[:, :S]):
             of_prompts = b[:, :S].flatten(1).float()
             summed = nn.functional.embedding_bag(
                 self.rows_R, of_prompts, self._offsets_P, mode="sum", per_sample_weights=self.factors_R

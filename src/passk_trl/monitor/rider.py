@@ -56,7 +56,7 @@ class Rider:
         self.training_objective: str | None = getattr(trainer.args, "objective", None)
         self.ks = measured_ks(settings, self.training_k, trainer.num_generations)
         self.objectives = measured_objectives(settings, trainer, trainer.num_generations)
-        self.window = Window(settings.window, trainer.accelerator.device)
+        self.window = self._new_window()
         self._sketches: Sketches | None = None
         self._generations = 0
         self._gradients: TrainedGradients | None = None
@@ -84,12 +84,16 @@ class Rider:
         self._gradients = TrainedGradients(self.trainer, self.settings.parameters)
         self.is_exact = self.settings.rides_exactly(self._gradients.num_measured)
         window, device = self.settings.window, self.trainer.accelerator.device
-        self.window, self._batch = Window(window, device), None
+        self.window, self._batch = self._new_window(None if self.is_exact else first_block(window)), None
         if self.is_exact:
             return
         self._sketches = Sketches(self._gradients, self._trained_weights, window, device)
         self._projections = self._sketches.projections(self._seed_of_block())
-        self.window = Window(window, device, first_size=first_block(window))
+
+    def _new_window(self, first_size: int | None = None) -> Window:
+        trainer = self.trainer
+        batch = trainer.args.generation_batch_size // trainer.num_generations
+        return Window(self.settings.window, trainer.accelerator.device, first_size, batch)
 
     def record(self, step: int) -> ProbeRecord | None:
         """The report on the window; `None` while it has too few prompts. All ranks must call this together."""
@@ -211,8 +215,11 @@ class Rider:
         try:
             yield
         except Exception as error:
-            step = self.trainer.state.global_step + 1
-            self._failures.log(self.trainer, error, f"step %d: {loss}; training goes on.", step)
+            self._log(error, loss)
+
+    def _log(self, error: Exception, loss: str) -> None:
+        step = self.trainer.state.global_step + 1
+        self._failures.log(self.trainer, error, f"step %d: {loss}; training goes on.", step)
 
     def _begin(self, batch: dict[str, Any], num_rows: int) -> RiddenBatch:
         """Tags the rows of a generated batch with their prompts and weights, and measures what training leaves out."""
@@ -258,9 +265,14 @@ class Rider:
             self._gradients.note_formed(rows_PMD, self._projections)
             prompts, num_prompts = batch.share(rows_PMD, missed_P)
         completed = None
-        with self._going_on("the block of prompts that it adds to is not measured"):
+        try:
             completed = self.window.add(prompts, num_prompts)
-        if completed is not None and self._sketches is not None:
+        except Exception as error:
+            is_lost, block = self.window.begins_block, "the block of prompts that it adds to"
+            self._log(error, f"{block} is not measured" if is_lost else f"the alarm does not look at {block}")
+        if self._sketches is None or not self.window.begins_block:
+            return
+        if completed is not None:
             with self._going_on("sketches keep their sizes"):
                 self._sketches.fit(*completed, batch.step)
-            self._projections = self._sketches.projections(self._seed_of_block())
+        self._projections = self._sketches.projections(self._seed_of_block())

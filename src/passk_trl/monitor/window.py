@@ -147,13 +147,19 @@ def first_block(size: int) -> int:
     return max(FEWEST_PROMPTS, size // 8)
 
 
-def look_sizes(size: int) -> list[int]:
+def look_sizes(size: int, batch: int = 1) -> list[int]:
     """
     After how many prompts of a block the alarm looks at it: when it is full, at half of that, and so on down to
     [`FEWEST_OF_LOOK`]. A strong conflict shows in few prompts, and a faint one needs many.
+
+    Args:
+        size (`int`): prompts of a full block.
+        batch (`int`, *optional*, defaults to `1`): prompts that come at a time. Of two sizes that one batch reaches,
+            the larger is looked at, and the smaller is left out.
     """
     half = size // 2
-    return [*look_sizes(half), size] if half >= FEWEST_OF_LOOK else [size]
+    smaller = look_sizes(half, batch) if half >= FEWEST_OF_LOOK else []
+    return [*(each for each in smaller if -(-each // batch) * batch < size), size]
 
 
 class Window:
@@ -168,6 +174,7 @@ class Window:
         size (`int`): prompts of a full block; the last batch may make it larger.
         device (`torch.device`): on which ranks exchange numbers.
         first_size (`int`, *optional*): prompts of the first block, if not as many.
+        batch (`int`, *optional*, defaults to `1`): prompts of each batch that is added, of all ranks.
 
     Attributes:
         looks (`dict[int, list[PairSums]]`): for each of the [`look_sizes`], the sums of the blocks that came to have
@@ -175,14 +182,14 @@ class Window:
         full_before (`PairSums`, *optional*): the sums of the last full block before these.
     """
 
-    def __init__(self, size: int, device: torch.device, first_size: int | None = None):
+    def __init__(self, size: int, device: torch.device, first_size: int | None = None, batch: int = 1):
         self._size = size
         self._wanted = first_size or size
         self._device = device
         self._full: PairSums | None = None
         self._full_first_step: int | None = None
         self._filling = Block()
-        self.looks: dict[int, list[PairSums]] = {size: [] for size in look_sizes(size)}
+        self.looks: dict[int, list[PairSums]] = {each: [] for each in look_sizes(size, batch)}
         self.full_before: PairSums | None = None
 
     def add(self, batch: RiddenPrompts, num_prompts: int) -> tuple[Block, PairSums] | None:
@@ -208,6 +215,11 @@ class Window:
             return None
         self._full, self._full_first_step, self._wanted = pairs, block.first_step, self._size
         return block, pairs
+
+    @property
+    def begins_block(self) -> bool:
+        """Whether the next batch is the first of a block."""
+        return not self._filling.batches
 
     def latest_full(self) -> tuple[PairSums | None, PairSums | None]:
         """The full block completed last and the one before it; none if none was completed since the last report."""
