@@ -88,7 +88,7 @@ class OutOfMemory(torch.Tensor):
 
 def without_memory_on_one_rank() -> torch.Tensor:
     dist.init_process_group("gloo")
-    pooled._NUMBERS_OF_SEVERAL_RANKS = 21
+    pooled._NUMBERS_AT_A_TIME = 21
     rows_NMD, weights_CN = inputs()
     failing_NMD = rows_NMD.as_subclass(OutOfMemory) if dist.get_rank() == 1 else rows_NMD
     for measure in (

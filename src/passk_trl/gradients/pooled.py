@@ -9,10 +9,8 @@ from passk_trl.distributed.ranks import failing_together, gather_list, num_ranks
 
 
 # So many numbers of a prompt's M sketches are taken in float64 at a time. Those of 128 prompts are 4 MB, which stay in
-# a processor's cache; those of 2,048 do not. Several ranks exchange their sums at each of these times, which costs
-# more than what a cache saves.
+# a processor's cache; those of 2,048 do not. That saves more than the exchanges of several ranks cost, one for each.
 _NUMBERS_AT_A_TIME = 2**12
-_NUMBERS_OF_SEVERAL_RANKS = 2**16
 
 
 def products_of_sums(
@@ -99,6 +97,6 @@ def products_with_sums(batches: list[Tensor], weights_CN: Tensor, device: torch.
 def _split(batches: list[Tensor]) -> Iterator[list[Tensor]]:
     """The columns of all rows in parts, as many and as large on all ranks."""
     _, M, D = batches[0].shape
-    numbers = max(1, (_NUMBERS_AT_A_TIME if num_ranks() == 1 else _NUMBERS_OF_SEVERAL_RANKS) // M)
+    numbers = max(1, _NUMBERS_AT_A_TIME // M)
     for start in range(0, D, numbers):
         yield [rows_NMD[:, :, start : start + numbers] for rows_NMD in batches]
