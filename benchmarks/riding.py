@@ -134,12 +134,16 @@ def one_in_four(completion_ids: list, **kwargs: Any) -> list[float]:
 def arguments(folder: str, steps: int, **options: Any) -> PassKGRPOConfig:
     return PassKGRPOConfig(
         folder,
-        **{"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available(), **options},
+        **{
+            "use_cpu": not torch.cuda.is_available(),
+            "bf16": torch.cuda.is_available(),
+            "gradient_checkpointing": False,
+            **options,
+        },
         pass_at_k=8,
         num_generations=ROLLOUTS,
         per_device_train_batch_size=PROMPTS * ROLLOUTS,
         max_steps=steps,
-        gradient_checkpointing=False,
         save_strategy="no",
         logging_strategy="no",
         disable_tqdm=True,
@@ -191,10 +195,10 @@ def measured(policy: str, engine: str, steps: int) -> list[tuple[float, float]]:
     return times.ratios()
 
 
-def megabytes(policy: str, steps: int = 12) -> list[float]:
+def megabytes(policy: str, checkpointing: bool, steps: int = 12) -> list[float]:
     """Of each pair of steps on one process, the memory that riding adds, in MiB."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(policy, folder, steps)
+        trainer = trainer_of(policy, folder, steps, gradient_checkpointing=checkpointing)
         memory = EveryOthersMemory(trainer)
         trainer.train()
     return memory.added()
@@ -235,8 +239,10 @@ def main() -> None:
             row = (median(passes), min(passes), max(passes), median(step))
             print(f"{policy:>8}{engine:>8}" + "".join(f"{each:>{9 - 2 * (i > 0)}.3f}" for i, each in enumerate(row)))
     for policy in options.policies if options.memory else ():
-        added = megabytes(policy)
-        print(f"memory, {policy}: {median(added):.0f} MiB ({min(added):.0f} to {max(added):.0f})", flush=True)
+        for checkpointing in (False, True):
+            added = megabytes(policy, checkpointing)
+            said = f"{median(added):.1f} MiB ({min(added):.1f} to {max(added):.1f})"
+            print(f"memory, {policy}{', with gradient checkpointing' if checkpointing else ''}: {said}", flush=True)
     for window in WINDOWS if options.reports else ():
         print(f"a report on {window} prompts: {report_seconds(window):.2f} s", flush=True)
 

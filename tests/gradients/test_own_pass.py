@@ -1,10 +1,13 @@
 """Rows of a training batch that are taken through the model once more."""
 
+import weakref
+
 import pytest
 import torch
 
 import rollout_kinds
 import trainers
+from passk_trl.gradients import own_pass
 from passk_trl.gradients.of_trainer import TrainedGradients
 
 
@@ -62,3 +65,28 @@ def test_one_row_that_does_not_fit_is_an_error(trainer, at_a_time):
     at_a_time["too many"] = 1
     with pytest.raises(torch.OutOfMemoryError):
         gradients.take_rows(batch, WEIGHTS, None, None)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_pass_keeps_no_more_activations_than_one_of_training(checkpointing, tmp_path, monkeypatch):
+    trainer = trainers.build(tmp_path)
+    trainer.model_wrapped = trainer.model
+    if checkpointing:
+        trainer.model.gradient_checkpointing_enable()  # as transformers does when training begins
+    gradients, batch = TrainedGradients(trainer, "all"), trainers.generate_and_score(trainer)
+    layers, inputs, kept = trainer.model.get_decoder().layers, [], []
+    for layer in layers:
+        layer.mlp.down_proj.register_forward_pre_hook(lambda _module, args: inputs.append(weakref.ref(args[0])))
+
+    def log_probs_and_count(*args):
+        inputs.clear()
+        result = log_probs(*args)
+        kept.append(sum(reference() is not None for reference in inputs))
+        return result
+
+    log_probs = own_pass._log_probs
+    monkeypatch.setattr(own_pass, "_log_probs", log_probs_and_count)
+    gradients.take_rows(batch, torch.ones(len(batch["prompt_ids"])), None, lambda some, gradient: None)
+    assert kept == [0 if checkpointing else len(layers)] * len(kept)
+    assert kept
+    assert not any("forward" in vars(layer) for layer in layers)

@@ -103,8 +103,7 @@ def forward_with_taps(experts: Experts, store: Store, prompts: list[int], anchor
     def forward(module: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         def tapped(own: str, rows: _Sorted, a: Tensor, output: Tensor) -> Tensor:
             segments = _segments(rows, prompts, tokens=hidden.size(0))
-            sink = lambda b: _add(store, experts, own, rows, segments, a.detach(), b)  # noqa: E731
-            return tap(output, anchor, sink)
+            return tap(output, a, lambda a, b: _add(store, experts, own, rows, segments, a(), b), anchor)
 
         return experts_forward(module, hidden, top_k_index, top_k_weights, tapped)
 

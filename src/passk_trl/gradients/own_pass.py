@@ -16,6 +16,7 @@ from passk_trl.distributed.sharded_parameters import engine_kept_out
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from .causal_lm import CausalLM
+from .checkpointing import checkpointed
 from .gram import ready_for_gradients
 from .head_gradients import HeadOfTraining
 from .rules import Layer, grouped
@@ -98,7 +99,7 @@ class OwnPasses:
             layer.rule(store, layer, rows, *grouped(len(rows), a, b))
 
         model = self._causal_lm.model
-        with self._causal_lm.roll_call.taken(), engine_kept_out(model, ()), ExitStack() as undo:
+        with self._causal_lm.roll_call.taken(), engine_kept_out(model, ()), checkpointed(model), ExitStack() as undo:
             undo.enter_context(tapped(self._layers, anchor, on_gradient))
             if self._head is not None:
                 undo.callback(self._head.forget)  # what it keeps holds the graph

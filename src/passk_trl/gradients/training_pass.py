@@ -21,30 +21,11 @@ from .head_gradients import HeadOfTraining
 from .plan import Plan
 from .rules import Layer, grouped
 from .store import Store, Weights
+from .taps import input_of, tap
 
 
 # g of the tokens of one rollout may differ by so much, relative to the largest, by rounding.
 _TOLERANCE = 1e-4
-
-
-class _PassingTap(torch.autograd.Function):
-    """
-    The identity, whose backward pass hands the layer's input and the gradient at its output to `sink`.
-
-    The input is kept by reference, and with gradient checkpointing it is computed again. In mixed precision it is one
-    that autograd may not keep itself.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, output: Tensor, a: Tensor, sink: Callable[[Callable, Tensor], None]) -> Tensor:
-        ctx.save_for_backward(a)
-        ctx.sink = sink
-        return output.detach()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        ctx.sink(lambda: ctx.saved_tensors[0], gradient.detach())
-        return gradient, None, None
 
 
 class TrainingPass:
@@ -161,7 +142,7 @@ class TrainingPass:
         def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, output: Tensor) -> Tensor | None:
             if not (torch.is_grad_enabled() and output.requires_grad):
                 return None
-            return _PassingTap.apply(output, next(iter((*inputs, *named_inputs.values()))).detach(), sink)
+            return tap(output, input_of(inputs, named_inputs), sink)
 
         return hook
 
