@@ -95,6 +95,19 @@ def test_a_k_that_was_not_measured_and_pass_at_1_say_nothing():
     assert alarms_of([]) == []
 
 
+def test_overlapping_windows_of_a_ride_without_looks_count_for_nothing():
+    """A ride of an earlier version recorded no looks. Its windows share prompts, so they are no series of probes."""
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    window = replace(probe, first_step=3)
+    assert alarms_of([probe])[0].in_conflict
+    assert [each.in_conflict for each in alarms_of([window] * 20)] == [False] * 20
+    look = replace(window, looks={128: (-30.0, 1.0), 256: (nan, nan)})
+    mixed = alarms_of([window, window, look, look, probe])
+    assert [each.in_conflict for each in mixed] == [False, False, True, True, True]
+    assert not mixed[1].evidence > 1
+    assert alarms_of([window, window, probe])[2].in_conflict
+
+
 def test_pass_at_k_of_the_probe_prompts_has_the_interval_of_a_mean():
     probe = ProbeRecord.from_dict(record(10, opposed=True))
     values = torch.as_tensor([float(pass_at_k(8, correct, 4)) for correct in [7] * 12 + [1] * 4])

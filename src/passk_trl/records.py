@@ -195,12 +195,13 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
     """
     Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. The windows of a ride overlap.
-    Its looks of one size do not, so they count in place of the windows.
+    Its looks of one size do not, so they count in place of the windows. A record of a ride from before there were
+    looks counts for nothing.
     """
     if not records:
         return []
-    looks = [{0: each.against_pass1(objective)} if each.looks is None else each.looks for each in records]
-    sizes = sorted({size for each in looks for size in each})
+    looks = [{0: each.against_pass1(objective)} if each.first_step is None else each.looks or {} for each in records]
+    sizes = sorted({size for each in looks for size in each}) or [0]
     table_TJ2 = np.array([[each.get(size, (math.nan, math.nan)) for size in sizes] for each in looks])
     return alarms(table_TJ2[..., 0], table_TJ2[..., 1], records[-1].report.confidence)
 
