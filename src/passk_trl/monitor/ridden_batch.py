@@ -10,6 +10,7 @@ from torch import Tensor
 
 from passk_trl.distributed.ranks import failing_together, num_ranks, own_rank, sum_of_ranks, without_tensors
 from passk_trl.gradients.training_pass import TrainingPass, factors, trained_tokens
+from passk_trl.rollouts.progress import without_bars
 
 from .window import RiddenPrompts
 
@@ -153,10 +154,11 @@ class RiddenBatch:
         )
         for dropped, cause in causes:
             if rank == 0 and dropped > 0:
-                logger.warning(
-                    "step %d: %d of %d prompts are left out: a rollout of theirs was %s.",
-                    *(self.step, dropped, len(counted_P), cause),
-                )
+                with without_bars():
+                    logger.warning(
+                        "step %d: %d of %d prompts are left out: a rollout of theirs was %s.",
+                        *(self.step, dropped, len(counted_P), cause),
+                    )
         mine = counted[rank :: num_ranks()]
         with_gradient = [place for place, prompt in enumerate(mine) if largest_P[prompt] > 0]
         ridden = RiddenPrompts(
