@@ -60,6 +60,10 @@ def test_a_ride_speaks_of_prompts_of_training_and_says_if_it_is_too_short(capsys
     assert "warning" not in dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": 43})
     in_epochs = dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": -1, "num_train_epochs": 3})
     assert "trains on 90 prompts" in in_epochs["warning"]  # 10 batches of 3 of the 32 prompts in an epoch
+    of_layer = {**changes, "monitor.parameters": "layers.0.self_attn.q_proj", "monitor.window": 2**17}
+    of_all = {**of_layer, "monitor.parameters": "all"}
+    monitors = [dry_run(capsys, model, tmp_path / "run", **options)["monitor"] for options in (of_layer, of_all)]
+    assert [text.rpartition(", ")[2] for text in monitors] == ["gradients whole", "at first"]
     never = dry_run(
         capsys, model, tmp_path / "run", **{"monitor.every": 200, "monitor.num_prompts": 8, "max_steps": 100}
     )

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig
-from passk_trl.memory import Engine, engine_of, estimate_memory, rides, window_bytes
+from passk_trl.memory import Engine, engine_of, estimate_memory, measured_by, rides, window_bytes
 from passk_trl.monitor.run_length import alarm_warnings, run_length
 
 
@@ -86,7 +86,8 @@ def dry_run(
             Number of processes; that of this launch if 0.
 
     Raises:
-        `ValueError`: if the model cannot be loaded, or a batch does not consist of whole groups.
+        `ValueError`: if the model cannot be loaded, a batch does not consist of whole groups, or `parameters` select
+            nothing that is trained.
     """
     config = model_config(training_args, model_args)
     datasets = {use: dataset for use, dataset in datasets.items() if dataset is not None}
@@ -108,7 +109,7 @@ def dry_run(
     if trains:
         rows["batch"] = _batch(training_args, engine)
     if isinstance(probe, ConflictMonitor):
-        is_exact = probe.settings.rides_exactly(trained)
+        is_exact = probe.settings.rides_exactly(measured_by(probe, model)[1])
         rows["monitor"] = _monitor(probe, model, is_exact)
         run = run_length(training_args, engine.processes, len(first) if isinstance(first, Dataset) else None)
         if warnings := alarm_warnings(probe.settings, training_args, run, is_exact):
