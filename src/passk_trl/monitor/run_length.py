@@ -59,7 +59,7 @@ def warn_of_alarm(trainer: RolloutTrainer, settings: MonitorSettings, state: Tra
     args, dataset = trainer.args, trainer.train_dataset
     run = run_length(args, args.world_size, len(dataset) if has_length(dataset) else None)
     if run is not None:
-        run = run._replace(steps=state.max_steps, done=state.global_step)
+        run = RunLength(state.max_steps, run.prompts, run.epoch, state.global_step)
     for warning in alarm_warnings(settings, args, run, is_exact):
         logger.warning(warning)
 
