@@ -1,9 +1,11 @@
 """Memory estimates against numbers worked out by hand."""
 
+import pytest
 from trl import ModelConfig
 
 import tiny
 from passk_trl import ConflictMonitor
+from passk_trl.cli.probe import ProbeArguments
 from passk_trl.memory import Engine, engine_of, estimate_memory, window_bytes
 
 
@@ -41,3 +43,27 @@ def test_the_window_of_a_ride_by_hand():
     assert window_bytes(exact, policy) == 100 * 4 * numbers
     sketched = ConflictMonitor(ride=True, window=100, gram="sketch")
     assert window_bytes(sketched, policy) == 100 * 4 * tensors * 8 * 2 * 4  # 8 sketches of two draws of 2 × 2
+
+
+def test_only_the_parameters_that_are_measured_count():
+    policy = tiny.policy()
+    layer = "layers\\.0\\."
+    tensors = [each for name, each in policy.named_parameters() if "layers.0." in name]
+    numbers = sum(each.numel() for each in tensors)
+    assert 0 < numbers < sum(each.numel() for each in policy.parameters()) / 2
+    exact = ConflictMonitor(ride=True, window=100, parameters=layer)
+    assert window_bytes(exact, policy) == 100 * 4 * numbers
+    sketched = ConflictMonitor(ride=True, window=100, parameters=layer, gram="sketch")
+    assert window_bytes(sketched, policy) == 100 * 4 * len(tensors) * 8 * 2 * 4
+    in_a_gibibyte = 2**30 // (4 * numbers)  # prompts; with all parameters they would not fit
+    largest = ConflictMonitor(ride=True, window=in_a_gibibyte, parameters=layer)
+    assert window_bytes(largest, policy) == 4 * in_a_gibibyte * numbers
+    for probe in (
+        ConflictMonitor(tiny.questions(), num_prompts=12, num_rollouts=8, parameters=layer),
+        ProbeArguments(dataset_name="", reward_funcs=[], block_size=12, parameters="final_layer"),
+    ):
+        alone = (tiny.training_args("out"), ModelConfig(), policy, Engine("one process", 1, 0), 14)
+        assert estimate_memory(*alone, probe, True)["probe's gradients"] == 4 * 12 * numbers
+    nothing = ConflictMonitor(ride=True, window=100, parameters="no_such_layer")
+    with pytest.raises(ValueError, match="parameters='no_such_layer' selects no trainable parameter"):
+        window_bytes(nothing, policy)

@@ -95,6 +95,19 @@ def test_a_k_that_was_not_measured_and_pass_at_1_say_nothing():
     assert alarms_of([]) == []
 
 
+def test_overlapping_windows_of_a_ride_without_looks_count_for_nothing():
+    """A ride of an earlier version recorded no looks. Its windows share prompts, so they are no series of probes."""
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    window = replace(probe, first_step=3)
+    assert alarms_of([probe])[0].in_conflict
+    assert [each.in_conflict for each in alarms_of([window] * 20)] == [False] * 20
+    look = replace(window, looks={128: (-30.0, 1.0), 256: (nan, nan)})
+    mixed = alarms_of([window, window, look, look, probe])
+    assert [each.in_conflict for each in mixed] == [False, False, True, True, True]
+    assert not mixed[1].evidence > 1
+    assert alarms_of([window, window, probe])[2].in_conflict
+
+
 def test_pass_at_k_of_the_probe_prompts_has_the_interval_of_a_mean():
     probe = ProbeRecord.from_dict(record(10, opposed=True))
     values = torch.as_tensor([float(pass_at_k(8, correct, 4)) for correct in [7] * 12 + [1] * 4])
@@ -122,8 +135,17 @@ def test_pass_at_k_of_weighted_prompts_is_a_mean_of_theirs():
     mean, margin = weighted.pass_at(1)
     assert mean == pytest.approx((12 * 1.8 + 4 * 0.2 * 0.5) / (12 * 1.8 + 4 * 0.2))
     assert mean + margin < 1.02
-    all_solved = replace(weighted, report=replace(weighted.report, num_correct=torch.tensor([8] * 16)))
-    assert all_solved.pass_at(1) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-12))
+
+
+@pytest.mark.parametrize("correct", [0, 4, 8])
+def test_prompts_that_are_all_the_same_tell_no_interval_of_pass_at_k(correct):
+    probe = ProbeRecord.from_dict(record(10, opposed=True))
+    weights = torch.tensor([1.3] * 11 + [0.0] + [0.2] * 4, dtype=torch.float64)
+    solved = torch.tensor([correct] * 11 + [2] + [correct] * 4)  # the one that differs was not drawn to be measured
+    same = replace(probe, report=replace(probe.report, sampling_weights=weights, num_correct=solved))
+    mean, margin = same.pass_at(1)
+    assert mean == pytest.approx(correct / 8)
+    assert isnan(margin)
 
 
 def test_the_k_shown_is_one_that_was_measured():

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from trl import ModelConfig
 
+from .audit.parameters import choose_parameters
 from .config import PassKGRPOConfig
 from .gradients.passes import TOKENS_AT_A_TIME
 from .gradients.projections import HEAD_DRAWS, NUM_SKETCHES, PROJECTION_BYTES, SKETCH_RANK
+from .gradients.selection import Selected, select
 from .gradients.store import fit_exactly
 from .monitor.sketches import FIRST_DRAWS, RIDE_RANK, RIDE_SKETCHES
 
@@ -98,20 +100,37 @@ def estimate_memory(
         needed["vLLM"] = training_args.vllm_gpu_memory_utilization * torch.cuda.mem_get_info()[1]
     if probe is not None and not rides(probe):
         prompts = -(-getattr(probe, "block_size", probe.num_prompts) // engine.processes)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        numbers = sum(parameter.numel() for parameter in trained)
+        measured, numbers = measured_by(probe, model)
         is_exact = probe.gram == "exact" or (probe.gram == "auto" and fit_exactly(prompts, numbers))
-        sketched = prompts * (len(trained) + _draws_of_head(model) - 1) * _SKETCH_BYTES + PROJECTION_BYTES
+        sketched = prompts * (len(measured) + _draws_of_head(model, measured) - 1) * _SKETCH_BYTES + PROJECTION_BYTES
         needed["probe's gradients"] = 4 * prompts * numbers if is_exact else sketched
     return needed
 
 
-def _draws_of_head(model: Any) -> int:
+def measured_by(probe: Any, model: Any) -> tuple[list[Selected], int]:
+    """
+    The parameters whose gradients a monitor or an audit takes, and how many numbers they have. A ride may take fewer:
+    what it leaves out of these, such as experts, shows when training begins.
+
+    Raises:
+        `ValueError`: if its `parameters` select nothing that is trained.
+    """
+    if hasattr(probe, "settings"):  # of a monitor
+        parameters = probe.settings.parameters
+    else:
+        parameters = choose_parameters(model, probe.parameters)
+    measured = select(model, parameters)
+    return measured, sum(each.size for each in measured)
+
+
+def _draws_of_head(model: Any, measured: list[Selected]) -> int:
     try:
         head = model.get_output_embeddings()
     except NotImplementedError:  # as some families raise
         return 1
-    return HEAD_DRAWS if getattr(getattr(head, "weight", None), "requires_grad", False) else 1
+    weight = getattr(head, "weight", None)
+    is_measured = any(getattr(module, own) is weight for each in measured for module, own in each.owners)
+    return HEAD_DRAWS if is_measured else 1
 
 
 def rides(probe: Any) -> bool:
@@ -125,11 +144,10 @@ def window_bytes(monitor: Any, model: Any) -> float:
     few numbers for each parameter tensor, whatever the model's size; later sketches are larger or smaller.
     """
     window = monitor.settings.window
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    numbers = sum(parameter.numel() for parameter in trained)
+    measured, numbers = measured_by(monitor, model)
     if monitor.settings.rides_exactly(numbers):
         return 4.0 * window * numbers
-    return 4.0 * window * len(trained) * RIDE_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
+    return 4.0 * window * len(measured) * RIDE_SKETCHES * FIRST_DRAWS * RIDE_RANK**2
 
 
 def _weights_and_states(

@@ -147,12 +147,15 @@ class ProbeRecord:
         """
         pass@k of the probe prompts, and half the width of its interval: Σ s v / Σ s, with v the unbiased estimate of
         each prompt and s its sampling weight. With weights that differ it is the ratio of two means. It is never above
-        1, and its spread is that of v, not of s.
+        1, and its spread is that of v, not of s. The interval is NaN where v is the same for all prompts, such as 0
+        where no rollout is correct: then nothing tells how much it would differ for others.
         """
         report = self.report
         weights_N = report.sampling_weights / report.sampling_weights.mean()
         values_N = torch.as_tensor(pass_at_k(report.num_samples, report.num_correct, k))
         mean, num_prompts = (weights_N * values_N).mean(), len(values_N)
+        if len(values_N[weights_N > 0].unique()) == 1:
+            return mean.item(), math.nan
         standard_error = (weights_N * (values_N - mean)).std().item() / math.sqrt(num_prompts)
         return mean.item(), student_t(report.confidence, num_prompts - 1) * standard_error
 
@@ -195,12 +198,13 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 def alarms_of(records: Sequence[ProbeRecord], objective: str | None = None) -> list[Alarm]:
     """
     Where a run stands after each of its records, by [`~passk_trl.interference.alarms`]. The windows of a ride overlap.
-    Its looks of one size do not, so they count in place of the windows.
+    Its looks of one size do not, so they count in place of the windows. A record of a ride from before there were
+    looks counts for nothing.
     """
     if not records:
         return []
-    looks = [{0: each.against_pass1(objective)} if each.looks is None else each.looks for each in records]
-    sizes = sorted({size for each in looks for size in each})
+    looks = [{0: each.against_pass1(objective)} if each.first_step is None else each.looks or {} for each in records]
+    sizes = sorted({size for each in looks for size in each}) or [0]
     table_TJ2 = np.array([[each.get(size, (math.nan, math.nan)) for size in sizes] for each in looks])
     return alarms(table_TJ2[..., 0], table_TJ2[..., 1], records[-1].report.confidence)
 

@@ -20,9 +20,9 @@ from .control.controller import check_controllable
 from .estimators import passk_advantages
 from .interference import InterferenceReport
 from .monitor import ConflictMonitor
+from .monitor.trackers import add_tracker_figures
 from .objectives import objective_from
 from .private_names import check_private_names
-from .reports.trackers import add_tracker_figures
 from .rollouts.metrics import passk_metrics
 from .rollouts.success import are_binary, combine_rewards
 
@@ -103,6 +103,8 @@ class PassKGRPOTrainer(GRPOTrainer):
         check_private_names(self)
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        if isinstance(callback, ConflictMonitor) and callback in self.callback_handler.callbacks:
+            return  # a second time, it would make each report twice
         super().add_callback(callback)
         self._bind(self.callback_handler.callbacks[-1])  # an instance, also if a class was given
 

@@ -1,5 +1,7 @@
 """A dry run prints what a run would do, with its batch arithmetic, against numbers worked out by hand."""
 
+import re
+
 import pytest
 
 import tiny
@@ -40,7 +42,11 @@ def test_the_table(capsys, model, tmp_path):
         rows["batch"] == "3 processes x 8 x 2 = 48 completions, 6 prompts x 8, for pass@4; an optimizer step takes 48"
     )
     assert rows["monitor"] == "8 prompts x 16 rollouts every 50 steps"
-    assert rows["memory"].startswith("about 0.0 GiB a process (DDP): weights 0.0, gradients 0.0, optimizer 0.0, ")
+    share = 4 * parameters / 2**20  # in MiB, since all is less than 1 GiB
+    weights = f"(DDP): weights {share:.1f}, gradients {share:.1f}, optimizer {2 * share:.1f}, "
+    assert weights in rows["memory"]
+    in_words = re.match(r"about (\d+\.\d) MiB a process", rows["memory"])
+    assert float(in_words[1]) > 4 * share > 0.1
     assert "(ZeRO-3)" in rows["or"]
     assert not (tmp_path / "run").exists()
 
@@ -54,6 +60,10 @@ def test_a_ride_speaks_of_prompts_of_training_and_says_if_it_is_too_short(capsys
     assert "warning" not in dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": 43})
     in_epochs = dry_run(capsys, model, tmp_path / "run", **{**changes, "max_steps": -1, "num_train_epochs": 3})
     assert "trains on 90 prompts" in in_epochs["warning"]  # 10 batches of 3 of the 32 prompts in an epoch
+    of_layer = {**changes, "monitor.parameters": "layers.0.self_attn.q_proj", "monitor.window": 2**17}
+    of_all = {**of_layer, "monitor.parameters": "all"}
+    monitors = [dry_run(capsys, model, tmp_path / "run", **options)["monitor"] for options in (of_layer, of_all)]
+    assert [text.rpartition(", ")[2] for text in monitors] == ["gradients whole", "at first"]
     never = dry_run(
         capsys, model, tmp_path / "run", **{"monitor.every": 200, "monitor.num_prompts": 8, "max_steps": 100}
     )
@@ -63,8 +73,12 @@ def test_a_ride_speaks_of_prompts_of_training_and_says_if_it_is_too_short(capsys
 def test_a_batch_that_other_processes_cannot_divide():
     arguments = tiny.training_args("out", num_generations=8, per_device_train_batch_size=8)
     arguments.per_device_train_batch_size = 2  # fits two processes, which a test does not have
-    assert _batch(arguments, Engine("DDP", 2, 0)).startswith("2 processes x 2 x 2 = 8 completions, 1 prompts x 8")
+    assert _batch(arguments, Engine("DDP", 2, 0)).startswith("2 processes x 2 x 2 = 8 completions, 1 prompt x 8, ")
     with pytest.raises(
         ValueError, match="12 completions, which is not a multiple of num_generations=8: change one of them"
     ):
         _batch(arguments, Engine("DDP", 3, 0))
+    with pytest.raises(ValueError, match="per_device_train_batch_size=2 x 1 process x 2 steps_per_generation"):
+        _batch(arguments, Engine("one process", 1, 0))
+    arguments.per_device_train_batch_size = 4
+    assert _batch(arguments, Engine("one process", 1, 0)).startswith("1 process x 4 x 2 = 8 completions, 1 prompt x 8")

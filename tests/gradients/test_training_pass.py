@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from passk_trl.gradients.rules import Layer
 from passk_trl.gradients.store import ExactStore
-from passk_trl.gradients.training_pass import CountedRollouts, factors
+from passk_trl.gradients.training_pass import CountedRollouts, TrainingPass, factors
 
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
@@ -81,3 +82,21 @@ def test_rollouts_that_begin_with_other_tokens_share_nothing():
     assert CountedRollouts([0, 1, 0, 1], PROMPT_IDS, num_tokens=12).num_shared == 2
     assert CountedRollouts([0, 1, 0, 1], other, num_tokens=12).num_shared == 0
     assert CountedRollouts([0, 1, 0, None], other, num_tokens=12).num_shared == 0  # it would save little
+
+
+def test_the_first_failure_of_a_batch_is_noted_in_one_place_and_ends_nothing():
+    def rule(store, layer, prompts, a, b):
+        raise RuntimeError("in the backward pass")
+
+    linear, shapes = torch.nn.Linear(3, 4), {"w": torch.Size([4, 3])}
+    taps = TrainingPass([Layer("linear", linear, rule, {"weight": "w"})], lambda n: ExactStore(n, shapes))
+    for _ in range(2):  # micro-batches
+        taps.begin([0, 0, 1, 1], PROMPT_IDS, num_tokens=12)
+        loss = linear(torch.randn(4, 3, 3)).sum()
+        loss.backward()
+        taps.abandon()
+        assert str(taps.failure) == "in the backward pass"
+    assert linear.weight.grad.any()  # training goes on
+    with taps.failures_noted():
+        raise ValueError("a later one")
+    assert str(taps.failure) == "in the backward pass"

@@ -12,8 +12,8 @@ import trainers
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.interference import InterferenceReport
 from passk_trl.interference.forecasting import Forecast
+from passk_trl.monitor.trackers import TrackerFigures
 from passk_trl.records import read_records
-from passk_trl.reports.trackers import TrackerFigures
 from watched import PROBE, noisy_reward, trained, training_state
 
 
@@ -140,12 +140,13 @@ def test_a_monitor_without_a_trainer_says_how_to_get_one(tmp_path):
         trainer.train()
 
 
+@pytest.mark.parametrize("add", [ConflictMonitor.attach, lambda monitor, trainer: trainer.add_callback(monitor)])
 @pytest.mark.parametrize("is_among_the_callbacks", [True, False])
-def test_a_monitor_that_is_attached_again_reports_once(tmp_path, is_among_the_callbacks):
+def test_a_monitor_that_is_added_again_reports_once(tmp_path, is_among_the_callbacks, add):
     monitor = ConflictMonitor(every=1, ride=True, window=16)
     trainer = trainers.build(tmp_path, max_steps=6, parts={"callbacks": [monitor]} if is_among_the_callbacks else None)
     for _ in range(2):
-        monitor.attach(trainer)
+        add(monitor, trainer)
     trainer.train()
     assert monitor.steps == [record["step"] for record in read_records(tmp_path / "conflict.jsonl")]
     assert len(set(monitor.steps)) == len(monitor.steps) > 0

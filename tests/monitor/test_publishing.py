@@ -4,21 +4,41 @@ import logging
 from itertools import pairwise
 
 import torch
+from tqdm.auto import tqdm
 
 from passk_trl.interference import measure_interference
 from passk_trl.monitor.publishing import announce
 from passk_trl.records import ProbeRecord, alarms_of
 
 
+class Trainer:  # all that announcing asks of a trainer
+    accelerator = type("Accelerator", (), {"is_main_process": True})()
+
+
+def report(sign):
+    opposed = torch.tensor([1.0] * 12 + [-1.0] * 4)
+    gram_NN = opposed[:, None] * opposed[None, :] if sign < 0 else torch.ones(16, 16)
+    return measure_interference(gram_NN, [7] * 12 + [1] * 4, 8)
+
+
+def test_the_announcement_begins_a_line_while_training_shows_its_bar(capsys):
+    handler = logging.StreamHandler()  # which writes where the bar is
+    logging.root.addHandler(handler)
+    try:
+        with tqdm(total=20, mininterval=0) as bar:
+            bar.update(10)
+            announce(Trainer(), [ProbeRecord(10, 4, report(-1), [], {}, {}, None)], None)
+    finally:
+        logging.root.removeHandler(handler)
+    shown = capsys.readouterr().err
+    before, announced, after = shown.partition("step 10: training for pass@4 works against pass@1")
+    assert announced
+    assert "10/20" in before
+    assert before.endswith("\r")
+    assert "10/20" in after.partition("\n")[2]  # it is drawn again
+
+
 def test_each_crossing_is_announced_once(caplog):
-    class Trainer:  # all that announcing asks of a trainer
-        accelerator = type("Accelerator", (), {"is_main_process": True})()
-
-    def report(sign):
-        opposed = torch.tensor([1.0] * 12 + [-1.0] * 4)
-        gram_NN = opposed[:, None] * opposed[None, :] if sign < 0 else torch.ones(16, 16)
-        return measure_interference(gram_NN, [7] * 12 + [1] * 4, 8)
-
     assert report(-1).in_conflict(4)
     assert not report(1).in_conflict(4)
     records: list[ProbeRecord] = []

@@ -18,6 +18,13 @@ SCHEDULES = {
     "several generations in a step": {"gradient_accumulation_steps": 4, "steps_per_generation": 2},
     "epochs": {"max_steps": -1, "num_train_epochs": 1.5},
     "epochs of several iterations": {"max_steps": -1, "num_train_epochs": 2, "num_iterations": 3},
+    "epochs whose last step is a part": {
+        "max_steps": -1,
+        "num_train_epochs": 1.5,
+        "gradient_accumulation_steps": 6,
+        "steps_per_generation": 2,
+    },
+    "batches larger than the first block": {"max_steps": 2, "gradient_accumulation_steps": 26},
 }
 
 
@@ -32,12 +39,12 @@ def too_short(monitor, args, run, is_exact=False) -> list[str]:
 @pytest.mark.parametrize("gram", ["exact", "sketch"])
 @pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_first_look_of_a_real_ride_comes_when_it_is_foretold(options, gram, tmp_path):
-    monitor = ride(window=24, gram=gram)
+    monitor = ride(window=26, gram=gram)
     trainer = trainers.build(tmp_path, parts={"callbacks": [monitor]}, **{"max_steps": 30, "pass_at_k": 4, **options})
     trainer.train()
     run = run_length(trainer.args, 1, len(trainer.train_dataset))
     assert run.steps == trainer.state.max_steps
-    looks = [record.step for record in monitor.records if math.isfinite(record.looks[24][0])]
+    looks = [record.step for record in monitor.records if math.isfinite(record.looks[26][0])]
     assert looks
     for steps in range(1, run.steps + 1):
         comes = bool(looks) and looks[0] <= steps
@@ -66,6 +73,35 @@ def test_a_small_first_block_comes_before_the_first_look():
     assert too_short(ride(window=window), args, RunLength(steps=8, prompts=16), is_exact=True) == []
     assert "first looks at 192;" in too_short(ride(window=window), args, RunLength(steps=11, prompts=16))[0]
     assert too_short(ride(window=window), args, RunLength(steps=12, prompts=16)) == []
+
+
+def test_a_first_block_whose_last_batch_reaches_the_first_look_is_looked_at():
+    args, window = tiny.training_args("out", pass_at_k=4), 512  # a first block of 64, and a look at 128
+    assert too_short(ride(window=window), args, RunLength(steps=1, prompts=128)) == []
+    assert "first looks at 381;" in too_short(ride(window=window), args, RunLength(steps=2, prompts=127))[0]
+    assert too_short(ride(window=window), args, RunLength(steps=2, prompts=127), is_exact=True) == []
+
+
+def test_only_what_helps_is_offered():
+    args = tiny.training_args("out", pass_at_k=4)
+
+    def offered(run, is_exact=False, **options):
+        return too_short(ride(**options), args, run, is_exact)[0].partition("; ")[2]
+
+    every = "set every to a number that divides 9"
+    assert offered(RunLength(steps=7, prompts=16), every=5) == "train longer."  # not even all steps are enough
+    assert offered(RunLength(steps=9, prompts=16), every=5) == f"train longer, or {every}."
+    # A window of 1,000 has a first block of 125 prompts and first looks at 250; one of 1,024 looks at 128 at once.
+    assert offered(RunLength(steps=16, prompts=16), window=1000) == "train longer, or set window to 1024."
+    assert offered(RunLength(steps=15, prompts=16), is_exact=True, window=250) == (
+        "train longer, or set window to 1024."
+    )
+    assert offered(RunLength(steps=1, prompts=128), window=4000) == "train longer, or set window to 4096."
+    assert offered(RunLength(steps=7, prompts=16), window=1000) == "train longer."
+    of_all = RunLength(steps=25, prompts=16)
+    assert offered(of_all, window=1000, every=20) == (
+        "train longer, set every to a number that divides 25, or set window to 1024."
+    )
 
 
 def test_a_monitor_that_never_reports_says_so():

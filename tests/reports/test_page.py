@@ -8,6 +8,7 @@ import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.reports.run import read_run
 from passk_trl.reports.text import write_report
+from passk_trl.reports.wording import BEYOND_NOTE
 from runs import record, write_arguments, write_probes, write_state
 
 
@@ -88,6 +89,32 @@ def test_a_run_without_texts_says_why_there_are_none(tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Their text was not recorded: only probes of a probe_dataset" in page
     assert "<strong>Prompt 12</strong>: 1 of 8 correct" in page
+
+
+def test_the_page_of_a_ride_has_nothing_that_only_probes_have(tmp_path):
+    of_probe = record(10, opposed=True)
+    kept = {key: value for key, value in of_probe.items() if key not in ("texts", "rows", "forecast")}
+    for name, written in {"probe": of_probe, "ride": {**kept, "first_step": 3, "looks": [[128, -1.0, 2.0]]}}.items():
+        write_probes(tmp_path / name, [written])
+        write_report(tmp_path / name)
+    pages = {name: (tmp_path / name / "report.html").read_text() for name in ("probe", "ride")}
+    assert ["forecast pass@1 per step" in page for page in pages.values()] == [True, False]
+    assert "measured per step" not in pages["ride"]
+    assert "text was not recorded" not in pages["ride"]
+    assert "<strong>Prompt 12</strong>: 1 of 8 correct" in pages["ride"]
+
+
+def test_the_page_and_the_text_explain_a_cosine_beyond_what_one_can_be(tmp_path):
+    content = record(10, opposed=True)
+    shorter = [squared / 100 for squared in content["report"]["norm_squared"]]
+    write_probes(tmp_path / "run", [{**content, "report": {**content["report"], "norm_squared": shorter}}])
+    assert BEYOND_NOTE in write_report(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "≤ −1 (" in page
+    assert page.count(BEYOND_NOTE) == 1
+    write_probes(tmp_path / "other", [content])  # as it was, without such a cosine
+    assert BEYOND_NOTE not in write_report(tmp_path / "other")
+    assert BEYOND_NOTE not in (tmp_path / "other" / "report.html").read_text()
 
 
 @pytest.mark.browser

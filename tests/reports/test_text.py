@@ -127,8 +127,9 @@ def test_a_report_of_which_no_pair_of_prompts_tells_says_so(tmp_path):
     text = write_report(tmp_path / "run")
     [at_4] = [line.split() for line in text.splitlines() if line.split()[:1] == ["4"]]
     assert at_4 == ["4", "–", "–", "–"]
-    assert "    10  no gradients              no alarm\n" in text
+    assert "    10  no pairs                  no alarm\n" in text
     assert "In the latest report alone, no two prompts with a gradient were measured, so it tells nothing." in text
     page = (tmp_path / "run" / "report.html").read_text()
     assert "nan" not in text + page.lower().split("<h2")[-1]
+    assert "0.000 ± –" in page  # no rollout is correct, which does not say that none ever is
     assert read_run(tmp_path / "run").forecast_outcomes == []

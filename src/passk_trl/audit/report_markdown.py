@@ -7,6 +7,7 @@ from passk_trl.reports.wording import (
     PROMPT_CHARACTERS,
     contribution_note,
     curve_points,
+    notes_on_cosines,
     number_or_dash,
     onset_or_why_not,
     prompt_summary,
@@ -86,8 +87,8 @@ def _measurement(report: AuditReport) -> str:
 
 def _curve(report: AuditReport) -> str:
     unbiased, n = report.unbiased, report.measurement.num_rollouts
-    rows = []
-    for point in curve_points(unbiased):
+    rows, points = [], curve_points(unbiased)
+    for point in points:
         shift = agreement_shift(unbiased, point.k)
         rows.append(
             f"| {point.k:g} | {point.inner_product} | {point.interval} | {point.cosine} "
@@ -106,7 +107,7 @@ def _curve(report: AuditReport) -> str:
         f"Beyond k = {n // 2}, half the rollouts, the estimates rest on few prompts, and the intervals cover the true "
         "value less often than they say."
     )
-    return "\n".join(["![curve over k](curve.png)", "", *onset, "", head, *rows, "", note])
+    return "\n".join(["![curve over k](curve.png)", "", *onset, "", head, *rows, "", note, *notes_on_cosines(points)])
 
 
 def _success(report: AuditReport) -> str:

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from trl import ModelConfig, get_peft_config, is_conversational
 
 from passk_trl import ConflictMonitor, PassKGRPOConfig
-from passk_trl.memory import Engine, engine_of, estimate_memory, rides, window_bytes
+from passk_trl.memory import Engine, engine_of, estimate_memory, measured_by, rides, window_bytes
 from passk_trl.monitor.run_length import alarm_warnings, run_length
 
 
@@ -86,7 +86,8 @@ def dry_run(
             Number of processes; that of this launch if 0.
 
     Raises:
-        `ValueError`: if the model cannot be loaded, or a batch does not consist of whole groups.
+        `ValueError`: if the model cannot be loaded, a batch does not consist of whole groups, or `parameters` select
+            nothing that is trained.
     """
     config = model_config(training_args, model_args)
     datasets = {use: dataset for use, dataset in datasets.items() if dataset is not None}
@@ -108,7 +109,7 @@ def dry_run(
     if trains:
         rows["batch"] = _batch(training_args, engine)
     if isinstance(probe, ConflictMonitor):
-        is_exact = probe.settings.rides_exactly(trained)
+        is_exact = probe.settings.rides_exactly(measured_by(probe, model)[1])
         rows["monitor"] = _monitor(probe, model, is_exact)
         run = run_length(training_args, engine.processes, len(first) if isinstance(first, Dataset) else None)
         if warnings := alarm_warnings(probe.settings, training_args, run, is_exact):
@@ -175,18 +176,19 @@ def _backend(training_args: PassKGRPOConfig) -> str:
 def _batch(training_args: PassKGRPOConfig, engine: Engine) -> str:
     batch_size, steps = training_args.per_device_train_batch_size, training_args.steps_per_generation
     group = training_args.num_generations
-    processes = engine.processes
-    completions = batch_size * processes * steps
+    processes = _several(engine.processes, "process", "processes")
+    completions = batch_size * engine.processes * steps
     if completions % group:
         raise ValueError(
-            f"per_device_train_batch_size={batch_size} x {processes} processes x {steps} steps_per_generation is "
+            f"per_device_train_batch_size={batch_size} x {processes} x {steps} steps_per_generation is "
             f"{completions} completions, which is not a multiple of num_generations={group}: change one of them."
         )
+    prompts = _several(completions // group, "prompt", "prompts")
     updates = training_args.gradient_accumulation_steps
     return (
-        f"{processes} processes x {batch_size} x {steps} = {completions} completions, {completions // group} prompts "
-        f"x {group}, for {training_args.objective or f'pass@{training_args.pass_at_k}'}; an optimizer step takes "
-        f"{batch_size * processes * updates}"
+        f"{processes} x {batch_size} x {steps} = {completions} completions, {prompts} x {group}, for "
+        f"{training_args.objective or f'pass@{training_args.pass_at_k}'}; an optimizer step takes "
+        f"{batch_size * engine.processes * updates}"
     )
 
 
@@ -194,15 +196,28 @@ def _monitor(monitor: ConflictMonitor, model: Any, is_exact: bool) -> str:
     every = "every step" if monitor.every == 1 else f"every {monitor.every} steps"
     if rides(monitor):
         how = "gradients whole" if is_exact else "at first"
-        kept = f"{window_bytes(monitor, model) / 2**30:.2f} GiB in main memory, {how}"
+        size = window_bytes(monitor, model)
+        unit, name = _unit(size)
+        kept = f"{size / unit:.2f} {name} in main memory, {how}"
         return f"reports on the latest {monitor.settings.window} prompts of training {every}, {kept}"
     rollouts = "of the batch" if monitor.probe_dataset is None else f"x {monitor.num_rollouts} rollouts"
     return f"{monitor.num_prompts} prompts {rollouts} {every}"
 
 
 def _memory_text(needed: dict[str, float], engine: Engine) -> str:
-    parts = ", ".join(f"{part} {size / 2**30:.1f}" for part, size in needed.items())
-    return f"about {sum(needed.values()) / 2**30:.1f} GiB a process ({engine.name}): {parts}"
+    total = sum(needed.values())
+    unit, name = _unit(total)
+    parts = ", ".join(f"{part} {size / unit:.1f}" for part, size in needed.items())
+    return f"about {total / unit:.1f} {name} a process ({engine.name}): {parts}"
+
+
+def _unit(size: float) -> tuple[int, str]:
+    """In what to count so many bytes: how many bytes it is, and its name."""
+    return (2**30, "GiB") if size >= 2**30 else (2**20, "MiB")
+
+
+def _several(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
 
 
 def _count(number: int) -> str:

@@ -10,6 +10,7 @@ At the tokens of the prompt a layer's input is the same in all rollouts. There t
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +31,9 @@ _TOLERANCE = 1e-4
 
 class TrainingPass:
     """
-    Takes the gradients of the prompts of a micro-batch while training takes them through the model.
+    Takes the gradients of the prompts of a generated batch while training takes its micro-batches through the model.
+
+    What fails must not end the training. It is noted, and nothing of the batch is taken from then on.
 
     Args:
         layers (`list[Layer]`):
@@ -41,6 +44,9 @@ class TrainingPass:
             The LM head, if it is measured.
         shares_prompts (`bool`, *optional*, defaults to `True`):
             Whether to add up the gradients at the tokens of the prompt first.
+
+    Attributes:
+        failure (`Exception`, *optional*): what failed first, on this rank.
     """
 
     def __init__(
@@ -57,7 +63,15 @@ class TrainingPass:
         self._handles: list[Any] = []
         self._counted: CountedRollouts | None = None
         self._store: Store | None = None
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
+
+    @contextmanager
+    def failures_noted(self) -> Iterator[None]:
+        """What fails inside is noted. The first failure stays."""
+        try:
+            yield
+        except Exception as error:
+            self.failure = self.failure or without_tensors(error)
 
     def begin(self, prompts: list[int | None], prompt_ids_BT: Tensor, num_tokens: int) -> None:
         """
@@ -70,7 +84,7 @@ class TrainingPass:
         """
         self._remove_taps()  # those of a step that did not come to its end
         self._counted = CountedRollouts(prompts, prompt_ids_BT, num_tokens, self._shares_prompts)
-        self._store, self._failure = self._new_store(len(self._counted.prompts)), None
+        self._store = self._new_store(len(self._counted.prompts))
         if not self._counted.prompts:
             return
         for layer in self._layers:
@@ -90,12 +104,8 @@ class TrainingPass:
         """
         assert self._store is not None  # or there was no beginning
         assert self._counted is not None
-        if self._head is None:
-            return
-        try:
+        if self._head is not None:
             self._head.add(self._store, self._counted.places, self._counted.rows_R, targets_BT, weights_BT)
-        except Exception as error:  # must not end the training
-            self._failure = without_tensors(error)
 
     def without_head(self) -> None:
         """Takes the place of [`add_head`] on a rank that takes no gradients."""
@@ -114,30 +124,23 @@ class TrainingPass:
         Returns:
             `list[int]` and `torch.Tensor`: the prompts that count, and the sum over the rollouts of each, weighed, as
             the store keeps it: `(P, M, D)` in float32.
-
-        Raises:
-            `Exception`: what went wrong in the backward pass, which it did not end.
         """
         self._remove_taps()
         assert self._store is not None  # or there was no beginning
         assert self._counted is not None
         store, self._store = self._store, None
-        if self._failure is not None:
-            raise self._failure
         return self._counted.prompts, torch.cat(list(store.rows().values()), dim=2)
 
     def _hook_of(self, layer: Layer, store: Store, counted: "CountedRollouts") -> Callable:
         def sink(input_of_layer: Callable[[], Tensor], b: Tensor) -> None:
-            if self._failure is not None:
+            if self.failure is not None:
                 return
-            try:
+            with self.failures_noted():
                 a = input_of_layer()
                 check_has_rows(layer, counted.num_rollouts, counted.num_tokens, a)
                 for part in counted.parts(*grouped(counted.num_rollouts, a, b)):
                     store.weigh(part.weights)
                     layer.rule(store, layer, part.prompts, part.a, part.b)
-            except Exception as error:  # must not end the training
-                self._failure = without_tensors(error)
 
         def hook(_module: nn.Module, inputs: tuple, named_inputs: dict, output: Tensor) -> Tensor | None:
             if not (torch.is_grad_enabled() and output.requires_grad):

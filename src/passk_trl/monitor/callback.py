@@ -15,7 +15,6 @@ from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
 from passk_trl.records import ProbeRecord
-from passk_trl.reports.trackers import TrackerFigures, add_tracker_figures
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.checks import warn_if_truncated
 from passk_trl.rollouts.undisturbed import undisturbed
@@ -28,6 +27,7 @@ from .publishing import path_of_records, publish
 from .record_file import take_up_records
 from .rider import Rider
 from .run_length import warn_of_alarm
+from .trackers import TrackerFigures, add_tracker_figures
 
 
 class ConflictMonitor(TrainerCallback):

@@ -4,6 +4,7 @@ import logging
 import re
 
 from passk_trl.rollout_trainer import RolloutTrainer
+from passk_trl.rollouts.progress import without_bars
 
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ class Failures:
         """
         failure = (type(error).__name__, _without_numbers(str(error)), message)
         if failure not in self._seen and trainer.accelerator.is_main_process:
-            logger.error(message, step, exc_info=error)
+            with without_bars():
+                logger.error(message, step, exc_info=error)
         self._seen.add(failure)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from passk_trl.records import ProbeRecord, alarms_of
 from passk_trl.rollout_trainer import RolloutTrainer
+from passk_trl.rollouts.progress import without_bars
 
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
 from .record_file import append_record
@@ -32,9 +33,10 @@ def publish(trainer: RolloutTrainer, records: Sequence[ProbeRecord], objective: 
     *earlier, record = records
     if trainer.accelerator.is_main_process:
         if record.covered_parameters and not any(each.covered_parameters for each in earlier):
-            logger.info(coverage_in_words(record))
-            if left_out := left_out_in_words(record):
-                logger.warning(left_out)
+            with without_bars():
+                logger.info(coverage_in_words(record))
+                if left_out := left_out_in_words(record):
+                    logger.warning(left_out)
         append_record(path_of_records(trainer), record)
     announce(trainer, records, objective)
     metrics = metrics_of(record, alarms_of(records, objective)[-1])
@@ -45,7 +47,8 @@ def announce(trainer: RolloutTrainer, records: Sequence[ProbeRecord], objective:
     """Says so when training enters conflict and when it leaves it, once for each crossing."""
     crossed = crossing(records, objective)
     if crossed and trainer.accelerator.is_main_process:
-        logger.warning(crossed)
+        with without_bars():
+            logger.warning(crossed)
 
 
 def _log(trainer: RolloutTrainer, metrics: dict[str, float]) -> None:

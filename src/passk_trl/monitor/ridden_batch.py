@@ -1,15 +1,14 @@
 """A batch of training whose gradients ride along: which of its prompts are measured how, and their rows."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from passk_trl.distributed.ranks import failing_together, num_ranks, own_rank, sum_of_ranks, without_tensors
+from passk_trl.distributed.ranks import failing_together, num_ranks, own_rank, sum_of_ranks
 from passk_trl.gradients.training_pass import TrainingPass, factors, trained_tokens
+from passk_trl.rollouts.progress import without_bars
 
 from .window import RiddenPrompts
 
@@ -95,7 +94,6 @@ class RiddenBatch:
         self._left = micro_batches
         self._rows_PMD = rows_PMD
         self._missed_P = torch.zeros(len(rows_PMD))
-        self._failure: Exception | None = None  # on this rank
 
     @property
     def is_in_first_pass(self) -> bool:
@@ -104,15 +102,7 @@ class RiddenBatch:
     @property
     def has_failed(self) -> bool:
         """Whether something failed on this rank."""
-        return self._failure is not None
-
-    @contextmanager
-    def failures_noted(self) -> Iterator[None]:
-        """What fails inside must not end training."""
-        try:
-            yield
-        except Exception as error:
-            self._failure = self._failure or without_tensors(error)
+        return self.taps.failure is not None
 
     def add(self, prompts: list[int], rows: Tensor) -> None:
         """Adds sketches `(B, M, D)` to those of prompts."""
@@ -134,8 +124,8 @@ class RiddenBatch:
             `Exception`: on all ranks, if something failed on one.
         """
         with failing_together():
-            if self._failure is not None:
-                raise self._failure
+            if self.taps.failure is not None:
+                raise self.taps.failure
             missed_P = self._missed_P.to(self._rows_PMD.device)
         return sum_of_ranks(self._rows_PMD), sum_of_ranks(missed_P)
 
@@ -153,10 +143,11 @@ class RiddenBatch:
         )
         for dropped, cause in causes:
             if rank == 0 and dropped > 0:
-                logger.warning(
-                    "step %d: %d of %d prompts are left out: a rollout of theirs was %s.",
-                    *(self.step, dropped, len(counted_P), cause),
-                )
+                with without_bars():
+                    logger.warning(
+                        "step %d: %d of %d prompts are left out: a rollout of theirs was %s.",
+                        *(self.step, dropped, len(counted_P), cause),
+                    )
         mine = counted[rank :: num_ranks()]
         with_gradient = [place for place, prompt in enumerate(mine) if largest_P[prompt] > 0]
         ridden = RiddenPrompts(
@@ -172,7 +163,7 @@ class RiddenBatch:
 
 class RiddenRows:
     """
-    The rows that are in the loss now. What fails is noted in the batch.
+    The rows that are in the loss now. What fails is noted in the taps of the batch.
 
     Args:
         batch ([`RiddenBatch`]): of which they are.
@@ -183,7 +174,7 @@ class RiddenRows:
         self._batch = batch
         if batch.has_failed:
             return
-        with batch.failures_noted():
+        with batch.taps.failures_noted():
             self._begin(inputs)
         if batch.has_failed:
             batch.taps.abandon()
@@ -203,7 +194,7 @@ class RiddenRows:
 
     def add_head(self) -> None:
         """Adds the LM head's part, once the loss is computed. All ranks call this together."""
-        with self._batch.failures_noted():
+        with self._batch.taps.failures_noted():
             if self._batch.has_failed:
                 self._batch.taps.without_head()
             else:
@@ -213,7 +204,7 @@ class RiddenRows:
         """Takes the gradient of the loss with respect to the log-probabilities."""
         if self._batch.has_failed:
             return
-        with self._batch.failures_noted():
+        with self._batch.taps.failures_noted():
             factors_B, self._missed_B = factors(gradient_BT, self._mask_BT, self._weights_B)
             self._batch.taps.weigh(factors_B)
 
@@ -221,7 +212,7 @@ class RiddenRows:
         """Adds the gradients to the batch."""
         self._batch.end_micro_batch()
         if not self._batch.has_failed:
-            with self._batch.failures_noted():
+            with self._batch.taps.failures_noted():
                 self._batch.add(*self._batch.taps.end())
                 missed = zip(self._prompts, self._missed_B.tolist(), strict=True)
                 self._batch.miss([prompt for prompt, is_missed in missed if is_missed])

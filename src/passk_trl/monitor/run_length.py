@@ -5,6 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 from transformers import TrainerState
+from transformers.trainer_utils import has_length
 
 from passk_trl.rollout_trainer import RolloutTrainer
 
@@ -22,11 +23,14 @@ class RunLength(NamedTuple):
     Attributes:
         steps (`int`): optimizer steps of the whole run.
         prompts (`int`): prompts that are generated at a time, of all processes.
+        epoch (`int`, *optional*): micro-batches of an epoch, whose last step may have fewer than the others; `None`
+            for a stream.
         done (`int`): the step that it begins after: not 0 for a resumed run.
     """
 
     steps: int
     prompts: int
+    epoch: int | None = None
     done: int = 0
 
 
@@ -40,22 +44,24 @@ def run_length(args: Any, processes: int, num_rows: int | None) -> RunLength | N
         num_rows (`int`, *optional*): prompts of the training dataset; `None` for a stream.
     """
     prompts = args.per_device_train_batch_size * processes * args.steps_per_generation // args.num_generations
+    epoch = None if num_rows is None else num_rows // prompts * args.steps_per_generation * args.num_iterations
     if args.max_steps > 0:
-        return RunLength(args.max_steps, prompts)
-    if num_rows is None:
+        return RunLength(args.max_steps, prompts, epoch)
+    if epoch is None:
         return None
-    micro_batches = num_rows // prompts * args.steps_per_generation * args.num_iterations
-    steps_of_epoch = max(1, -(-micro_batches // args.gradient_accumulation_steps))
-    return RunLength(math.ceil(args.num_train_epochs * steps_of_epoch), prompts)
+    return RunLength(math.ceil(args.num_train_epochs * _steps_of_epoch(args, epoch)), prompts, epoch)
 
 
 def warn_of_alarm(trainer: RolloutTrainer, settings: MonitorSettings, state: TrainerState, is_exact: bool) -> None:
     """Logs [`alarm_warnings`] when training begins."""
-    args = trainer.args
-    run = RunLength(state.max_steps, args.generation_batch_size // args.num_generations, state.global_step)
-    if trainer.accelerator.is_main_process:
-        for warning in alarm_warnings(settings, args, run, is_exact):
-            logger.warning(warning)
+    if not trainer.accelerator.is_main_process:
+        return
+    args, dataset = trainer.args, trainer.train_dataset
+    run = run_length(args, args.world_size, len(dataset) if has_length(dataset) else None)
+    if run is not None:
+        run = RunLength(state.max_steps, run.prompts, run.epoch, state.global_step)
+    for warning in alarm_warnings(settings, args, run, is_exact):
+        logger.warning(warning)
 
 
 def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, is_exact: bool) -> list[str]:
@@ -91,28 +97,54 @@ def alarm_warnings(settings: MonitorSettings, args: Any, run: RunLength | None, 
 
 def _too_short(settings: MonitorSettings, args: Any, run: RunLength, is_exact: bool) -> str | None:
     last_report = run.steps // settings.every * settings.every
-    batches = _batches_trained(args, max(0, last_report - run.done))
+    batches = _batches_trained(args, run, last_report)
     needed = _batches_needed(settings.window, run.prompts, is_exact)
     if needed <= batches:
         return None
+    remedies = ["train longer"]
+    if needed <= _batches_trained(args, run, run.steps):
+        remedies.append(f"set every to a number that divides {run.steps}")
+    larger = _window_of_early_looks(settings.window)
+    stays_exact = settings.gram == "exact"  # with "auto", gradients of a larger window may not be kept whole
+    if _batches_needed(larger, run.prompts, stays_exact) <= batches:
+        remedies.append(f"set window to {larger}")
+    *others, last = remedies
     since = f" after step {run.done}" if run.done else ""
-    later = "" if last_report == run.steps else f", or set every to a number that divides {run.steps}"
     return (
         f"no alarm can come: up to the last report, at step {last_report}, this run trains on "
         f"{batches * run.prompts:,} prompts{since}, and with window={settings.window} the alarm first looks at "
-        f"{needed * run.prompts:,}; train longer{later}."
+        f"{needed * run.prompts:,}; {', '.join([*others, f'or {last}' if others else last])}."
     )
 
 
-def _batches_trained(args: Any, steps: int) -> int:
-    """Generated batches that so many steps train on for the first time, to the end."""
-    micro_batches = steps * args.gradient_accumulation_steps - args.steps_per_generation
-    return micro_batches // (args.steps_per_generation * args.num_iterations) + 1
+def _steps_of_epoch(args: Any, micro_batches: int) -> int:
+    return max(1, -(-micro_batches // args.gradient_accumulation_steps))
+
+
+def _batches_trained(args: Any, run: RunLength, last: int) -> int:
+    """Generated batches that a run trains on for the first time, to the end, from its beginning to step `last`."""
+    micro_batches = _micro_batches(args, run, last) - _micro_batches(args, run, min(run.done, last))
+    return (micro_batches - args.steps_per_generation) // (args.steps_per_generation * args.num_iterations) + 1
+
+
+def _micro_batches(args: Any, run: RunLength, steps: int) -> int:
+    """Of so many steps from step 0 on."""
+    if run.epoch is None:
+        return steps * args.gradient_accumulation_steps
+    epochs, steps_in_epoch = divmod(steps, _steps_of_epoch(args, run.epoch))
+    return epochs * run.epoch + steps_in_epoch * args.gradient_accumulation_steps
 
 
 def _batches_needed(window: int, prompts: int, is_exact: bool) -> int:
-    """Batches until the alarm first looks at a block. Each block begins with a batch."""
-    first_look = look_sizes(window)[0]
-    looks_at_first_block = is_exact or first_block(window) >= first_look
-    blocks = [first_look] if looks_at_first_block else [first_block(window), first_look]
-    return sum(-(-block // prompts) for block in blocks)
+    """Batches until the alarm first looks at a block. Each block begins with a batch, and its last one is whole."""
+    until_look, small_block = (-(-size // prompts) for size in (look_sizes(window)[0], first_block(window)))
+    looks_at_first_block = is_exact or small_block >= until_look
+    return until_look if looks_at_first_block else small_block + until_look
+
+
+def _window_of_early_looks(window: int) -> int:
+    """The next larger window at whose first block the alarm looks after the fewest prompts, sketched or not."""
+    larger = FEWEST_OF_LOOK
+    while larger <= window or first_block(larger) < FEWEST_OF_LOOK:
+        larger *= 2
+    return larger

@@ -1,1 +1,1 @@
-"""Turns the files of a run into text, figures, a page, and images for trackers."""
+"""Turns the files of a run into text, figures and a page."""

@@ -21,8 +21,11 @@ from .wording import (
     CURVE_NOTE,
     NO_NEGATIVE_PROMPT,
     PROMPT_CHARACTERS,
+    CurvePoint,
     contribution_note,
     curve_points,
+    notes_on_cosines,
+    number_or_dash,
     onset_or_why_not,
     onset_sentence,
     prompt_summary,
@@ -31,14 +34,8 @@ from .wording import (
 
 
 _CURVE_HEAD = ("k", "", "⟨∇J_k, ∇J_1⟩", "interval", "cosine")
-_PROBE_HEAD = (
-    "step",
-    "onset k in this report",
-    "in conflict by all so far",
-    "pass@1",
-    "forecast pass@1 per step",
-    "measured per step",
-)
+_PROBE_HEAD = ("step", "onset k in this report", "in conflict by all so far", "pass@1")
+_FORECAST_HEAD = ("forecast pass@1 per step", "measured per step")
 
 # Title, alternative text and caption of each figure.
 _CAPTIONS = {
@@ -61,7 +58,8 @@ _CAPTIONS = {
         "pass@k over training",
         "pass@1 and pass@k against step, from evaluations and, with intervals, from reports.",
         "Filled marks: the evaluations, which have no interval. White marks: the prompts that a report measured, "
-        "with the interval over prompts. They differ from report to report.",
+        "with the interval over prompts. They differ from report to report. Where all of a report's prompts have the "
+        "same pass@k, it has no interval.",
     ),
     "agreement": (
         "Agreement against success",
@@ -155,11 +153,9 @@ def _as_html(run: Run, others: Sequence[Run], shown: Sequence[Picture]) -> str:
         progress=_progress(run),
         pictures=shown,
         **_passk_table(run, others),
-        probe_head=_PROBE_HEAD,
-        probe_rows=_probe_rows(run),
+        **_probe_table(run),
         alarm_note=ALARM_NOTE,
         curve_head=_CURVE_HEAD,
-        curve_note=CURVE_NOTE,
         probes=[_probe(run, record) for record in run.chosen_probes] if run.probes else [],
     )
 
@@ -211,59 +207,51 @@ def _passk_table(run: Run, others: Sequence[Run]) -> dict[str, list]:
     return {"passk_head": ["", *names], "passk_rows": cells}
 
 
-def _probe_rows(run: Run) -> list[list[str]]:
+def _probe_table(run: Run) -> dict[str, Sequence]:
+    """The reports, a row for each; with what was forecast, if anything was."""
     outcomes = {outcome.step: outcome for outcome in run.forecast_outcomes}
     rows = []
     for step, record in run.probes.items():
         mean, margin = record.pass_at(1)
-        outcome = outcomes.get(step)
-        rows.append(
-            [
-                f"{step}",
-                onset_or_why_not(record.report),
-                "yes" if run.in_conflict(record) else "no",
-                f"{mean:.3f} ± {margin:.3f}",
-                _change(outcome),
-                _change(outcome.measured if outcome else None),
-            ]
-        )
-    return rows
+        row = [
+            f"{step}",
+            onset_or_why_not(record.report),
+            "yes" if run.in_conflict(record) else "no",
+            f"{mean:.3f} ± {number_or_dash(margin, '.3f')}",
+        ]
+        if outcomes:
+            outcome = outcomes.get(step)
+            row += [_change(outcome), _change(outcome.measured if outcome else None)]
+        rows.append(row)
+    return {"probe_head": [*_PROBE_HEAD, *(_FORECAST_HEAD if outcomes else ())], "probe_rows": rows}
 
 
 def _change(change: ForecastOutcome | MeasuredChange | None) -> str:
-    return "–" if change is None else f"{change.change:+.2g} ± {change.margin:.1g}"
+    return "–" if change is None else f"{change.change:+.2g} ± {number_or_dash(change.margin, '.1g')}"
 
 
 def _probe(run: Run, record: ProbeRecord) -> dict[str, Any]:
-    report = record.report
+    report, points = record.report, curve_points(record.report)
     k = weighed_k(report, run.training_k)
     return {
         "step": record.step,
         "reason": run.why_shown(record),
         "size": sample_size(report),
-        "curve": _curve_rows(record),
+        "curve": [_curve_row(point) for point in points],
+        "curve_notes": [CURVE_NOTE, *notes_on_cosines(points)],
         "prompts": [_prompt(record, i, k) for i in report.most_negative(k, PROMPTS_SHOWN)],
         "introduction": _prompts_introduction(record, k),
     }
 
 
-def _curve_rows(record: ProbeRecord) -> list[list[str]]:
-    return [
-        [
-            f"{point.k:g}",
-            "conflict" * point.conflict,
-            point.inner_product,
-            point.interval,
-            point.cosine,
-        ]
-        for point in curve_points(record.report)
-    ]
+def _curve_row(point: CurvePoint) -> list[str]:
+    return [f"{point.k:g}", "conflict" * point.conflict, point.inner_product, point.interval, point.cosine]
 
 
 def _prompts_introduction(record: ProbeRecord, k: float) -> str:
     if not record.report.most_negative(k, PROMPTS_SHOWN):
         return NO_NEGATIVE_PROMPT
-    if record.texts:
+    if record.texts or record.first_step is not None:  # a ride has no text to record
         return contribution_note(k)
     return (
         f"{contribution_note(k)} Their text was not recorded: only probes of a probe_dataset record it, and not those "

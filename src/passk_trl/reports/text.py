@@ -6,7 +6,7 @@ from pathlib import Path
 from .figures import draw_overview
 from .page import verdict, write_page
 from .run import Run, read_run
-from .wording import ALARM_NOTE, CURVE_NOTE, ONSET, curve_points, onset_or_why_not, sample_size
+from .wording import ALARM_NOTE, CURVE_NOTE, ONSET, curve_points, notes_on_cosines, onset_or_why_not, sample_size
 
 
 def write_report(
@@ -73,10 +73,11 @@ def _conflict_table(run: Run) -> str:
         f"conflict at step {record.step}, {run.why_shown(record)}: {sample_size(record.report)}",
         f"{'k':>4}{'<grad J_k, grad J_1>':>22}{'interval':>22}{'cosine and its interval':>26}",
     ]
-    for point in curve_points(record.report):
+    points = curve_points(record.report)
+    for point in points:
         numbers = f"{point.k:>4g}{point.inner_product:>22}{point.interval:>22}{point.cosine:>26}"
         lines.append(f"{numbers}{'  conflict' * point.conflict}")
-    return "\n".join([*lines, CURVE_NOTE])
+    return "\n".join([*lines, CURVE_NOTE, *notes_on_cosines(points)])
 
 
 def _table_of_reports(run: Run) -> str:

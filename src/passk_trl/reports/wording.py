@@ -1,6 +1,7 @@
 """Sentences, numbers and table rows that several reports share: the text, the page and the audit."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,9 @@ CURVE_NOTE = (
     "conflict: at this k, the band over all k is below 0. The interval is of this k alone. A dash: it cannot be told."
 )
 """How to read a table over k."""
+
+BEYOND_NOTE = "≥ 1 or ≤ −1: through noise, the estimate is larger than a cosine can be. Go by its interval."
+"""How to read a cosine that is written as beyond ±1."""
 
 NO_NEGATIVE_PROMPT = "No prompt lowers the inner product."
 
@@ -51,6 +55,11 @@ def curve_points(report: InterferenceReport) -> list[CurvePoint]:
     ]
 
 
+def notes_on_cosines(points: Sequence[CurvePoint]) -> list[str]:
+    """What a reader of a table over k has to know of its cosines, if one is written as beyond ±1."""
+    return [BEYOND_NOTE] if any(point.cosine.startswith(("≥", "≤")) for point in points) else []
+
+
 def _with_interval(value: float, low: float, high: float) -> tuple[str, str]:
     if not math.isfinite(low + high):
         return "–", "–"
@@ -79,16 +88,32 @@ def onset_sentence(record: ProbeRecord) -> str:
         agrees = report.ks[report.inner_product > 0].tolist()  # beyond them, no prompt has weight
         if not agrees:
             return f"{alone}, no prompt has weight at a measured k, so it tells nothing."
-        told = f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {agrees[-1]:g}"
-        shown = report.ks[report.inner_product_low > 0].tolist()
-        if not shown:
-            return f"{told}, but it does not show it by itself."
-        return f"{told}." if shown[-1] == agrees[-1] else f"{told}, and shows it by itself up to k = {shown[-1]:g}."
-    low, high = report.onset_interval
+        told = f"{alone}, the measured pass@k gradient agrees with pass@1's up to k = {agrees[-1]:g}."
+        return f"{told}{_doubt_of_agreement(record, agrees[-1])}"
+    (low, high), level = report.onset_interval, f"{100 * report.confidence:g}%"
     told = f"{alone}, the measured pass@k gradient works against pass@1's from k = {report.onset:.1f} on"
-    if high is None:
-        return f"{told}, but it does not show it by itself."
-    return f"{told} ({100 * report.confidence:g}% interval {low:.1f} to {high:.1f})."
+    if high is not None:
+        return f"{told} ({level} interval {low:.1f} to {high:.1f})."
+    return (
+        f"{told}. This report cannot tell whether it really does: at no k is the whole {level} band below 0. Raise "
+        f"{more_prompts(record)} to see it."
+    )
+
+
+def _doubt_of_agreement(record: ProbeRecord, largest_k: float) -> str:
+    """Up to which k, without a gap, the intervals exclude that the gradients do not agree; nothing if it is all."""
+    report, level = record.report, f"{100 * record.report.confidence:g}%"
+    is_sure_K = report.inner_product_low > 0
+    sure = report.ks[is_sure_K.long().cumprod(0).bool()].tolist()
+    if sure and sure[-1] >= largest_k:
+        return ""
+    if sure and sure[-1] > 1:  # at k = 1 the two gradients are the same
+        return f" The {level} intervals show it up to k = {sure[-1]:g}. Beyond, it may be noise."
+    unsure = report.ks[len(sure)]
+    return (
+        f" This report cannot tell whether it really does: the {level} interval at k = {unsure:g} holds 0. Raise "
+        f"{more_prompts(record)} to see it."
+    )
 
 
 def more_prompts(record: ProbeRecord) -> str:
@@ -97,9 +122,10 @@ def more_prompts(record: ProbeRecord) -> str:
 
 
 def onset_or_why_not(report: InterferenceReport) -> str:
-    """The onset for a table, such as `k = 3.2 (2.6 to 4.1)`; `none`, `lost in noise`, or `no gradients`."""
+    """The onset for a table, such as `k = 3.2 (2.6 to 4.1)`; `none`, `lost in noise`, or `no pairs`: no two
+    prompts with a gradient."""
     if report.has_no_pairs:
-        return "no gradients"
+        return "no pairs"
     if report.pass1_is_lost:
         return "lost in noise"
     if report.onset is None:

@@ -1,7 +1,7 @@
-"""Progress bars over prompts, on the main process."""
+"""Progress bars over prompts, on the main process, and lines of the log beside bars."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -14,6 +14,11 @@ def progress_bar(trainer: RolloutTrainer, description: str, num_prompts: int, **
     """A bar over prompts. It is silent on the other processes, and if the trainer shows no bars."""
     silent = trainer.args.disable_tqdm or not trainer.accelerator.is_main_process
     return tqdm(desc=description, total=num_prompts, unit="prompt", disable=silent, **options)
+
+
+def without_bars() -> AbstractContextManager[None]:
+    """Clears all bars meanwhile, that of training too, so that what is logged begins a line of its own."""
+    return tqdm.external_write_mode()
 
 
 @contextmanager

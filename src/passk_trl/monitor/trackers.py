@@ -1,22 +1,22 @@
 """Figures of `conflict.jsonl` for the trackers of `report_to` that take images: TensorBoard, W&B and Trackio."""
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
-from .run import read_run
+from passk_trl.reports.run import read_run
+from passk_trl.rollout_trainer import RolloutTrainer
+
+from .failures import Failures
 
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
 
 _LogImage = Callable[[str, np.ndarray, int], None]
 
@@ -31,14 +31,14 @@ class TrackerFigures(TrainerCallback):
     Add it with [`add_tracker_figures`].
 
     Args:
-        trainer ([`~transformers.Trainer`]): the trainer, whose other callbacks are the trackers.
+        trainer ([`~trl.GRPOTrainer`] or [`~trl.RLOOTrainer`]): the trainer, whose other callbacks are the trackers.
     """
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: RolloutTrainer):
         self.seconds = 0.0  # that drawing and logging took
         self._trainer = trainer
         self._size = 0  # of the file, when it was last looked at
-        self._has_failed = False
+        self._failures = Failures()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -60,10 +60,9 @@ class TrackerFigures(TrainerCallback):
         began = time.perf_counter()
         try:
             _log_figures(self._trainer, step)
-        except Exception:  # a tracker that fails must not end the training
-            if not self._has_failed:
-                logger.exception("step %d: the figures could not be logged; training goes on.", step)
-            self._has_failed = True
+        except Exception as error:  # a tracker that fails must not end the training
+            message = "step %d: the figures could not be logged; training goes on."
+            self._failures.log(self._trainer, error, message, step)
         self.seconds += time.perf_counter() - began
 
     def _has_grown(self) -> bool:
@@ -73,12 +72,12 @@ class TrackerFigures(TrainerCallback):
         return size > before
 
 
-def add_tracker_figures(trainer: Trainer) -> None:
+def add_tracker_figures(trainer: RolloutTrainer) -> None:
     """Adds [`TrackerFigures`] to a trainer, once, after all callbacks that may write `conflict.jsonl`."""
     trainer.add_callback(trainer.pop_callback(TrackerFigures) or TrackerFigures(trainer))
 
 
-def _log_figures(trainer: Trainer, step: int) -> None:
+def _log_figures(trainer: RolloutTrainer, step: int) -> None:
     """
     Logs figures at a step to each of a trainer's trackers that takes images; without one, nothing is drawn. For the
     main process, which has the trackers.
@@ -86,7 +85,10 @@ def _log_figures(trainer: Trainer, step: int) -> None:
     image_logs = [log for callback in trainer.callback_handler.callbacks if (log := _image_log(callback)) is not None]
     if not image_logs:
         return
-    from .figures import draw_agreement, draw_heat_map  # matplotlib takes a second to import, and few runs need it
+    from passk_trl.reports.figures import (  # matplotlib takes a second to import, and few runs need it
+        draw_agreement,
+        draw_heat_map,
+    )
 
     run = read_run(trainer.args.output_dir)
     for name, draw in {"conflict/cosine_over_k": draw_heat_map, "conflict/agreement": draw_agreement}.items():

@@ -10,7 +10,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
-from passk_trl.reports.trackers import TrackerFigures
+from passk_trl.monitor.trackers import TrackerFigures
 
 
 def trained(output_dir, report_to):
@@ -44,17 +44,20 @@ def test_tensorboard_has_metrics_and_figures_of_each_probe(tmp_path):
 
 
 def test_a_tracker_that_fails_does_not_end_the_training(tmp_path, monkeypatch, caplog):
-    def fails(*args, **kwargs):
-        raise OSError("disk full")
+    def fails(_writer, _name, _pixels, step, **kwargs):
+        raise OSError({0: "disk full", 2: "no such folder", 4: "disk full"}[step])
 
     monkeypatch.setattr(SummaryWriter, "add_image", fails)
     trainer, monitor = trained(tmp_path, ["tensorboard"])
     assert (trainer.state.global_step, monitor.steps) == (4, [0, 2, 4])
-    assert caplog.text.count("the figures could not be logged; training goes on") == 1
+    said = [each.getMessage() for each in caplog.records if "could not be logged" in each.getMessage()]
+    assert said == [f"step {step}: the figures could not be logged; training goes on." for step in (0, 2)]
+    assert "disk full" in caplog.text
+    assert "no such folder" in caplog.text
 
 
 def test_without_a_tracker_nothing_is_drawn(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("passk_trl.reports.trackers.read_run", lambda directory: 1 / 0)
+    monkeypatch.setattr("passk_trl.monitor.trackers.read_run", lambda directory: 1 / 0)
     trained(tmp_path, [])
     assert "the figures could not be logged" not in caplog.text
 
@@ -75,7 +78,7 @@ def test_figures_come_once_after_all_monitors(tmp_path):
 
 def test_a_plain_trainer_gets_figures_and_a_resumed_run_draws_new_probes_only(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr("passk_trl.reports.trackers._log_figures", lambda trainer, step: steps.append(step))
+    monkeypatch.setattr("passk_trl.monitor.trackers._log_figures", lambda trainer, step: steps.append(step))
 
     def train(max_steps, **resume):
         options = {"max_steps": max_steps, "save_strategy": "steps", "save_steps": 2}
