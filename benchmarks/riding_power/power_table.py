@@ -26,7 +26,7 @@ def summary(monitor: str, outcomes: Sequence[Outcome], length: float, last: int 
         "monitor": monitor,
         "after": [round(each, 4) if np.isfinite(each) else None for each in cosines],
         "announced": [round(float(each)) if each <= last else None for each in quantiles],
-        "runs that announce": sum(each <= last for each in announced),
+        "runs that announce": sum(bool(each <= last) for each in announced),
         "runs": len(announced),
     }
 

@@ -68,9 +68,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="Simulated runs of each monitor.")
     options = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
+    new = {name: compare(POLICIES[name], options.runs) for name in options.policies}
     path = FOLDER / "results.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    new = {name: compare(POLICIES[name], options.runs) for name in options.policies}
     results = {name: {**before, **new}[name] for name in POLICIES if name in {**before, **new}}
     path.write_text(json.dumps(results, indent=1) + "\n")
     (FOLDER / "results.md").write_text(table(results))
