@@ -51,6 +51,18 @@ def one_of_each(success_PG: Tensor, generator: torch.Generator) -> Tensor:
     return weights_PG
 
 
+def sampling_weights(missing_P: Tensor, num_rollouts: int, generator: torch.Generator) -> Tensor:
+    """
+    Importance weights `(…, P)`, float64, of the prompts of one batch or of several, given which of them do not ride. A
+    random share of these is measured by a pass of its own, and has one over the share. The others of them have 0, and
+    what rides has 1.
+    """
+    rollouts = missing_P.size(-1) * num_rollouts
+    share = (_SHARE * rollouts / 2 / missing_P.sum(dim=-1, keepdim=True).double()).clamp(max=1.0)
+    drawn_P = torch.rand(missing_P.shape, generator=generator) < share
+    return torch.where(missing_P, drawn_P.double() / share, 1.0)
+
+
 class BatchPrompts:
     """What is known of the P prompts of a batch before it is trained on, the same on all ranks."""
 
@@ -73,10 +85,9 @@ class BatchPrompts:
         prompts = cls(success_PG.sum(dim=1).long(), G, weights_PG * rides_P[:, None], scored_P)
         missing_P = scored_P & ~rides_P
         if missing_P.any():
-            share = min(1.0, _SHARE * success_PG.numel() / 2 / int(missing_P.sum()))
-            drawn_P = missing_P & (torch.rand(len(scored_P), generator=generator) < share)
+            prompts.sampling_weights_P = sampling_weights(missing_P, G, generator)
+            drawn_P = missing_P & (prompts.sampling_weights_P > 0)
             prompts.own_weights_PG = one_of_each(success_PG, generator) * drawn_P[:, None]
-            prompts.sampling_weights_P[missing_P] = drawn_P[missing_P].double() / share
         return prompts
 
 
