@@ -50,6 +50,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),
         "transformers.integrations.moe": ("ALL_EXPERTS_FUNCTIONS", "_grouped_linear"),
+        "transformers.modeling_layers": ("GradientCheckpointingLayer",),
         "transformers.models.mixtral.modeling_mixtral.MixtralExperts": ("_apply_gate",),
         "transformers.pytorch_utils": ("Conv1D",),
         "transformers.trainer_callback": ("ExportableState",),
