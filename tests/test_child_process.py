@@ -1,4 +1,4 @@
-"""A process that answers questions: replaced when it dies, breaks the protocol or hangs, undisturbed by what it prints."""
+"""A process that answers questions: replaced when it dies, hangs or breaks the protocol, undisturbed by its prints."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_a_process_that_died_is_replaced(echo):
 def test_a_process_that_breaks_the_protocol_is_killed_and_no_later_answer_is_shifted(echo, breach):
     killed = echo.ask("one")[1]
     start = time.monotonic()
-    with pytest.raises(ChildProcessError, match="the process was killed: it|the process was killed: Expecting value"):
+    with pytest.raises(ChildProcessError, match="the process was killed: "):
         echo.ask(breach)
     assert time.monotonic() - start < 30
     with pytest.raises(ProcessLookupError):

@@ -5,7 +5,8 @@
 The pairs are in `pairs.tsv`, a line each: a completion, the gold answer, the right verdict, ours where it is another
 one, and what the pair is about, with the issue that reported such a case. The pairs are hard on purpose: the rates say
 nothing of how often a verdict is wrong in training. A gold answer that a verifier cannot read gets no verdict (None),
-which is wrong here: such a prompt is never trained on. The result is in `docs/tasks.md`.
+which is wrong here: such a prompt is never trained on. TRL's own reads few formulas that stand bare, so it is tried
+with the gold answers in `$…$` too. The result is in `docs/tasks.md`.
 """
 
 import csv
@@ -26,10 +27,10 @@ def pairs() -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def verdicts(reward: Callable, rows: list[dict[str, str]]) -> list[float | None]:
+def verdicts(reward: Callable, rows: list[dict[str, str]], gold: str = "{}") -> list[float | None]:
     """The verdicts of a reward function, which is given conversations, as TRL's own needs them."""
     completions = [[{"role": "assistant", "content": row["completion"]}] for row in rows]
-    return reward(completions, [row["gold"] for row in rows])
+    return reward(completions, [gold.format(row["gold"]) for row in rows])
 
 
 def rates(rows: list[dict[str, str]], given: list[float | None]) -> dict[str, str]:
@@ -49,6 +50,7 @@ def main() -> None:
     of = {
         "`accuracy_reward`": rates(rows, verdicts(accuracy_reward, rows)),
         "`trl.rewards.accuracy_reward`": rates(rows, verdicts(trl.rewards.accuracy_reward, rows)),
+        "the same, gold answers in `$…$`": rates(rows, verdicts(trl.rewards.accuracy_reward, rows, "${}$")),
     }
     columns = list(next(iter(of.values())))
     print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")

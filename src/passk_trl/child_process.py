@@ -17,8 +17,8 @@ _SECONDS_TO_START = 300.0
 
 class ChildProcess:
     """
-    A module of this package that runs in a process of its own. It starts at the first question. A process that died, or
-    that was killed because it broke the protocol, is replaced at the next question. Threads wait for one another.
+    A module of this package that runs in a process of its own. It starts at the first question. One that died, or that
+    was killed because it broke the protocol, is replaced at the next question. Threads wait for one another.
 
     Questions have numbers, and an answer must have the number of its question. So no answer is ever taken for that of
     another question, whatever interrupts this process or is printed in the other one.

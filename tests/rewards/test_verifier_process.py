@@ -1,4 +1,4 @@
-"""Mathematical equality in a process of its own: the same results and time limits in any thread, whatever happens to it."""
+"""Mathematical equality in a process of its own: the same results and time limits in any thread."""
 
 import os
 import signal

@@ -14,8 +14,8 @@ _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]")
 
 def text_of(completion: Completion) -> str:
     """
-    The text of a plain completion, or of the policy's last message in a conversational one; `""` if it has none. What a
-    tool or an environment says after that is no answer of the policy. Nor is what a policy thinks: only what follows
+    The text of a plain completion, or of the policy's last message in a conversational one; `""` if it has none. What
+    a tool or an environment says after that is no answer of the policy. Nor is what a policy thinks: only what follows
     the last `</think>` is read.
     """
     if not isinstance(completion, str):
