@@ -34,7 +34,7 @@ def empty_caches():
 
 def test_accuracy_in_a_background_thread_is_that_of_the_main_thread(empty_caches):
     completions = [r"\boxed{12}", r"\boxed{\frac{2}{4}}", "The answer is 3.", r"\boxed{12}"]
-    golds = ["12", "0.5", "4", "no formula here"]
+    golds = ["12", "0.5", "4", ""]
     threaded = in_thread(accuracy_reward, completions, golds)
     assert mathematical._process.process.poll() is None
     mathematical._equality.cache_clear()
