@@ -66,6 +66,18 @@ def test_an_unscorable_rollout_gets_no_advantage_and_is_not_in_the_others_group(
         torch.testing.assert_close(advantages_G[~unscorable_G], passk_advantages(rewards_G[~unscorable_G], 2))
 
 
+@pytest.mark.parametrize("estimator", ["weighted_loo", "grpo"])
+def test_a_reward_of_weight_0_changes_no_advantage(tmp_path, estimator):
+    def advantages(name, **rewards):
+        trainer = build(tmp_path / name, pass_at_k=1, advantage_estimator=estimator, **rewards)
+        return generate_and_score(trainer)["advantages"]
+
+    alone = advantages("alone", reward_funcs=starts_low_if_a_digit)
+    both = [starts_low_if_a_digit, place_of_first_character]
+    assert alone.any()
+    assert torch.equal(advantages("beside", reward_funcs=both, reward_weights=[1.0, 0.0]), alone)
+
+
 def test_scaling_by_the_batch_keeps_the_direction_and_makes_the_root_mean_square_1(tmp_path):
     options = {"reward_funcs": place_of_first_character, "pass_at_k": 4}
     raw = generate_and_score(build(tmp_path, **options))["advantages"]

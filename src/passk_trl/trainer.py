@@ -24,7 +24,7 @@ from .monitor.trackers import add_tracker_figures
 from .objectives import objective_from
 from .private_names import check_private_names
 from .rollouts.metrics import passk_metrics
-from .rollouts.success import are_binary, combine_rewards
+from .rollouts.success import are_binary, are_unscorable, combine_rewards
 
 
 class PassKGRPOTrainer(GRPOTrainer):
@@ -122,7 +122,10 @@ class PassKGRPOTrainer(GRPOTrainer):
     # second replaces the advantages that TRL made of them.
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
+        rewards_F = super()._calculate_rewards(*args, **kwargs)
+        # TRL leaves a rollout out only where all functions returned None, those of weight 0 too.
+        unscorable = are_unscorable(rewards_F, self.reward_weights)
+        self._gathered_rewards = rewards_F.masked_fill(unscorable.unsqueeze(-1), torch.nan)
         return self._gathered_rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

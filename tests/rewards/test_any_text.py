@@ -80,6 +80,16 @@ def test_what_a_policy_thinks_is_not_judged(verifier):
     assert judge(verifier, [f"<think>{answer}</think>{draft}"]) == [0]
 
 
+@pytest.mark.parametrize(
+    "verifier", [accuracy_reward, short_answer_reward, token_f1_reward, multiple_choice_reward, quantity_reward]
+)
+def test_an_answer_in_tags_is_judged_and_not_what_is_around_it(verifier):
+    draft, _, answer = THOUGHT[verifier].rpartition("</think>")
+    draft = draft.replace(r"\boxed{13}?", "It is 13?")
+    assert judge(verifier, [f"{draft} <answer>{answer}</answer> I hope."]) == [1]
+    assert judge(verifier, [f"{answer} <answer>{draft}</answer> I hope."]) == [0]
+
+
 @OWN
 @settings(max_examples=200, deadline=None)
 @given(text=st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)))

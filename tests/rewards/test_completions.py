@@ -2,7 +2,7 @@
 
 import pytest
 
-from passk_trl.rewards.completions import last_boxed, text_of
+from passk_trl.rewards.completions import last_boxed, last_tagged, last_text, text_of
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from passk_trl.rewards.completions import last_boxed, text_of
         ([{"role": "assistant", "content": "last"}], "last"),
         ([{"role": "assistant", "content": "first"}, {"role": "assistant", "content": "last"}], "last"),
         ([{"role": "assistant", "content": None}], ""),
+        ([{"role": "assistant"}], ""),
+        ([], ""),
+        ([{"content": "no role"}], "no role"),
+        ([{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image"}, "b"]}], "ab"),
+        ([{"role": "assistant", "content": "mine"}, {"role": "tool", "content": "the tool's"}], "mine"),
+        ([{"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "the tool's"}], ""),
         ([{"role": "assistant", "content": "a</think>b"}], "b"),
         ("<think>a</think>b</think>c", "c"),
         ("<think>a</think>", ""),
@@ -37,6 +43,24 @@ def test_the_text_of_a_completion(completion, text):
 )
 def test_the_last_box_is_the_one_that_closes_last(text, content):
     assert last_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("<answer> 1 </answer> and <answer>2</answer> so", "2"),
+        ("<answer>1</answer> and <answer>2", "1"),
+        ("1</answer>", None),
+        ("<answer>1", None),
+    ],
+)
+def test_the_last_tagged_answer(text, content):
+    assert last_tagged(text) == content
+
+
+def test_the_last_text_of_a_prompt_is_that_of_whoever_wrote_it():
+    assert last_text([{"role": "user", "content": "question"}]) == "question"
+    assert last_text("question") == "question"
 
 
 def test_a_box_repeated_without_end_is_read_once():

@@ -262,7 +262,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_a_process_of_scorers_that_cannot_start_stops_the_training(monkeypatch):
     reasoning._reply.cache_clear()
-    monkeypatch.setattr(reasoning, "_process", ChildProcess("passk_trl.rewards.no_such_module"))
+    monkeypatch.setattr(reasoning, "_process", ChildProcess("passk_trl.rewards.no_such_module", seconds=9))
     with pytest.raises(RuntimeError, match=r"no_such_module cannot start"):
         reasoning_gym_reward(["-6"], **{name: [value] for name, value in SUM.items()})
 

@@ -27,6 +27,13 @@ def test_a_missing_reward_counts_as_none_and_only_a_rollout_without_any_is_unsco
     assert_same(combined, [2.0, 3.0, nan])
 
 
+def test_a_function_of_weight_0_scores_nothing():
+    group = rewards([1.0, 0.5], [nan, 0.5], [0.0, nan], [nan, nan])
+    weights = torch.tensor([1.0, 0.0])
+    assert_same(combine_rewards(group, weights), [1.0, nan, 0.0, nan])
+    assert_same(combine_rewards(group, weights, success_threshold=1.0), [1.0, nan, 0.0, nan])
+
+
 @pytest.mark.parametrize(
     ("threshold", "expected"),
     [(0.5, [1.0, 1.0, 0.0, nan]), (0.75, [1.0, 0.0, 0.0, nan]), (0.0, [1.0, 1.0, 1.0, nan])],

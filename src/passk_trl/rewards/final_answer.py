@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from .completions import Completion, last_boxed, text_of
+from .completions import Completion, last_boxed, last_tagged, text_of
 
 
 LONGEST = 10_000
@@ -30,14 +30,17 @@ def final_answer(completion: Completion) -> FinalAnswer:
     2. the rest of the line after the last "answer is" or "Answer:". If nothing is left of that line, the next line.
     3. the whole text.
 
+    Where there is an `<answer>…</answer>`, rules 2 and 3 read what is in the last one alone.
     Commands such as `\text{…}` are replaced by what is in them. At most [`LONGEST`] characters are read.
     """
     text = text_of(completion)
     if r"\boxed" in text:
         return FinalAnswer(without_commands((last_boxed(text) or "")[:LONGEST]), named=True)
+    tagged = last_tagged(text)
+    text = text if tagged is None else tagged
     start = max((match.end() for match in _NAMED.finditer(text)), default=None)
     if start is None:
-        return FinalAnswer(without_commands(text[-LONGEST:]).strip(), named=False)
+        return FinalAnswer(without_commands(text[-LONGEST:]).strip(), named=tagged is not None)
     line = text[start : start + LONGEST].lstrip(" \t\r\n:*_").partition("\n")[0]
     return FinalAnswer(without_commands(line).strip(), named=True)
 

@@ -15,7 +15,7 @@ def first_line_reward(completions: list[Completion], solution: list[str], **kwar
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list[str]`):
             Gold answer of each completion.
         **kwargs:

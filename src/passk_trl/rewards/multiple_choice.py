@@ -38,18 +38,19 @@ def multiple_choice_reward(
     1 for a completion that answers with the right choice, 0 for any other.
 
     The answer is the content of the last `\boxed{}`; without a box, the rest of the line after the last "answer is" or
-    "Answer:"; without either, the whole text. It is right if it gives the letter of the right choice: alone (`B`,
-    `b)`, `(B)`, `**B**`), before its text (`B) Paris`), or as the only capital letter that stands alone in a sentence
-    ("I think it is B, since …"). "A" and "I" within a sentence are words, unless they stand in brackets, before a
-    punctuation mark or a word such as "because", or after "option", "choice" or "letter". With `choices`, the text of
-    a choice alone is an answer too, compared as by [`short_answer_reward`], but with the signs of formulas.
+    "Answer:"; without either, the whole text. Where there is an `<answer>…</answer>`, what is in it is the text. The
+    answer is right if it gives the letter of the right choice: alone (`B`, `b)`, `(B)`, `**B**`), before its text
+    (`B) Paris`), or as the only capital letter that stands alone in a sentence ("I think it is B, since …"). "A" and
+    "I" within a sentence are words, unless they stand in brackets, before a punctuation mark or a word such as
+    "because", or after "option", "choice" or "letter". With `choices`, the text of a choice alone is an answer too,
+    compared as by [`short_answer_reward`], but with the signs of formulas.
 
     Two different letters, or a letter before the text of another choice, are a wrong answer. A letter after "not" does
     not count.
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list[str]` or `list[int]`):
             The right choice of each completion: its letter, its text, or its index in `choices`, from 0 on.
         choices (`list[list[str]]`, *optional*):

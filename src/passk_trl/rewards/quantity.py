@@ -27,9 +27,9 @@ def quantity_reward(
     1 for a completion whose answer is the gold quantity, 0 for any other: `3500 m` for `3.5 km`.
 
     The answer is the first quantity in the last `\boxed{}`; without a box, in the rest of the line after the last
-    "answer is" or "Answer:"; without either, the last quantity of the text. Of a box or a line, only the first
-    sentence up to a word such as "because" is read, from its last `=` on. If several quantities are given together
-    ("5 km or 6 km", "3 to 5 km"), all must be right.
+    "answer is" or "Answer:"; without either, the last quantity of the text. Where there is an `<answer>…</answer>`,
+    what is in it is the text. Of a box or a line, only the first sentence up to a word such as "because" is read, from
+    its last `=` on. If several quantities are given together ("5 km or 6 km", "3 to 5 km"), all must be right.
 
     Numbers may be `1,200`, `-0.5`, `1.5e3`, `1.5 × 10^3`, `3/4`, `2 1/2`, `2½`, `\frac{3}{4}` or `2 million`. A comma
     separates thousands and nothing else. Units are those of pint, by name or symbol, and `$`, `€`, `£`, `¥` and `₹`.
@@ -40,7 +40,7 @@ def quantity_reward(
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list[str]` or `list[float]`):
             Gold quantity of each completion.
         relative_tolerance (`float`, *optional*, defaults to `1e-4`):

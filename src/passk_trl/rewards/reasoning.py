@@ -11,7 +11,7 @@ from typing import Any
 
 from passk_trl.child_process import ChildProcess
 
-from .completions import Completion, last_boxed, text_of
+from .completions import Completion, last_boxed, last_tagged, text_of
 from .final_answer import without_commands
 from .plain_text import plain_signs
 
@@ -19,11 +19,10 @@ from .plain_text import plain_signs
 logger = logging.getLogger(__name__)
 
 # One thread: the address space that others reserve would be taken from the limit of the process.
-_process = ChildProcess("passk_trl.rewards.reasoning_process", OMP_NUM_THREADS="1")
+_process = ChildProcess("passk_trl.rewards.reasoning_process", seconds=120, OMP_NUM_THREADS="1")
 
 _warned: set[str] = set()  # tasks of which a failure was logged
 
-_OPEN, _CLOSED = "<answer>", "</answer>"
 _NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 _PUNCTUATION = ".,;:!?*\"'`"
 
@@ -55,7 +54,7 @@ def reasoning_gym_reward(
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list[str]`), task (`list[str]`), settings (`list[str]`), entry (`list[str]`):
             Columns of [`~passk_trl.tasks.reasoning_gym_splits`].
         **kwargs:
@@ -130,8 +129,8 @@ def readings(text: str, reference: str) -> list[str]:
         boxed = last_boxed(text)
         found = [] if boxed is None else [boxed, without_commands(plain_signs(boxed))]
         return list(dict.fromkeys(each.strip() for each in found))
-    if (start := text.rfind(_OPEN, 0, max(0, text.rfind(_CLOSED)))) >= 0:
-        return [text[start + len(_OPEN) :].partition(_CLOSED)[0].strip()]
+    if (tagged := last_tagged(text)) is not None:
+        return [tagged]
     text = text.strip()
     found = [text, *text.splitlines()[-1:]]
     if _NUMBER.fullmatch(reference):

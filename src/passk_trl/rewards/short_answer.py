@@ -21,7 +21,8 @@ def short_answer_reward(completions: list[Completion], solution: list[Any], **kw
     TriviaQA.
 
     The answer is the content of the last `\boxed{}`; without a box, the rest of the line after the last "answer is" or
-    "Answer:"; without either, the whole text. Text around such a whole text makes it wrong.
+    "Answer:"; without either, the whole text. Text around such a whole text makes it wrong. Where there is an
+    `<answer>…</answer>`, what is in it is the text.
 
     Answers are compared in lower case, without punctuation, without "a", "an" and "the", and with single spaces.
     SQuAD leaves punctuation out ("Jay-Z" is "jayz") and TriviaQA puts a space in its place ("jay z"): what is equal in
@@ -32,7 +33,7 @@ def short_answer_reward(completions: list[Completion], solution: list[Any], **kw
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list`):
             Accepted answers of each completion: one string, a list of strings, SQuAD's `{"text": […]}` or TriviaQA's
             `{"value": …, "aliases": […], "normalized_aliases": […]}`.

@@ -22,7 +22,7 @@ def token_f1_reward(completions: list[Completion], solution: list[Any], **kwargs
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Plain or conversational completions. Of a conversation, the last message is judged.
+            Plain or conversational completions. Of a conversation, the policy's last message is judged.
         solution (`list`):
             Accepted answers of each completion, as for [`short_answer_reward`].
         **kwargs:

@@ -17,13 +17,28 @@ def combine_rewards(rewards_PGF: Tensor, reward_weights_F: Tensor, success_thres
             If given, the sum becomes 1 where it is at least this and 0 elsewhere.
 
     Returns:
-        `torch.Tensor`: rewards of shape `(P, G)` in the dtype of `rewards_PGF`. NaN where every function returned
-        `None`: such a rollout is unscorable.
+        `torch.Tensor`: rewards of shape `(P, G)` in the dtype of `rewards_PGF`. NaN where a rollout is unscorable.
     """
     rewards_PG = (rewards_PGF * reward_weights_F.to(rewards_PGF)).nansum(dim=-1)
     if success_threshold is not None:
         rewards_PG = (rewards_PG >= success_threshold).to(rewards_PGF.dtype)
-    return rewards_PG.masked_fill(rewards_PGF.isnan().all(dim=-1), torch.nan)
+    return rewards_PG.masked_fill(are_unscorable(rewards_PGF, reward_weights_F), torch.nan)
+
+
+def are_unscorable(rewards_F: Tensor, reward_weights_F: Tensor) -> Tensor:
+    """
+    Whether every reward function that counts returned `None`. One of weight 0 is only logged, so it scores nothing.
+
+    Args:
+        rewards_F (`torch.Tensor`):
+            Rewards from F reward functions in the last dimension; NaN where a function returned `None`.
+        reward_weights_F (`torch.Tensor`):
+            Weight of each reward function.
+
+    Returns:
+        `torch.Tensor`: bools of the shape of `rewards_F` without its last dimension.
+    """
+    return (rewards_F.isnan() | (reward_weights_F.to(rewards_F) == 0)).all(dim=-1)
 
 
 def are_binary(rewards: Tensor) -> bool:

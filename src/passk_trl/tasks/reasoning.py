@@ -22,7 +22,7 @@ _SECONDS = 60
 _PATIENCE = 1000
 _DRAWN_AT_A_TIME = 256
 
-_process = ChildProcess("passk_trl.tasks.reasoning_process", PYTHONHASHSEED="0")
+_process = ChildProcess("passk_trl.tasks.reasoning_process", seconds=10 * _SECONDS, PYTHONHASHSEED="0")
 
 
 def reasoning_gym_splits(

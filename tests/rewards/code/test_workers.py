@@ -42,6 +42,24 @@ def test_a_killed_worker_is_replaced(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_worker_prints_is_no_part_of_a_verdict(monkeypatch):
+    noisy = workers._START.replace(
+        "serve(sys",
+        "from passk_trl.rewards.code.confined import worker\n"
+        "judge = worker._verdict_on\n"
+        "worker._verdict_on = lambda *given: print('noise', flush=True) or judge(*given)\n"
+        "serve(sys",
+    )
+    monkeypatch.setattr(workers, "_START", noisy)
+    before = set(descendants())
+    assert [verdict_on(RIGHT), verdict_on("def square(x): return x"), verdict_on(RIGHT)] == [
+        "passed",
+        "wrong",
+        "passed",
+    ]
+    assert len(set(descendants()) - before) == 1  # none was replaced
+
+
 def test_a_folder_that_somebody_cleans_away_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert verdict_on(RIGHT) == "passed"

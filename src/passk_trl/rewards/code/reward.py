@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..completions import Completion, text_of
+from ..completions import Completion, last_text, text_of
 from .elsewhere import VARIABLE, VERDICTS, Sandbox, sandbox_named, verdicts_elsewhere
 from .limits import CodeLimits
 from .program_text import head_of, program_of
@@ -74,7 +74,7 @@ class CodeReward:
         """
         Args:
             completions (`list[str]` or `list[list[dict]]`):
-                Plain or conversational completions. Of a conversation, the last message is read.
+                Plain or conversational completions. Of a conversation, the policy's last message is read.
             prompts (`list`, *optional*):
                 Their prompts, in which `entry_point` may begin.
             test_list (`list[list[str]]`, *optional*):
@@ -103,7 +103,7 @@ class CodeReward:
         given = {name: values for name, values in columns.items() if values is not None}
         check_columns([*given, *kwargs])
         texts = [text_of(completion) for completion in completions]
-        asked = [_text_or_nothing(prompt) for prompt in prompts] if prompts else [""] * len(texts)
+        asked = [last_text(prompt) for prompt in prompts] if prompts else [""] * len(texts)
         rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
         verdicts = self._verdicts(list(zip(texts, asked, rows, strict=True)))
         _warn_of_unscorable(verdicts)
@@ -159,12 +159,6 @@ class CodeReward:
 
 code_reward = CodeReward()
 """1 for a completion whose program passes its unit tests, 0 for any other: [`CodeReward`] with its defaults."""
-
-
-def _text_or_nothing(prompt: Completion) -> str:
-    """The text of a prompt; one with images has parts, and no head of a function."""
-    text = text_of(prompt)
-    return text if isinstance(text, str) else ""
 
 
 def _without_running(text: str, prompt: str, row: dict[str, Any]) -> dict[str, Any] | tuple[str, UnitTests]:

@@ -24,7 +24,7 @@ from .folders import emptied, is_full, removed
 from .messages import receive, send
 
 
-_REQUESTS, _VERDICTS = 0, 1  # descriptors
+_REQUESTS = 0  # a descriptor
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_EVERY = 0.02  # seconds between looks at what a program has written
 _NOT_CONFINED = 114  # exit status
@@ -181,6 +181,8 @@ def _kill_all_children() -> None:
 
 def serve(folder: str) -> None:
     """Gives a verdict on each program that comes, until the trainer is gone. Programs write in the folder alone."""
+    verdicts = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where a library may print: that must be no part of a verdict
     confinement.libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.environ.clear()
     gc.freeze()
@@ -188,7 +190,7 @@ def serve(folder: str) -> None:
     try:
         while verdict["verdict"] != "refused":  # then nobody has read the unit tests
             verdict = _verdict_on(receive(_REQUESTS), folder)
-            send(_VERDICTS, verdict)
+            send(verdicts, verdict)
     except (EOFError, BrokenPipeError):
         pass
     finally:
