@@ -144,8 +144,7 @@ class RolloutBlocks:
 
     def _records_of(self, block: int, prompts: list[int], on_prompts: Callable[[int], None]) -> list[Record]:
         """A block's records on all ranks, in the order of its prompts."""
-        # Each rank adds its number to the seed. The stride keeps these seeds apart from those of the next block.
-        with undisturbed(self.trainer, (self.seed * 1_000_003 + block * 10_007) % 2**31):
+        with undisturbed(self.trainer, (self.seed * 1_000_003 + block) % 2**31):
             rollouts, scored = sample_rollouts(
                 self.trainer, self.dataset, prompts, self.num_rollouts, self.success_threshold, on_prompts
             )
