@@ -1,12 +1,14 @@
 """The settings of a run in its output directory, so that no other run overwrites it by mistake."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trl import ModelConfig, ScriptArguments
 
 from passk_trl import PassKGRPOConfig, files
+from passk_trl.distributed.ranks import on_first_rank
 
 
 _FILE = "training_args.json"
@@ -35,8 +37,13 @@ def run_settings(
 
 
 def write_settings(training_args: PassKGRPOConfig, settings: dict[str, Any]) -> None:
-    """Writes the settings into the output directory. The report reads them there."""
-    files.write(Path(training_args.output_dir, _FILE), json.dumps(settings, indent=2))
+    """
+    Writes the settings into the output directory. The report reads them there. All processes call this together.
+
+    Raises:
+        `OSError`: on all of them, if the first one cannot write the file.
+    """
+    on_first_rank(partial(files.write, Path(training_args.output_dir, _FILE), json.dumps(settings, indent=2)))
 
 
 def check_output_dir(training_args: PassKGRPOConfig, settings: dict[str, Any], overwrite: bool) -> None:

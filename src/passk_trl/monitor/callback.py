@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from accelerate.utils.memory import clear_device_cache
@@ -10,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from passk_trl.distributed.displacement import Displacement
 from passk_trl.distributed.engine import may_shard
-from passk_trl.distributed.ranks import failing_together, gather_list
+from passk_trl.distributed.ranks import failing_together, gather_list, on_first_rank
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
@@ -25,7 +26,7 @@ from .monitor_settings import NUM_PROMPTS, NUM_ROLLOUTS, WINDOW, MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
 from .publishing import path_of_records, publish
-from .record_file import take_up_records
+from .record_file import append_record, take_up_records
 from .rider import Rider
 from .run_length import warn_of_alarm
 
@@ -292,9 +293,7 @@ class ConflictMonitor(TrainerCallback):
             self._prober.rehearse()
         warn_of_alarm(self.trainer, self.settings, state, self._rider is not None and self._rider.is_exact)
         self._clock.start()
-        self.records = take_up_records(
-            path_of_records(self.trainer), state.global_step, self.trainer.accelerator.is_main_process
-        )
+        self.records = take_up_records(path_of_records(self.trainer), state.global_step)
         if self.settings.at_start and state.global_step == 0:
             self._probe(state)
 
@@ -335,8 +334,17 @@ class ConflictMonitor(TrainerCallback):
             measured = self._measure(state.global_step)
         if measured is None:
             return
-        self.records.append(replace(measured, probe_seconds=self._clock.last_probe))
+        record = replace(measured, probe_seconds=self._clock.last_probe)
+        self.records.append(record)
+        self._write(record)
         publish(self.trainer, self.records, self.training_objective, self._clock.overhead(self._figure_seconds))
+
+    def _write(self, record: ProbeRecord) -> None:
+        try:
+            on_first_rank(partial(append_record, path_of_records(self.trainer), record))
+        except OSError as error:
+            message = "step %d: its report could not be written to conflict.jsonl; training goes on."
+            self._failures.log(self.trainer, error, message, record.step)
 
     def _measure(self, step: int) -> ProbeRecord | None:
         """Takes a probe that leaves no trace in training; `None` if it failed."""
