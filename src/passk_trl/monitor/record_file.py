@@ -36,7 +36,7 @@ def append_record(path: Path, record: ProbeRecord) -> None:
             raise
 
 
-def take_up_records(path: Path, step: int) -> list[ProbeRecord]:
+def take_up_records(path: Path, step: int, first_due: int = 0) -> list[ProbeRecord]:
     """
     The records that a run has when it begins or is resumed, the same on all ranks.
 
@@ -48,16 +48,24 @@ def take_up_records(path: Path, step: int) -> list[ProbeRecord]:
             The file, which need not exist.
         step (`int`):
             The step that the run begins after: that of its checkpoint, or 0 for a new run.
+        first_due (`int`, *optional*, defaults to `0`):
+            The step of a run's first report. A run that is resumed after it and has none is warned of.
 
     Raises:
         `OSError`: on all ranks, if the first one cannot read or write the file.
     """
-    return [ProbeRecord.from_dict(line) for line in on_first_rank(partial(_lines_to_continue, path, step))]
+    return [ProbeRecord.from_dict(line) for line in on_first_rank(partial(_lines_to_continue, path, step, first_due))]
 
 
-def _lines_to_continue(path: Path, step: int) -> list[dict[str, Any]]:
+def _lines_to_continue(path: Path, step: int, first_due: int) -> list[dict[str, Any]]:
     found = read_records(path) if path.exists() else []
     kept = [line for line in found if step > 0 and line["step"] <= step]
+    if not kept and step > 0 and step >= first_due:
+        logger.warning(
+            "step %d: training is resumed, but %s has no report up to this step. Reports, alarm and controllers begin "
+            "without those of the earlier run; to continue them, resume in its output_dir or copy its file there.",
+            *(step, path),
+        )
     if found:
         if step == 0:
             earlier = path.with_suffix(f".{int(path.stat().st_mtime)}.jsonl")
