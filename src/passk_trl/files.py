@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from passk_trl.withheld import text_without_secrets
+
 
 __all__ = ["whole", "whole_folder", "write"]
 
@@ -32,9 +34,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, in UTF-8."""
+    """Writes a text file whole or not at all, in UTF-8, without what looks like a secret."""
     with whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text_without_secrets(text), encoding="utf-8")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from trl import ModelConfig, ScriptArguments
 
 from passk_trl import PassKGRPOConfig, files
 from passk_trl.distributed.ranks import on_first_rank
+from passk_trl.withheld import settings_without_secrets
 
 
 _FILE = "training_args.json"
@@ -28,12 +29,13 @@ _IDENTITY = (
 def run_settings(
     script_args: ScriptArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> dict[str, Any]:
-    """The settings of a run: its training arguments, its model and its data."""
-    return training_args.to_dict() | {
+    """The settings of a run: its training arguments, its model and its data, without secrets."""
+    settings = training_args.to_dict() | {
         "model_name_or_path": model_args.model_name_or_path,
         "dataset_name": script_args.dataset_name,
         "dataset_config": script_args.dataset_config,
     }
+    return settings_without_secrets(settings)
 
 
 def write_settings(training_args: PassKGRPOConfig, settings: dict[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 import logging
 import re
+import traceback
 
 from passk_trl.rollout_trainer import RolloutTrainer
+from passk_trl.withheld import text_without_secrets
 
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,11 @@ class Failures:
         """
         failure = (type(error).__name__, _without_numbers(str(error)), message)
         if failure not in self._seen and trainer.accelerator.is_main_process:
-            logger.error(message, step, exc_info=error)
+            told = "".join(traceback.format_exception(error))
+            if (withheld := text_without_secrets(told)) == told:
+                logger.error(message, step, exc_info=error)
+            else:
+                logger.error(f"{message}\n%s", step, withheld)
         self._seen.add(failure)
 
 

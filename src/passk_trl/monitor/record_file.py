@@ -11,6 +11,7 @@ from passk_trl import files
 from passk_trl.distributed.ranks import on_first_rank
 from passk_trl.interference.json_safe import json_safe
 from passk_trl.records import ProbeRecord, read_records
+from passk_trl.withheld import text_without_secrets
 
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def append_record(path: Path, record: ProbeRecord) -> None:
     Raises:
         `OSError`: if it cannot be written, as on a full disk. The file then is as it was.
     """
-    line = (json.dumps(record.to_dict(), allow_nan=False) + "\n").encode()
+    line = (text_without_secrets(json.dumps(record.to_dict(), allow_nan=False)) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         size = file.tell()
