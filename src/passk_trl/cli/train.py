@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -277,6 +278,7 @@ def main(args: Sequence[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.save_state()
+    trainer.create_model_card(Path(training_args.output_dir).name)
     with readable_errors(prog, args):
         report = on_first_rank(partial(write_report, training_args.output_dir))
     if trainer.accelerator.is_main_process:
