@@ -1,5 +1,7 @@
 """A file or a folder that is written whole appears only when it is complete."""
 
+import resource
+
 import pytest
 
 from passk_trl import files
@@ -24,6 +26,17 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path):
     with pytest.raises(KeyboardInterrupt), files.whole(path) as unfinished:
         interrupt_after(unfinished.write_text("half of the new con"))
     assert path.read_text() == "earlier"
+
+
+def test_a_full_disk_keeps_nothing_of_a_file_that_did_not_fit(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            files.write(tmp_path / "file.txt", "x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_text_is_written_in_utf_8(tmp_path):

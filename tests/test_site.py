@@ -32,8 +32,11 @@ INSIDE = {
     "monitor",
     "private_names",
     "quiet",
+    "random_streams",
     "rollout_trainer",
     "trainer",
+    "withheld",
+    "working_dir",
 }
 
 # What a browser fetches by itself.

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from passk_trl.withheld import text_without_secrets
+
 
 __all__ = ["whole", "whole_folder", "write"]
 
@@ -21,16 +23,20 @@ def whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    yield unfinished
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # which a full disk has no room for
+        raise
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, in UTF-8."""
+    """Writes a text file whole or not at all, in UTF-8, without what looks like a secret."""
     with whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text_without_secrets(text), encoding="utf-8")
 
 
 @contextmanager

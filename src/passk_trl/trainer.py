@@ -1,9 +1,9 @@
 """PassKGRPOTrainer: TRL's GRPOTrainer with its advantages replaced by those of pass@k."""
 
 import functools
-import textwrap
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +23,7 @@ from .monitor import ConflictMonitor
 from .monitor.trackers import add_tracker_figures
 from .objectives import objective_from
 from .private_names import check_private_names
+from .reports.run import run_so_far
 from .rollouts.metrics import passk_metrics
 from .rollouts.success import are_binary, are_unscorable, combine_rewards
 
@@ -73,18 +74,7 @@ class PassKGRPOTrainer(GRPOTrainer):
 
     _tag_names: ClassVar = ["trl", "grpo", "pass-at-k"]
     _name = "Pass@k GRPO"
-    _paper: ClassVar = {
-        "title": "Why Pass@k Optimization Can Degrade Pass@1: Prompt Interference in LLM Post-training",
-        "id": "2602.21189",
-        # docstyle-ignore
-        "citation": textwrap.dedent("""\
-            @article{barakat2026why,
-                title  = {{Why Pass@k Optimization Can Degrade Pass@1: Prompt Interference in LLM Post-training}},
-                author = {Anas Barakat and Souradip Chakraborty and Khushbu Pahwa and Amrit Singh Bedi},
-                year   = 2026,
-                eprint = {arXiv:2602.21189},
-            }"""),
-    }
+    _paper: ClassVar[dict[str, str]] = {}  # no one paper introduced it; create_model_card says what is whose
 
     @functools.wraps(GRPOTrainer.__init__)  # type: ignore[misc]  # shows TRL's signature
     def __init__(
@@ -189,6 +179,29 @@ class PassKGRPOTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
             controller.warn_of_blindness(decision.blind)
         return decision.advantages_PG
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Writes TRL's model card, with base model, k, n, objective, pass@k before and after, conflict and onset.
+
+        Args:
+            model_name, dataset_name, tags:
+                As for [`~trl.GRPOTrainer`].
+        """
+        super().create_model_card(*args, **kwargs)
+        if not self.is_world_process_zero():
+            return
+        from .reports.model_card import add_to_model_card  # matplotlib, behind it, takes a second to import
+
+        monitors = self._callbacks_of(ConflictMonitor)
+        name = self.args.objective or f"pass@{self.args.pass_at_k}"
+        run = run_so_far(name, self.args.pass_at_k, self.state.log_history, monitors[0].records if monitors else [])
+        base = self.model.config.name_or_path
+        base = Path(base).name if Path(base).is_dir() else base  # where it is on this machine is nobody's business
+        controllers = self._callbacks_of(Controller)
+        advantages = type(controllers[0]).__name__ if controllers else self.args.advantage_estimator
+        card = Path(self.args.output_dir, "README.md")
+        add_to_model_card(card, run, base or "made from scratch", self.num_generations, advantages)
 
     def evaluation_loop(
         self, dataloader: DataLoader, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any

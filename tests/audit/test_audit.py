@@ -73,6 +73,26 @@ def test_blocks_together_are_one_gram_matrix(finished, tmp_path, parameters, gra
     assert expected.gram_MNN.norm() > 0
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_policy_is_as_trainable_afterwards_as_before(finished, tmp_path, monkeypatch, fails):
+    directory, _ = finished
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    audited = audit(tmp_path, parameters="final_norm")
+    frozen = next(audited.trainer.model.parameters()).requires_grad_(False)
+    during = []
+
+    def look(*args):
+        during.append(sum(parameter.requires_grad for parameter in audited.trainer.model.parameters()))
+        if fails:
+            raise KeyError("no gradients")
+
+    monkeypatch.setattr(audited, "_gradients_of", look)
+    with pytest.raises(KeyError if fails else FileNotFoundError):  # nothing was written
+        audited.run()
+    assert {*during} == {1}
+    assert [parameter for parameter in audited.trainer.model.parameters() if not parameter.requires_grad] == [frozen]
+
+
 def test_a_kill_among_the_rollouts_pays_for_none_twice(finished, tmp_path):
     killed = tiny.Counting(fatal=2 * calls_per_block() + 1)  # in the third block
     with pytest.raises(KeyboardInterrupt):

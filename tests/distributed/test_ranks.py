@@ -1,13 +1,16 @@
 """Communication between ranks: uneven shares, failures on one rank, and groups that accelerate does not know."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
 
 from passk_trl.distributed.ranks import (
     AnotherRankFailed,
+    cpu_group,
     failing_together,
     gather_list,
     gather_rows,
@@ -80,6 +83,40 @@ def test_the_first_rank_answers_for_all_and_its_error_is_raised_on_all(tmp_path)
     path = tmp_path / "settings"
     path.write_text("of the first rank")
     assert run_ranks(read_on_first_rank, path) == [("of the first rank", "FileNotFoundError")] * 2
+
+
+def save_on_first_rank(path: Path) -> str:
+    start()
+    try:
+        on_first_rank(lambda: save_file({"rows": torch.ones(3)}, path))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_an_error_that_only_a_library_knows_reaches_all_ranks(tmp_path):
+    of_first, of_other = run_ranks(save_on_first_rank, tmp_path / "no_folder" / "rows.safetensors")
+    assert of_first.startswith("SafetensorError")
+    assert of_other.startswith("RuntimeError: rank 0 failed:\nTraceback")
+    assert "SafetensorError" in of_other
+
+
+def fail_where_gpus_bring_nothing_over() -> tuple | None:
+    """torch's fake group, which sends nothing, stands for that of the GPUs in the moment that their memory is full."""
+    rank = int(os.environ["RANK"])
+    store = dist.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), 2, is_master=rank == 0)
+    dist.init_process_group("fake", store=store, rank=rank, world_size=2)
+    try:
+        with failing_together():
+            if rank == 1:
+                raise torch.OutOfMemoryError("no memory left")
+    except torch.OutOfMemoryError:
+        return on_first_rank(lambda: "answer"), gather_list([rank])
+    finally:
+        dist.monitored_barrier(cpu_group())  # the store is rank 0's
+
+
+def test_ranks_learn_of_failures_without_the_memory_of_a_gpu():
+    assert run_ranks(fail_where_gpus_bring_nothing_over) == [("answer", [0, 1])] * 2
 
 
 def fail_on_last_rank(failures: list[type[Exception] | None]) -> list[tuple[str, str]]:

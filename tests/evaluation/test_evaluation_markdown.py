@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from evaluations import report
+from markdown_parts import parts, rendered_cells
 from passk_trl.evaluation.evaluation_markdown import as_markdown
 
 
@@ -40,6 +41,27 @@ def test_the_tables_have_the_numbers():
             assert difference == f"{of_both.value[at]:+.3f} [{of_both.low[at]:+.3f}, {of_both.high[at]:+.3f}]"
     widths = {len(line) for line in text.split("## pass^k")[0].splitlines() if line.startswith("|")}
     assert len(widths) == 1  # aligned in a terminal too
+
+
+def test_names_from_elsewhere_are_shown_as_they_are_and_add_nothing(tmp_path):
+    name = "a|b\n# <img src=x> ![c](http://elsewhere/d.png) `e` \x1b[2J_f_ g_h"
+    shown = name.replace("\n", " ").replace("\x1b", " ")
+    found = report()
+    contributions = [
+        replace(each, most_gaining=[replace(prompt, id=name) for prompt in each.most_gaining])
+        for each in found.contributions
+    ]
+    hostile = replace(found, models=[name, name], contributions=contributions, about={**found.about, "dataset": name})
+    hostile = replace(hostile, difficulty="level", by_difficulty={name: found.overall})
+    parsed = parts(as_markdown(hostile, "evaluation.png"))
+    plain = parts(as_markdown(replace(found, difficulty="level", by_difficulty={"x": found.overall}), "e.png"))
+    counts, plain_counts = ({kind: len(each) for kind, each in of.items()} for of in (parsed, plain))
+    inline = ("text", "text_special")  # which a parser divides at what is escaped
+    assert {k: n for k, n in counts.items() if k not in inline} == {
+        k: n for k, n in plain_counts.items() if k not in inline
+    }
+    assert parsed["code_inline"][:3] == [shown] * 3
+    assert rendered_cells(as_markdown(hostile, "evaluation.png")) >= {shown}
 
 
 def test_the_prompts_that_carry_gain_and_loss_are_named():

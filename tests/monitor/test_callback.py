@@ -151,3 +151,22 @@ def test_a_monitor_that_is_added_again_reports_once(tmp_path, is_among_the_callb
     assert monitor.steps == [record["step"] for record in read_records(tmp_path / "conflict.jsonl")]
     assert len(set(monitor.steps)) == len(monitor.steps) > 0
     assert sum(isinstance(callback, TrackerFigures) for callback in trainer.callback_handler.callbacks) == 1
+
+
+@pytest.mark.parametrize("ride", [False, True])
+def test_a_monitor_with_a_second_trainer_leaves_the_first(tmp_path, caplog, ride):
+    probe = {"probe_dataset": tiny.questions(), "num_prompts": 8, "num_rollouts": 5}
+    monitor = ConflictMonitor(every=1, **({"ride": True, "window": 16} if ride else probe))
+    first = trainers.build(tmp_path / "first", pass_at_k=2, max_steps=6, parts={"callbacks": [monitor]})
+    first.train()
+    assert monitor.reports
+    second = trainers.build(tmp_path / "second", objective="maxrl", num_generations=4, max_steps=6)
+    monitor.attach(second)
+    assert monitor.reports == []
+    assert "leaves its earlier one" in caplog.text
+    assert monitor not in first.callback_handler.callbacks
+    first.train()
+    assert monitor.reports == []
+    second.train()
+    assert [*monitor.objective_reports[0]] == ["maxrl"]
+    assert monitor.report.ks.tolist() == ([1, 2, 3] if ride else [1, 2, 3, 4])

@@ -19,6 +19,7 @@ from watched import PROBE, build
         ({"gram": "magic"}, "gram='magic' is unknown; set 'auto', 'exact' or 'sketch'"),
         ({"probe_batch_size": 0}, "probe_batch_size=0 is not a number of prompts; set at least 1"),
         ({"confidence": 95}, "confidence=95 is not a level; set a number between 0 and 1"),
+        ({"ks": []}, "ks is empty; set numbers from 1 to num_rollouts - 1, or leave it out"),
         ({"ks": [0.5, 2]}, r"ks=\[0.5, 2\] holds a k below 1; set numbers from 1"),
         ({"parameters": "("}, r"parameters='\(' is not a regular expression"),
     ],

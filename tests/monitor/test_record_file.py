@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 import tiny
 from passk_trl import ConflictMonitor, PassKGRPOTrainer
 from passk_trl.records import read_records
-from watched import PROBE, trained
+from watched import PROBE, build, trained
 
 
 class Kill(TrainerCallback):
@@ -53,6 +53,18 @@ def test_a_resumed_run_has_the_reports_of_an_uninterrupted_one(tmp_path):
     assert content("parts") == content("whole")
     monitor = next(c for c in resumed.callback_handler.callbacks if isinstance(c, ConflictMonitor))
     assert monitor.steps == [0, 2, 4, 6]
+
+
+def test_a_run_that_is_resumed_elsewhere_says_that_it_lacks_the_reports(tmp_path, caplog):
+    options = {"reward_funcs": tiny.starts_low, "save_strategy": "steps", "save_steps": 3}
+    trained(tmp_path / "run", ConflictMonitor(tiny.questions(), **PROBE), **options)
+    for every, is_warned in {2: True, 4: False}.items():  # at step 3 a run with every=4 has none either
+        caplog.clear()
+        directory = tmp_path / f"elsewhere-{every}"
+        trainer = build(directory, ConflictMonitor(tiny.questions(), **{**PROBE, "every": every}))
+        trainer.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+        said = f"step 3: training is resumed, but {directory / 'conflict.jsonl'} has no report up to this step"
+        assert (said in caplog.text) is is_warned
 
 
 def test_the_file_of_an_earlier_run_is_kept_apart(tmp_path, caplog):

@@ -18,3 +18,15 @@ def test_ranks_that_share_a_vllm_draw_the_same(tmp_path, monkeypatch):
                 draws[tensor_parallel_size, rank] = torch.rand(()).item()
     assert len({draws[1, rank] for rank in range(4)}) == 4
     assert draws[2, 0] == draws[2, 1] != draws[2, 2] == draws[2, 3]
+
+
+def test_a_rank_draws_nothing_that_another_draws_at_another_step(tmp_path, monkeypatch):
+    trainer = trained(tmp_path, reward_funcs=tiny.starts_low, max_steps=1)
+    monkeypatch.setattr(type(trainer.accelerator), "num_processes", 4)
+    draws = set()
+    for rank in range(4):
+        monkeypatch.setattr(type(trainer.accelerator), "process_index", rank)
+        for seed in range(6):
+            with undisturbed(trainer, seed):
+                draws.add(torch.rand((), dtype=torch.float64).item())
+    assert len(draws) == 4 * 6

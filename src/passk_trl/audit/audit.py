@@ -6,7 +6,8 @@ The rollouts of each block of prompts are on disk (`passk_trl.rollouts.blocks`),
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -144,11 +145,12 @@ class Audit:
 
     def _take_gradients(self) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
-        for name, parameter in model.named_parameters():  # so that autograd keeps nothing for the others
-            parameter.requires_grad_(name in self.sizes)
         settings = json.dumps(self._gradients_settings, indent=2)
         on_first_rank(partial(files.write, self._gradients_folder / "settings.json", settings))
-        with block_progress(self.trainer, "gradients", len(self.dataset)) as progress:
+        with (
+            _trained_alone(model, self.sizes),
+            block_progress(self.trainer, "gradients", len(self.dataset)) as progress,
+        ):
             for block, prompts in enumerate(self.rollouts.blocks):
                 if not on_first_rank(partial(self._has_gradients, block)):
                     self._gradients_of(block, model, progress.add)
@@ -264,6 +266,19 @@ class Audit:
         positions = torch.tensor([scored.index(prompt) for prompt in prompts])
         gram_MNN[:, positions[:, None], positions] = mixed_MNN
         return gram_MNN
+
+
+@contextmanager
+def _trained_alone(model: nn.Module, names: Collection[str]) -> Iterator[None]:
+    """Lets autograd keep nothing for other parameters than these, until the block ends."""
+    before = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in before.items():
+            parameter.requires_grad_(requires_grad)
 
 
 def _mixed(records: list[Record]) -> list[Record]:

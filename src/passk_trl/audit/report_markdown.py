@@ -1,6 +1,7 @@
 """The report of an audit for a reader, in Markdown."""
 
 from passk_trl.interference import AgreementShift, FilteredConflict, agreement_shift, verdict
+from passk_trl.reports.markdown import code_block, code_span, escaped
 from passk_trl.reports.wording import (
     NO_NEGATIVE_PROMPT,
     ONSET,
@@ -45,7 +46,7 @@ def as_markdown(report: AuditReport, num_shown: int) -> str:
         "Easy and hard prompts alone": _filtered(report),
         "Most negatively interfering prompts": _prompts(report, num_shown),
     }
-    title = f"# Would pass@k training lower this model's pass@1?\n\n`{report.about['model']}`"
+    title = f"# Would pass@k training lower this model's pass@1?\n\n{code_span(report.about['model'])}"
     return "\n\n".join([title, *(f"## {heading}\n\n{text}" for heading, text in sections.items())]) + "\n"
 
 
@@ -67,7 +68,7 @@ def _verdict(report: AuditReport) -> str:
 def _measurement(report: AuditReport) -> str:
     measurement, coverage = report.measurement, report.measurement.coverage
     stored = {"exact": "stored whole", "sketch": "stored as random sketches, whose error is part of the intervals"}
-    lines = [f"- {name}: {value}" for name, value in report.about.items()]
+    lines = [f"- {escaped(name)}: {escaped(value)}" for name, value in report.about.items()]
     lines += [
         f"- {sample_size(report.unbiased)} (over prompts, each k by itself; the verdict, the onset and what is marked "
         f"as a conflict hold at all k at once, ± {report.unbiased.band_factor:.2f} standard errors)",
@@ -75,7 +76,9 @@ def _measurement(report: AuditReport) -> str:
         f"- {coverage.in_graph} of these parameters measured by autograd, the others in closed form",
     ]
     if coverage.left_out:
-        lines.append(f"- left out, because their gradient could not be taken: {', '.join(coverage.left_out)}")
+        lines.append(
+            f"- left out, because their gradient could not be taken: {', '.join(map(escaped, coverage.left_out))}"
+        )
     for reason, prompts in {
         "a rollout could not be scored": measurement.unscorable,
         "their gradient is not finite": measurement.not_finite,
@@ -192,7 +195,7 @@ def _prompts(report: AuditReport, num_shown: int) -> str:
     paragraphs = [contribution_note(k)]
     for i in most_negative:
         contribution = float(unbiased.contribution(k)[i])
-        quoted = "\n".join(f"> {line}" for line in cut(report.text(i), PROMPT_CHARACTERS).splitlines())
+        quoted = code_block(cut(report.text(i), PROMPT_CHARACTERS))
         paragraphs.append(
             f"**Row {report.row(i)}**: {prompt_summary(unbiased, i, k)} = {contribution:.3g}\n\n{quoted}"
         )

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from passk_trl.rewards import load_rewards
 from passk_trl.rewards.golds import check_golds
 from passk_trl.rollouts.checks import check_reward_columns
 from passk_trl.tasks import reasoning_gym_splits
+from passk_trl.working_dir import importable_working_dir
 
 from .settings import arguments_of, block_of, check_settings, suggestion
 
@@ -185,21 +185,25 @@ def load_splits(script_args: PromptArguments) -> DatasetDict:
 
 def _made_by(name: str, module: str, function: str) -> DatasetDict:
     """The splits that a function returns."""
-    sys.path.insert(0, str(Path.cwd()))  # as TRL does for reward functions
     try:
-        imported = importlib.import_module(module)
-        if not hasattr(imported, function):
-            hint = suggestion(function, dir(imported), f"{module}.", otherwise="set a function of it.")
-            raise ValueError(f"{module} has no '{function}'; {hint}")
-        make = getattr(imported, function)
-        if not _takes_nothing(make):
-            raise ValueError("it is no function without arguments, such as passk_trl.tasks.quickstart.")
-        splits = make()
+        with importable_working_dir():
+            splits = _imported(module, function)()
         if not isinstance(splits, dict):
             raise ValueError(f"the function returns a {type(splits).__name__}, not a DatasetDict.")
     except (ImportError, SyntaxError, OSError, ValueError) as error:
         raise ValueError(f"dataset_name={name!r} cannot be loaded: {error}") from error
     return splits
+
+
+def _imported(module: str, function: str) -> Callable:
+    imported = importlib.import_module(module)
+    if not hasattr(imported, function):
+        hint = suggestion(function, dir(imported), f"{module}.", otherwise="set a function of it.")
+        raise ValueError(f"{module} has no '{function}'; {hint}")
+    make = getattr(imported, function)
+    if not _takes_nothing(make):
+        raise ValueError("it is no function without arguments, such as passk_trl.tasks.quickstart.")
+    return make
 
 
 def _takes_nothing(function: Any) -> bool:

@@ -20,6 +20,7 @@ from trl import ModelConfig, get_peft_config, is_conversational
 from passk_trl import ConflictMonitor, PassKGRPOConfig
 from passk_trl.memory import Engine, engine_of, estimate_memory, measured_by, rides, window_bytes
 from passk_trl.monitor.run_length import alarm_warnings, run_length
+from passk_trl.withheld import text_without_secrets
 
 
 # Number of prompts whose length is measured.
@@ -130,7 +131,7 @@ def dry_run(
 def print_once(text: str, training_args: PassKGRPOConfig) -> None:
     """Prints a table on the first process of a launch."""
     if training_args.process_index == 0:
-        print(text, end="")
+        print(text_without_secrets(text), end="")
 
 
 def _loaded(kind: Any, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:

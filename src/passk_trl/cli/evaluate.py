@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -172,25 +173,31 @@ def main(args: Sequence[str] | None = None) -> None:
             rollouts = rollouts_of(name, checkpoint, script_args, training_args, dataset)
         rollouts.sample()
         success, settings = on_first_rank(rollouts.success), rollouts.settings
-        if PartialState().is_main_process:
-            write_counts(rollouts.directory / "counts.jsonl", {rows[prompt]: each for prompt, each in success.items()})
+        counts = {rows[prompt]: each for prompt, each in success.items()}
+        with readable_errors(_PROG, args):
+            on_first_rank(partial(write_counts, rollouts.directory / "counts.jsonl", counts))
         leave_server(rollouts.trainer)
         del rollouts
         successes.append(success)
         clear_device_cache(garbage_collection=True)  # makes room for the next checkpoint
+
+    def write_report() -> str:
+        report = evaluate_checkpoints(
+            [name for name, _ in checkpoints],
+            successes,
+            rows,
+            script_args.ks,
+            script_args.confidence,
+            {name: value for name, value in settings.items() if name not in _UNREPORTED_SETTINGS},
+            column,
+            labels,
+        )
+        return write_evaluation(training_args.output_dir, report)
+
+    with readable_errors(_PROG, args):
+        report = on_first_rank(write_report)
     if PartialState().is_main_process:
-        with readable_errors(_PROG, args):
-            report = evaluate_checkpoints(
-                [name for name, _ in checkpoints],
-                successes,
-                rows,
-                script_args.ks,
-                script_args.confidence,
-                {name: value for name, value in settings.items() if name not in _UNREPORTED_SETTINGS},
-                column,
-                labels,
-            )
-        print("\n" + write_evaluation(training_args.output_dir, report))
+        print(f"\n{report}")
     wait_for_all_processes()
     PartialState().destroy_process_group()
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from datasets import DatasetDict
 from trl import ModelConfig
 
 from passk_trl import PassKGRPOConfig
-from passk_trl.audit import Audit, diagnose, write_audit
+from passk_trl.audit import Audit, AuditMeasurement, diagnose, write_audit
+from passk_trl.distributed.ranks import on_first_rank
 from passk_trl.rollouts.checks import truncated_sampling, warn_if_truncated
 from passk_trl.rollouts.prompt_text import text_of
 
@@ -144,6 +146,24 @@ def _dry_run(
     )
 
 
+def _write_report(
+    script_args: ProbeArguments, audit: Audit, measurement: AuditMeasurement | None, rows: list[int]
+) -> str:
+    """On the first process, which has the measurement."""
+    assert measurement is not None
+    assert script_args.k is not None
+    report = diagnose(
+        measurement,
+        {"parameters": audit.parameters, **{name: audit.rollouts.settings[name] for name in _REPORTED_SETTINGS}},
+        [text_of(prompt) for prompt in audit.dataset["prompt"]],
+        rows,
+        truncated_sampling(audit.trainer),
+        script_args.k,
+        script_args.confidence,
+    )
+    return write_audit(audit.directory, report, script_args.num_shown)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Audits as the recipe says, or continues an audit that was interrupted, and writes the report."""
     prog = "passk-trl probe"
@@ -157,17 +177,10 @@ def main(args: Sequence[str] | None = None) -> None:
         audit, rows = build_audit(script_args, training_args, model_args)
     warn_if_truncated(audit.trainer)
     measurement = audit.run()
+    with readable_errors(prog, args):
+        said = on_first_rank(partial(_write_report, script_args, audit, measurement, rows))
     if measurement is not None:
-        report = diagnose(
-            measurement,
-            {"parameters": audit.parameters, **{name: audit.rollouts.settings[name] for name in _REPORTED_SETTINGS}},
-            [text_of(prompt) for prompt in audit.dataset["prompt"]],
-            rows,
-            truncated_sampling(audit.trainer),
-            script_args.k,
-            script_args.confidence,
-        )
-        print("\n" + write_audit(training_args.output_dir, report, script_args.num_shown))
+        print(f"\n{said}")
     wait_for_all_processes()
     audit.trainer.end()
 

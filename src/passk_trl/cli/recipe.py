@@ -13,6 +13,7 @@ import yaml
 from trl import TrlParser
 
 from passk_trl.private_names import look_up
+from passk_trl.withheld import names_of_secrets, settings_without_secrets, text_without_secrets
 
 from .settings import check_settings, suggestion, takes_block
 
@@ -94,7 +95,7 @@ def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[No
     except (ValueError, OSError, ImportError, yaml.YAMLError) as error:
         if isinstance(error, CommandLineError):
             where = prog
-        print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(text_without_secrets(f"{where}: {' '.join(str(error).split())}"), file=sys.stderr)
         sys.exit(2)
 
 
@@ -245,12 +246,18 @@ def _checked_recipe(parser: _Parser, recipe: dict[str, Any], hints: dict[str, An
 def _as_recipe(
     types: Sequence[type], settings: dict[str, Any], defaults: dict[str, Any], environment: dict[str, Any]
 ) -> str:
-    """YAML that yields these settings again: all of this package's keys, and others that differ from their default."""
+    """
+    YAML that yields these settings again: all of this package's keys, and others that differ from their default. It
+    names secrets and leaves them out; variables such as HF_TOKEN can hold them.
+    """
     groups = _groups(types)
-    parts = [yaml.safe_dump({"env": environment}, sort_keys=True)] if environment else []
+    secrets = list(names_of_secrets({"env": environment, **settings}))
+    environment, settings = settings_without_secrets(environment), settings_without_secrets(settings)
+    parts = [f"# left out, because they are secrets: {', '.join(secrets)}\n"] if secrets else []
+    if environment:
+        parts.append(yaml.safe_dump({"env": environment}, sort_keys=True))
     for title, names in groups.items():
-        # hub_token is a secret; the variable HF_TOKEN can hold it instead
-        chosen = {name: settings[name] for name in names if name != "hub_token"}
+        chosen = {name: settings[name] for name in names if name in settings}
         shown = {name: value for name, value in chosen.items() if name in groups[_OURS] or value != defaults[name]}
         if shown:
             parts.append(f"# {title}\n" + yaml.safe_dump(shown, sort_keys=True, width=1000))

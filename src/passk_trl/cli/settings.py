@@ -8,6 +8,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from passk_trl.withheld import has_secret_name
+
 
 IN_HELP = "`--help` lists the known ones."
 """A hint where no known key is close to an unknown one."""
@@ -56,7 +58,9 @@ def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str =
         if not _fits(checked[key], hint) and not (key in _ALSO_BOOL and isinstance(value, bool)):
             # YAML reads no and off as false, and 1.0 as a number.
             quoted = ", in quotes" if _fits("", hint) and not isinstance(value, list | dict) else ""
-            raise ValueError(f"{block}{key} is {value!r}; set {_description(hint)}{quoted}.")
+            is_told = key != "env" and not has_secret_name(str(key))
+            shown = repr(value) if is_told else "of another type"
+            raise ValueError(f"{block}{key} is {shown}; set {_description(hint)}{quoted}.")
     return checked
 
 

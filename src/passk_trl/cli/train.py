@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -14,6 +15,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from passk_trl import ConflictMonitor, PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.control import CONTROLLERS
 from passk_trl.control.controller import Controller, check_controllable
+from passk_trl.distributed.ranks import on_first_rank
 from passk_trl.monitor.monitor_settings import check_batch, measured_ks
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
@@ -272,13 +274,15 @@ def main(args: Sequence[str] | None = None) -> None:
             print_once(_dry_run(script_args, training_args, model_args, processes), training_args)
             return
         trainer = build_trainer(script_args, training_args, model_args)
-    if trainer.accelerator.is_main_process:
         write_settings(training_args, settings)
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.save_state()
+    trainer.create_model_card(Path(training_args.output_dir).name)
+    with readable_errors(prog, args):
+        report = on_first_rank(partial(write_report, training_args.output_dir))
     if trainer.accelerator.is_main_process:
-        print("\n" + write_report(training_args.output_dir))
+        print(f"\n{report}")
     wait_for_all_processes()
     trainer.end()
 

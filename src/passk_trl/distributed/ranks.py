@@ -4,11 +4,14 @@ Communication between the ranks of a distributed run. In a single process, each 
 These call torch.distributed, not accelerate's `gather_object`, `reduce`, `broadcast_object_list` and
 `pad_across_processes`: where accelerate was not initialised (as when [`~passk_trl.gradients.gram_matrix`] is called
 without a trainer), those silently return this rank's values alone. Their answers are the same elsewhere.
+
+Objects go between CPUs: the group of the GPUs would put them into a GPU's memory, which may just have run out.
 """
 
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,6 +32,16 @@ def own_rank() -> int:
 def is_last_rank() -> bool:
     """Whether this is the last rank, as a single process is."""
     return own_rank() == num_ranks() - 1
+
+
+def cpu_group() -> dist.ProcessGroup:
+    """A group of all ranks that communicates between CPUs. All ranks must call this together, the first time."""
+    return _cpu_group_in(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _cpu_group_in(_world: dist.ProcessGroup) -> dist.ProcessGroup:
+    return dist.new_group(backend="gloo")
 
 
 class AnotherRankFailed(Exception):
@@ -74,7 +87,7 @@ def gather_list(items: list) -> list:
     if num_ranks() == 1:
         return items
     parts: list[list] = [[]] * num_ranks()
-    dist.all_gather_object(parts, items)
+    dist.all_gather_object(parts, items, group=cpu_group())
     return [item for part in parts for item in part]
 
 
@@ -84,20 +97,28 @@ def on_first_rank(function: Callable[[], Any]) -> Any:
 
     Raises:
         `ValueError` or `OSError`: on all ranks, if the function raises it.
+        `RuntimeError`: on the other ranks, if it raises anything else, which the first rank raises.
     """
     answer, error = None, None
     if own_rank() == 0:
         try:
             answer = function()
-        except (ValueError, OSError) as failure:
+        except Exception as failure:
             error = failure
     if num_ranks() > 1:
-        broadcast = [answer, error]
-        dist.broadcast_object_list(broadcast)
-        answer, error = broadcast
+        broadcast = [answer, _to_send(error)]
+        dist.broadcast_object_list(broadcast, group=cpu_group())
+        answer, error = broadcast[0], error or broadcast[1]
     if error is not None:
         raise error
     return answer
+
+
+def _to_send(error: Exception | None) -> Exception | None:
+    """The error as other ranks are told it: one of a library need not survive pickling."""
+    if error is None or isinstance(error, ValueError | OSError):
+        return error
+    return RuntimeError(f"rank 0 failed:\n{''.join(traceback.format_exception(error))}")
 
 
 def largest(value: int, device: torch.device) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
-from .ranks import AnotherRankFailed, num_ranks
+from .ranks import AnotherRankFailed, cpu_group, num_ranks
 from .sharded_parameters import is_zero3_parameter
 
 
@@ -52,7 +51,7 @@ class RollCall:
         if not self.is_needed:
             return
         missing = torch.tensor(int(not present))
-        dist.all_reduce(missing, op=dist.ReduceOp.MAX, group=_cpu_group())
+        dist.all_reduce(missing, op=dist.ReduceOp.MAX, group=cpu_group())
         if missing and present:
             raise AnotherRankFailed
 
@@ -113,8 +112,3 @@ class RollCall:
             return output
 
         recursively_apply(hooked, outputs)
-
-
-@cache
-def _cpu_group() -> dist.ProcessGroup:
-    return dist.new_group(backend="gloo")

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from passk_trl.reports.markdown import code_span
+
 from .difficulty import group_by_label, split_by_success
 from .evaluation_report import EvaluationReport, report_on
 from .pass_at_k import NO_PROMPT, Counts, evaluate_counts
@@ -60,10 +62,10 @@ def evaluate_checkpoints(
         raise ValueError(NO_PROMPT)
     success_MNG = torch.tensor([[success[i] for i in scored] for success in successes])
     if labels is None:
-        difficulty = f"how often `{models[0]}` solves them in other rollouts"
+        difficulty = f"how often {code_span(models[0])} solves them in other rollouts"
         groups, measuring = split_by_success(success_MNG[0])
     else:
-        difficulty = f"`{label_column}`"
+        difficulty = code_span(label_column)
         groups, measuring = group_by_label([labels[i] for i in scored]), slice(None)
     by_difficulty = {
         name: evaluate_counts(_counts(success_MNG[:, members, measuring]), confidence)

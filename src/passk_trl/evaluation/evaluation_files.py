@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from passk_trl import files
+from passk_trl.withheld import text_without_secrets
 
 from .evaluation_markdown import as_markdown
 from .evaluation_report import EvaluationReport
@@ -34,7 +35,7 @@ def write_evaluation(directory: str | Path, report: EvaluationReport) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     content = json.dumps(asdict(report), indent=1, allow_nan=False)
     files.write(directory / "evaluation.json", content + "\n")
-    text = as_markdown(report, _FIGURE)
+    text = text_without_secrets(as_markdown(report, _FIGURE))
     files.write(directory / "evaluation.md", text)
     draw_evaluation(report).savefig(directory / _FIGURE, dpi=200)
     return f"{text}\nreport: {directory / 'evaluation.md'}"

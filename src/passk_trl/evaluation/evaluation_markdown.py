@@ -1,6 +1,7 @@
 """The report of an evaluation for a reader, in Markdown."""
 
 from passk_trl.interference.intervals import FEWEST_PROMPTS
+from passk_trl.reports.markdown import code_span, escaped
 
 from .bands import Band
 from .contributions import PromptDifference
@@ -15,8 +16,8 @@ MEASURES = {"pass@k": "at least one of k rollouts is correct", "pass^k": "all of
 
 def as_markdown(report: EvaluationReport, figure: str) -> str:
     """The report as the text of `evaluation.md`, which shows the figure of the given name."""
-    against = [f", against `{name}`" for name in report.models[1:]]
-    lines = ["# Pass@k", "", f"`{report.models[0]}`{''.join(against)}.", "", *_verdicts(report), _sample(report)]
+    models = ", against ".join(map(code_span, report.models))
+    lines = ["# Pass@k", "", f"{models}.", "", *_verdicts(report), _sample(report)]
     if report.unscorable:
         lines.append(f"Left out, because a rollout could not be scored: {len(report.unscorable)} prompts.")
     lines += ["", f"![Pass@k and pass^k over k, with their bands]({figure})"]
@@ -50,7 +51,7 @@ def _sample(report: EvaluationReport) -> str:
     rollouts = f"{max(numbers)} rollout{'s' * (max(numbers) > 1)}"
     if min(numbers) < max(numbers):
         rollouts = f"{min(numbers)} to {rollouts}"
-    dataset = f" of `{report.about['dataset']}`" if "dataset" in report.about else ""
+    dataset = f" of {code_span(report.about['dataset'])}" if "dataset" in report.about else ""
     sample = f"{report.overall.num_prompts} prompts{dataset}, {rollouts} each. Estimates are unbiased."
     if report.overall.pass_at_k.policies[0].low is None:
         return f"{sample} A band needs at least {FEWEST_PROMPTS} prompts."
@@ -90,12 +91,12 @@ def _contributions(report: EvaluationReport) -> list[str]:
 
 def _row(prompt: PromptDifference) -> list[str]:
     counts = [f"{c} of {n}" for c, n in zip(prompt.num_correct, prompt.num_samples, strict=True)]
-    return [str(prompt.id), *counts, f"{prompt.difference:+.3f}"]
+    return [escaped(prompt.id), *counts, f"{prompt.difference:+.3f}"]
 
 
 def _groups(report: EvaluationReport) -> list[str]:
     rows = [
-        [name, str(group.num_prompts), str(k), *_cells(group.pass_at_k, k)]
+        [escaped(name), str(group.num_prompts), str(k), *_cells(group.pass_at_k, k)]
         for name, group in report.by_difficulty.items()
         for k in report.ks
         if k <= group.largest_k

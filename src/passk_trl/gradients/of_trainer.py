@@ -11,6 +11,7 @@ from torch import Tensor
 from passk_trl.distributed.engine import engine_reset_afterwards, reset_engine
 from passk_trl.distributed.ranks import failing_together
 from passk_trl.distributed.sharded_parameters import size_of
+from passk_trl.random_streams import random_streams_kept
 from passk_trl.rollout_trainer import RolloutTrainer
 
 from . import GramMatrix, ScoredRollouts, gram_matrix
@@ -191,8 +192,7 @@ class TrainedGradients:
 
 
 def _own_random_streams(trainer: RolloutTrainer) -> AbstractContextManager:
-    device = trainer.accelerator.device
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return random_streams_kept(trainer.accelerator.device)
 
 
 def _model(trainer: RolloutTrainer) -> Any:

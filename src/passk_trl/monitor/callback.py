@@ -1,7 +1,9 @@
 """ConflictMonitor: what is measured, and when."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from accelerate.utils.memory import clear_device_cache
@@ -10,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from passk_trl.distributed.displacement import Displacement
 from passk_trl.distributed.engine import may_shard
-from passk_trl.distributed.ranks import failing_together, gather_list
+from passk_trl.distributed.ranks import failing_together, gather_list, on_first_rank
 from passk_trl.interference import InterferenceReport, ObjectiveReport
 from passk_trl.interference.forecasting import Forecast
 from passk_trl.objectives import Objective, objective_from
@@ -24,10 +26,13 @@ from .monitor_settings import NUM_PROMPTS, NUM_ROLLOUTS, WINDOW, MonitorSettings
 from .overhead import ProbeClock
 from .prober import Prober
 from .publishing import path_of_records, publish
-from .record_file import take_up_records
+from .record_file import append_record, take_up_records
 from .rider import Rider
 from .run_length import warn_of_alarm
 from .trackers import TrackerFigures, add_tracker_figures
+
+
+logger = logging.getLogger(__name__)
 
 
 class ConflictMonitor(TrainerCallback):
@@ -172,11 +177,16 @@ class ConflictMonitor(TrainerCallback):
             ride=ride,
             window=window,
         )
-        self.records: list[ProbeRecord] = []
         self._trainer: RolloutTrainer | None = None
         self._prober: Prober | None = None
         self._rider: Rider | None = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Knows nothing of an earlier training."""
+        self.records: list[ProbeRecord] = []
         self._clock = ProbeClock()
+        self._figures_before = 0.0  # seconds that the trackers' figures took in earlier trainings
         self._due = False  # whether this step ends with a probe
         self._displacement: Displacement | None = None  # of the parameters, since the beginning of this step
         self._failures = Failures()
@@ -271,15 +281,30 @@ class ConflictMonitor(TrainerCallback):
         return self
 
     def bind(self, trainer: RolloutTrainer) -> None:
-        """Tells the monitor its trainer, which transformers does not hand to callbacks."""
+        """
+        Tells the monitor its trainer, which transformers does not hand to callbacks. It has one at a time: an earlier
+        trainer goes on without it.
+        """
         if trainer is self._trainer:
             return
+        if self._trainer is not None:
+            self._leave(self._trainer)
         if self.settings.ride:
             self._rider = Rider(trainer, self.settings)
         else:
             self._prober = Prober(trainer, self.settings)
         warn_if_truncated(trainer)
         self._trainer = trainer
+
+    def _leave(self, trainer: RolloutTrainer) -> None:
+        if trainer.accelerator.is_main_process:
+            logger.warning(
+                "the ConflictMonitor now has another trainer and leaves its earlier one: make one for each."
+            )
+        trainer.remove_callback(self)
+        if self._rider is not None:
+            self._rider.stop()
+        self._begin_anew()
 
     # When to probe.
 
@@ -291,10 +316,10 @@ class ConflictMonitor(TrainerCallback):
         elif self._prober is not None and may_shard(self.trainer):
             self._prober.rehearse()
         warn_of_alarm(self.trainer, self.settings, state, self._rider is not None and self._rider.is_exact)
-        self._clock.start()
-        self.records = take_up_records(
-            path_of_records(self.trainer), state.global_step, self.trainer.accelerator.is_main_process
-        )
+        self._begin_anew()
+        self._figures_before = self._seconds_of_figures
+        first_due = 0 if self.settings.at_start else self.settings.every
+        self.records = take_up_records(path_of_records(self.trainer), state.global_step, first_due)
         if self.settings.at_start and state.global_step == 0:
             self._probe(state)
 
@@ -335,8 +360,17 @@ class ConflictMonitor(TrainerCallback):
             measured = self._measure(state.global_step)
         if measured is None:
             return
-        self.records.append(replace(measured, probe_seconds=self._clock.last_probe))
+        record = replace(measured, probe_seconds=self._clock.last_probe)
+        self.records.append(record)
+        self._write(record)
         publish(self.trainer, self.records, self.training_objective, self._clock.overhead(self._figure_seconds))
+
+    def _write(self, record: ProbeRecord) -> None:
+        try:
+            on_first_rank(partial(append_record, path_of_records(self.trainer), record))
+        except OSError as error:
+            message = "step %d: its report could not be written to conflict.jsonl; training goes on."
+            self._failures.log(self.trainer, error, message, record.step)
 
     def _measure(self, step: int) -> ProbeRecord | None:
         """Takes a probe that leaves no trace in training; `None` if it failed."""
@@ -355,6 +389,10 @@ class ConflictMonitor(TrainerCallback):
 
     @property
     def _figure_seconds(self) -> float:
-        """Seconds that the trackers' figures took, which count as the probes' own."""
+        """Seconds that the trackers' figures took in this training, which count as the probes' own."""
+        return self._seconds_of_figures - self._figures_before
+
+    @property
+    def _seconds_of_figures(self) -> float:
         callbacks = self.trainer.callback_handler.callbacks
         return sum(each.seconds for each in callbacks if isinstance(each, TrackerFigures))

@@ -2,9 +2,11 @@
 
 import logging
 import re
+import traceback
 
 from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.progress import without_bars
+from passk_trl.withheld import text_without_secrets
 
 
 logger = logging.getLogger(__name__)
@@ -24,8 +26,13 @@ class Failures:
         """
         failure = (type(error).__name__, _without_numbers(str(error)), message)
         if failure not in self._seen and trainer.accelerator.is_main_process:
+            told = "".join(traceback.format_exception(error))
+            withheld = text_without_secrets(told)
             with without_bars():
-                logger.error(message, step, exc_info=error)
+                if withheld == told:
+                    logger.error(message, step, exc_info=error)
+                else:
+                    logger.error(f"{message}\n%s", step, withheld)
         self._seen.add(failure)
 
 

@@ -75,6 +75,10 @@ class MonitorSettings:
             raise ValueError(
                 f"confidence={self.confidence} is not a level; set a number between 0 and 1, such as 0.95."
             )
+        if self.ks is not None and not len(self.ks):
+            raise ValueError(
+                "ks is empty; set numbers from 1 to num_rollouts - 1, or leave it out to measure them all."
+            )
         if self.ks is not None and min(self.ks) < 1:
             raise ValueError(f"ks={list(self.ks)} holds a k below 1; set numbers from 1 to num_rollouts - 1.")
         if self.probe_batch_size is not None and self.probe_batch_size < 1:

@@ -6,15 +6,11 @@ from contextlib import contextmanager
 
 
 class ProbeClock:
-    """Seconds that probes take, and the part of the run's time that they are."""
+    """Seconds that probes take, and the part of the time that they are since training began, which is now."""
 
     def __init__(self) -> None:
         self.last_probe = 0.0
         self._counted = 0.0
-        self.start()
-
-    def start(self) -> None:
-        """Training begins."""
         self._began = time.perf_counter()
 
     @contextmanager

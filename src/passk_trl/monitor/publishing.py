@@ -1,4 +1,4 @@
-"""What becomes of a report: a line of `conflict.jsonl`, metrics of the trainer, and sentences in the log."""
+"""What becomes of a report besides its line of `conflict.jsonl`: metrics of the trainer, and sentences in the log."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from passk_trl.rollout_trainer import RolloutTrainer
 from passk_trl.rollouts.progress import without_bars
 
 from .logged import coverage_in_words, crossing, left_out_in_words, metrics_of
-from .record_file import append_record
 
 
 logger = logging.getLogger(__name__)
@@ -31,13 +30,12 @@ def publish(trainer: RolloutTrainer, records: Sequence[ProbeRecord], objective: 
         overhead (`float`): the fraction of the time since training began that all reports took.
     """
     *earlier, record = records
-    if trainer.accelerator.is_main_process:
-        if record.covered_parameters and not any(each.covered_parameters for each in earlier):
-            with without_bars():
-                logger.info(coverage_in_words(record))
-                if left_out := left_out_in_words(record):
-                    logger.warning(left_out)
-        append_record(path_of_records(trainer), record)
+    is_first_covered = record.covered_parameters and not any(each.covered_parameters for each in earlier)
+    if is_first_covered and trainer.accelerator.is_main_process:
+        with without_bars():
+            logger.info(coverage_in_words(record))
+            if left_out := left_out_in_words(record):
+                logger.warning(left_out)
     announce(trainer, records, objective)
     metrics = metrics_of(record, alarms_of(records, objective)[-1])
     _log(trainer, {**metrics, "conflict/overhead": overhead})

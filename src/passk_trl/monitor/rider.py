@@ -90,6 +90,11 @@ class Rider:
         self._sketches = Sketches(self._gradients, self._trained_weights, window, device)
         self._projections = self._sketches.projections(self._seed_of_block())
 
+    def stop(self) -> None:
+        """Measures nothing more, unless it is prepared again."""
+        self._abandon()
+        self._gradients = None
+
     def _new_window(self, first_size: int | None = None) -> Window:
         trainer = self.trainer
         batch = trainer.args.generation_batch_size // trainer.num_generations

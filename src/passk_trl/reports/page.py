@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
+from passk_trl import files
 from passk_trl.records import PROMPTS_SHOWN, ProbeRecord, weighed_k
 from passk_trl.rollouts.prompt_text import cut
 
@@ -116,11 +117,11 @@ def write_page(run: Run, path: Path, others: Sequence[Run] = ()) -> list[Path]:
     """
     shown = pictures(run, others)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path.with_name(f"{picture.name}.png") for picture in shown]
-    for file, picture in zip(files, shown, strict=True):
+    figures = [path.with_name(f"{picture.name}.png") for picture in shown]
+    for file, picture in zip(figures, shown, strict=True):
         file.write_bytes(picture.png)
-    path.write_text(_as_html(run, others, shown), encoding="utf-8")
-    return [path, *files]
+    files.write(path, _as_html(run, others, shown))
+    return [path, *figures]
 
 
 def pictures(run: Run, others: Sequence[Run] = ()) -> list[Picture]:

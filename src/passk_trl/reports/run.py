@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from passk_trl.interference.alarm import Alarm
 from passk_trl.records import ProbeRecord, alarms_of, read_lines, weighed_k
 
 
-__all__ = ["ForecastOutcome", "MeasuredChange", "Run", "read_run"]
+__all__ = ["ForecastOutcome", "MeasuredChange", "Run", "read_run", "run_so_far"]
 
 _EVALUATED = re.compile(r"eval_passk/pass@(\d+)")
 _EVALUATED_HAT = re.compile(r"eval_passk/pass\^(\d+)")
@@ -193,6 +194,20 @@ def read_run(directory: str | Path) -> Run:
         evaluated_hat=_evaluated(state.get("log_history", []), _EVALUATED_HAT),
         beside=tuple(config.get("beside") or ()),
     )
+
+
+def run_so_far(name: str, training_k: int, log_history: list[dict[str, Any]], records: Sequence[ProbeRecord]) -> Run:
+    """
+    What was measured in a run that is in memory.
+
+    Args:
+        name (`str`): the objective of training, such as `"pass@8"`.
+        training_k (`int`): the k of training.
+        log_history (`list[dict]`): what the trainer has logged.
+        records (`Sequence[ProbeRecord]`): the monitor's records.
+    """
+    evaluated, hat = (_evaluated(log_history, each) for each in (_EVALUATED, _EVALUATED_HAT))
+    return Run(name, training_k, evaluated, {record.step: record for record in records}, evaluated_hat=hat)
 
 
 def _read_probes(path: Path) -> tuple[dict[int, ProbeRecord], list[str]]:

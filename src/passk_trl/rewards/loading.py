@@ -1,8 +1,8 @@
 """Reward functions by name: the package's own, those of TRL, and any import path."""
 
 import importlib
-import os
-import sys
+
+from passk_trl.working_dir import importable_working_dir
 
 from .code import code_reward
 from .completions import RewardFunction
@@ -39,7 +39,8 @@ def load_reward(name: str) -> RewardFunction:
             A reward function of [`passk_trl.rewards`], such as `"accuracy_reward"`; a name that `trl grpo` knows
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
-            the working directory can be imported too. Importing one runs its code. If this package and TRL both have
+            the working directory can be imported too, after installed ones, and import each other at their top.
+            Importing one runs its code. If this package and TRL both have
             a name, it stands for this package's function, which also reads bare answers; TRL's own is
             `"trl.rewards.accuracy_reward"`.
 
@@ -76,10 +77,9 @@ def _trl_reward(name: str) -> RewardFunction:
 
 def _imported_reward(path: str) -> RewardFunction:
     module_name, _, function_name = path.rpartition(".")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        reward = getattr(importlib.import_module(module_name), function_name)
+        with importable_working_dir():
+            reward = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # the module's own code runs here and may raise anything
         raise ImportError(
             f"Reward {path!r} cannot be imported ({type(error).__name__}: {error}): set reward_funcs to the path "

@@ -23,6 +23,7 @@ from passk_trl.distributed.engine import may_shard
 from passk_trl.distributed.ranks import gather_list, on_first_rank
 from passk_trl.private_names import check_private_names
 from passk_trl.rollout_trainer import RolloutTrainer
+from passk_trl.withheld import settings_without_secrets
 
 from .checks import check_can_probe, check_columns
 from .progress import block_progress
@@ -98,26 +99,28 @@ class RolloutBlocks:
         self.seed = seed
         rows = list(range(len(dataset)))
         self.blocks = [rows[first : first + block_size] for first in range(0, len(rows), block_size)]
-        self.settings = {
-            **(settings or {}),
-            "block_size": block_size,
-            "num_rollouts": num_rollouts,
-            "seed": seed,
-            "success_threshold": success_threshold,
-            "temperature": trainer.temperature,
-            "top_p": trainer.top_p,
-            "top_k": trainer.top_k,
-            "min_p": trainer.min_p,
-            "repetition_penalty": trainer.repetition_penalty,
-            "max_completion_length": trainer.max_completion_length,
-            "generation_kwargs": trainer.args.generation_kwargs,
-            "chat_template_kwargs": trainer.args.chat_template_kwargs,
-            "use_vllm": trainer.use_vllm,
-            "reward_funcs": trainer.reward_func_names,
-            "reward_weights": trainer.reward_weights.tolist(),
-            "prompts": digest(json.dumps(dataset.to_list(), default=str).encode()),
-            "weights": _digest_of_weights(trainer.model),
-        }
+        self.settings = settings_without_secrets(
+            {
+                **(settings or {}),
+                "block_size": block_size,
+                "num_rollouts": num_rollouts,
+                "seed": seed,
+                "success_threshold": success_threshold,
+                "temperature": trainer.temperature,
+                "top_p": trainer.top_p,
+                "top_k": trainer.top_k,
+                "min_p": trainer.min_p,
+                "repetition_penalty": trainer.repetition_penalty,
+                "max_completion_length": trainer.max_completion_length,
+                "generation_kwargs": trainer.args.generation_kwargs,
+                "chat_template_kwargs": trainer.args.chat_template_kwargs,
+                "use_vllm": trainer.use_vllm,
+                "reward_funcs": trainer.reward_func_names,
+                "reward_weights": trainer.reward_weights.tolist(),
+                "prompts": digest(json.dumps(dataset.to_list(), default=str).encode()),
+                "weights": _digest_of_weights(trainer.model),
+            }
+        )
         on_first_rank(self._check_settings)
 
     def sample(self) -> None:
@@ -144,8 +147,7 @@ class RolloutBlocks:
 
     def _records_of(self, block: int, prompts: list[int], on_prompts: Callable[[int], None]) -> list[Record]:
         """A block's records on all ranks, in the order of its prompts."""
-        # Each rank adds its number to the seed. The stride keeps these seeds apart from those of the next block.
-        with undisturbed(self.trainer, (self.seed * 1_000_003 + block * 10_007) % 2**31):
+        with undisturbed(self.trainer, (self.seed * 1_000_003 + block) % 2**31):
             rollouts, scored = sample_rollouts(
                 self.trainer, self.dataset, prompts, self.num_rollouts, self.success_threshold, on_prompts
             )

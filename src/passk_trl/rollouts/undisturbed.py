@@ -1,17 +1,15 @@
 """Leaves training as it was: what a probe draws, logs or loads into vLLM is undone when it ends."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-import torch
 from accelerate.utils import is_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import set_seed
 
 from passk_trl.distributed.sharded_parameters import local_part
+from passk_trl.random_streams import random_streams_kept, seed_of_rank
 from passk_trl.rollout_trainer import RolloutTrainer
 
 
@@ -20,7 +18,7 @@ def undisturbed(trainer: RolloutTrainer, seed: int) -> Iterator[None]:
     """
     Runs the block without a trace in training.
 
-    - The block has random streams of its own, with a seed.
+    - The block has random streams of its own, with a seed, and others on each rank.
     - What reward functions log in the block is dropped.
     - vLLM gets the weights from training when it would have got them without the block, even if the block has already
       sent them.
@@ -33,15 +31,15 @@ def undisturbed(trainer: RolloutTrainer, seed: int) -> Iterator[None]:
         seed (`int`):
             Seed of the block's random streams.
     """
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    device = trainer.accelerator.device
     pending = (trainer._pending_extra_logs, trainer._pending_metrics)
     before = [{key: list(values) for key, values in logs.items()} for logs in pending]
     last_loaded_step = trainer._last_loaded_step if trainer.use_vllm else None
     merged = [(weight, weight.to("cpu", copy=True)) for weight in _weights_merged_for_vllm(trainer)]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    accelerator = trainer.accelerator
+    with random_streams_kept(accelerator.device):
         # The ranks that share a colocated vLLM must draw the same tokens.
-        set_seed(seed + trainer.accelerator.process_index // trainer.args.vllm_tensor_parallel_size)
+        group = accelerator.process_index // trainer.args.vllm_tensor_parallel_size
+        set_seed(seed_of_rank(seed, group, accelerator.num_processes))
         try:
             yield
         finally:
@@ -49,8 +47,6 @@ def undisturbed(trainer: RolloutTrainer, seed: int) -> Iterator[None]:
                 weight.copy_(original)
             if trainer.use_vllm:
                 trainer._last_loaded_step = last_loaded_step
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
             for logs, content in zip(pending, before, strict=True):
                 logs.clear()
                 logs.update(content)

@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
+
+from passk_trl.working_dir import importable_working_dir
 
 from .limits import CodeLimits
 from .unit_tests import UnitTests
@@ -41,10 +41,9 @@ def sandbox_named(name: str) -> Sandbox:
             raise ValueError(f"the sandbox is {name!r}: set {VARIABLE} to a URL such as http://localhost:8000/judge.")
         return lambda program, tests, limits: _asked(name, program, tests, limits)
     module, _, function = name.rpartition(".")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as for reward functions
     try:
-        sandbox = getattr(importlib.import_module(module), function)
+        with importable_working_dir():  # as for reward functions
+            sandbox = getattr(importlib.import_module(module), function)
     except Exception as error:  # the module's own code runs here and may raise anything
         raise ValueError(
             f"the sandbox {name!r} cannot be imported ({type(error).__name__}: {error}): set {VARIABLE} to a URL or "
