@@ -46,6 +46,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "trl.chat_template_utils": ("parse_response",),
         "trl.models.utils": ("add_hooks", "remove_hooks"),
         "trl.trainer.utils": ("is_async_callable", "split_pixel_values_by_grid", "unsplit_pixel_values_by_grid"),
+        "transformers.Trainer": ("_init_training_state",),
         "transformers.GenerationMixin": ("_has_unfinished_sequences",),
         "transformers.integrations.TrackioCallback": ("_initialized", "_trackio"),
         "transformers.integrations.WandbCallback": ("_initialized", "_wandb"),

@@ -23,8 +23,8 @@ _DESCRIPTIONS = {
     NoneType: "null",
 }
 
-# TRL annotates these as `str`, but takes true and false too.
-_ALSO_BOOL = ("scale_rewards",)
+# TRL and transformers annotate these as `str`, but take true and false too.
+_ALSO_BOOL = ("scale_rewards", "resume_from_checkpoint")
 
 
 def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -23,6 +24,7 @@ from .data import IMPORTS_RUN_CODE, PromptArguments, check_split, checked_reward
 from .dry_run import dry_run, model_config, print_once, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
+from .resume import checkpoint_to_resume, has_ended, set_aside, wants_newest
 from .settings import arguments_of, block_of, check_settings
 
 
@@ -73,7 +75,8 @@ class TrainArguments(PromptArguments):
             The controller of [`passk_trl.control`] that keeps pass@1 from falling, by its name, with its arguments,
             such as `{controller: governor}`. Plain pass@k if `None`.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
-            Whether to replace the files of a run with another model, dataset or objective in `output_dir`.
+            Whether to replace the files of a run with another model, dataset or objective in `output_dir`, or to
+            resume that run.
         beside (`list[str]`, *optional*):
             Output directories of other runs, to compare with this run in the report at its end.
     """
@@ -110,7 +113,8 @@ class TrainArguments(PromptArguments):
     overwrite_output_dir: bool = field(
         default=False,
         metadata={
-            "help": "Whether to replace the files of a run with another model, dataset or objective in `output_dir`."
+            "help": "Whether to replace the files of a run with another model, dataset or objective in `output_dir`, "
+            "or to resume that run."
         },
     )
     beside: list[str] | None = field(
@@ -257,6 +261,12 @@ def _dry_run(
     return dry_run(training_args, model_args, arguments["reward_funcs"], datasets, monitor, processes=processes)
 
 
+def _report(training_args: PassKGRPOConfig) -> None:
+    """Writes the report of the run on the first process, and prints it."""
+    if training_args.process_index == 0:
+        print("\n" + write_report(training_args.output_dir))
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Trains as the recipe says, saves the model and the trainer state, and prints the report of the run."""
     prog = "passk-trl train"
@@ -267,18 +277,25 @@ def main(args: Sequence[str] | None = None) -> None:
         settings = run_settings(script_args, training_args, model_args) | {
             name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym", "beside")
         }
-        check_output_dir(training_args, settings, script_args.overwrite_output_dir)
+        checkpoint = checkpoint_to_resume(training_args)
+        check_output_dir(training_args, settings, script_args.overwrite_output_dir, checkpoint)
         if processes is not None:
             print_once(_dry_run(script_args, training_args, model_args, processes), training_args)
             return
+        if wants_newest(training_args) and has_ended(training_args):
+            print_once(f"The run in {training_args.output_dir} has ended: nothing is left to train.\n", training_args)
+            _report(training_args)
+            return
+        if checkpoint is not None:
+            training_args.eval_on_start = False  # the start was evaluated when the run began
         trainer = build_trainer(script_args, training_args, model_args)
     if trainer.accelerator.is_main_process:
+        set_aside(Path(training_args.output_dir), checkpoint)
         write_settings(training_args, settings)
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model(training_args.output_dir)
     trainer.save_state()
-    if trainer.accelerator.is_main_process:
-        print("\n" + write_report(training_args.output_dir))
+    _report(training_args)
     wait_for_all_processes()
     trainer.end()
 
