@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import dis
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -78,7 +79,7 @@ def parse_recipe(
 def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[None]:
     """
     Ends the process with one line and status 2 if a recipe, or something that it names, is wrong. Other errors keep
-    their traceback.
+    their traceback, such as a `ValueError` that no statement raised: its message was not written for users.
 
     Args:
         prog (`str`):
@@ -92,10 +93,22 @@ def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[No
         where = prog if path is None else f"{prog}: {path}"
         yield
     except (ValueError, OSError, ImportError, yaml.YAMLError) as error:
+        if not _is_told(error):
+            raise
         if isinstance(error, CommandLineError):
             where = prog
         print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether a `raise` made an error, whose message is for users, or it names a file or a missing package."""
+    if isinstance(error, ModuleNotFoundError) or (isinstance(error, OSError) and error.filename is not None):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 class _Loader(yaml.SafeLoader):

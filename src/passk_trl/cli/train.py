@@ -19,6 +19,7 @@ from passk_trl.monitor.monitor_settings import check_batch, measured_ks
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
 
+from .before_loading import check_hub, check_installed, check_parameters, check_rewards, check_training
 from .checkpoint import model_init_kwargs, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, PromptArguments, check_split, checked_rewards, load_splits, with_columns
 from .dry_run import dry_run, model_config, print_once, tokenizer_for
@@ -150,17 +151,30 @@ def build_trainer(
     script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> PassKGRPOTrainer:
     """The trainer of a recipe, with its monitor and controller."""
-    model_config(training_args, model_args)  # before the data, which may take long to load
+    check_installed(training_args)
+    check_hub(training_args)
+    config = model_config(training_args, model_args)  # before the data, which may take long to load
     arguments = trainer_arguments(script_args, training_args)
     tokenizer_for(training_args, model_args, arguments["train_dataset"])
+    monitor = next((callback for callback in arguments["callbacks"] if isinstance(callback, ConflictMonitor)), None)
+    check_parameters(config, training_args, model_args, monitor)
+    own = training_args.model_init_kwargs or {}
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
-    return PassKGRPOTrainer(
-        model=model_args.model_name_or_path,
-        args=training_args,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
-        **arguments,
-    )
+    try:
+        return PassKGRPOTrainer(
+            model=model_args.model_name_or_path,
+            args=training_args,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+            **arguments,
+        )
+    except TypeError as error:
+        unknown = [name for name in own if f"unexpected keyword argument '{name}'" in str(error)]
+        if not unknown:
+            raise
+        raise ValueError(
+            f"model_init_kwargs has {unknown[0]!r}, which the model does not take: leave it out."
+        ) from error
 
 
 def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfig) -> dict[str, Any]:
@@ -168,9 +182,10 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     The arguments of a recipe's trainer besides model and settings: data, reward functions, monitor and controller.
 
     Raises:
-        `ValueError`: if a split or a column is missing, or the monitor has no prompts or too few rollouts for the k of
-        training.
+        `ValueError`: if a split or a column is missing, the monitor has no prompts or too few rollouts for the k of
+        training, or an optimizer, its schedule or the metric of the best model does not exist.
     """
+    check_training(training_args)
     splits = load_splits(script_args)
     used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
     if training_args.eval_strategy != "no":
@@ -185,10 +200,12 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
     if "probe" in data or script_args.hold_out_prompts is not None:
         data["train"], data["probe"] = _disjoint(data, script_args)
+    reward_funcs = checked_rewards(script_args, data)
+    check_rewards(training_args, reward_funcs)
     return {
         "train_dataset": data["train"],
         "eval_dataset": data.get("eval"),
-        "reward_funcs": checked_rewards(script_args, data),
+        "reward_funcs": reward_funcs,
         "callbacks": [
             *_monitors(script_args, training_args, data.get("probe"), probes_batch),
             *_controllers(script_args, training_args),
