@@ -43,6 +43,7 @@ PRIVATE_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "_tokenize_prompts",
             "_tokenizer",
         ),
+        "trl.scripts.utils": ("DatasetConfig",),
         "trl.chat_template_utils": ("parse_response",),
         "trl.models.utils": ("add_hooks", "remove_hooks"),
         "trl.trainer.utils": ("is_async_callable", "split_pixel_values_by_grid", "unsplit_pixel_values_by_grid"),

@@ -16,6 +16,7 @@ _IDENTITY = (
     "model_name_or_path",
     "dataset_name",
     "dataset_config",
+    "datasets",
     "reasoning_gym",
     "pass_at_k",
     "objective",

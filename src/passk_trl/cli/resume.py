@@ -74,7 +74,8 @@ def set_aside(output_dir: Path, resumed: Path | None) -> None:
         earlier.append(output_dir / _STATE)
     if not earlier:
         return
-    folder = output_dir / f"earlier-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"earlier-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = output_dir / f"{name}-{len(list(output_dir.glob(f'{name}-*')))}"  # two in a second differ
     folder.mkdir()
     for path in earlier:
         path.rename(folder / path.name)

@@ -292,7 +292,7 @@ def main(args: Sequence[str] | None = None) -> None:
             (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
         settings = run_settings(script_args, training_args, model_args) | {
-            name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym", "beside")
+            name: getattr(script_args, name) for name in ("mitigation", "datasets", "reasoning_gym", "beside")
         }
         checkpoint = checkpoint_to_resume(training_args)
         check_output_dir(training_args, settings, script_args.overwrite_output_dir, checkpoint)
