@@ -1,14 +1,17 @@
 """PassKGRPOConfig: defaults, and what it refuses or warns about, in words that say what to set."""
 
+import inspect
 import json
+import re
 import warnings
 
 import pytest
 import yaml
 from transformers import HfArgumentParser
-from trl import GRPOConfig, TrlParser
+from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 from passk_trl import PassKGRPOConfig
+from passk_trl.config import _LOSS_TYPES
 
 
 CPU = {"use_cpu": True, "bf16": False, "report_to": []}
@@ -195,3 +198,16 @@ def test_what_is_saved_says_what_was_trained():
     }
     assert saved.items() <= args.to_dict().items()
     assert saved.items() <= json.loads(args.to_json_string()).items()
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "repetition_penalty"])
+def test_numbers_that_sampling_cannot_use_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0 is out of range; set more than 0"):
+        config(**{name: 0})
+
+
+def test_the_known_loss_types_are_those_of_trl():
+    """TRL has no list of them: its loss raises for any other."""
+    source = inspect.getsource(GRPOTrainer._compute_loss)
+    compared = re.findall(r"self\.loss_type (?:==|in) (.+):", source)
+    assert {name for text in compared for name in re.findall(r'"(\w+)"', text)} == set(_LOSS_TYPES)

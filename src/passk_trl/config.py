@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from math import inf
 
 from trl import GRPOConfig
 
@@ -15,6 +16,33 @@ _UNEQUAL_LOSS_TYPES = {
     "grpo": "divides each completion by its own length",
     "sapo": "divides each completion by its own length",
     "bnpo": "divides each micro-batch by its own number of tokens",
+}
+
+
+_LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+
+# What TRL and transformers take without a word, or refuse only once the model is loaded: (least, most).
+_RANGES: dict[str, tuple[float, float]] = {
+    "beta": (0, inf),
+    "dataloader_num_workers": (0, inf),
+    "epsilon": (0, inf),
+    "gradient_accumulation_steps": (1, inf),
+    "learning_rate": (0, inf),
+    "max_completion_length": (1, inf),
+    "max_grad_norm": (0, inf),
+    "min_p": (0, 1),
+    "num_iterations": (1, inf),
+    "per_device_eval_batch_size": (1, inf),
+    "per_device_train_batch_size": (1, inf),
+    "seed": (0, 2**32 - 1),
+    "top_entropy_quantile": (0, 1),
+    "top_k": (0, inf),
+    "weight_decay": (0, inf),
+}
+_ABOVE_ZERO: dict[str, tuple[float, float]] = {
+    "repetition_penalty": (0, inf),
+    "temperature": (0, inf),
+    "top_p": (0, 1),
 }
 
 
@@ -139,11 +167,25 @@ class PassKGRPOConfig(GRPOConfig):
         if self.loss_type is None:
             self.loss_type = trl_default["loss_type"] if keeps_trl_advantages else "dr_grpo"
         super().__post_init__()
+        self._check_ranges()
         if self.objective is not None:
             self._resolve_objective(self.objective)
         self._check_objective()
         if not keeps_trl_advantages:
             self._check_weights_survive()
+
+    def _check_ranges(self) -> None:
+        """Raises `ValueError` for a number out of range. A `None` stands for a default."""
+        for name, (least, most) in (_RANGES | _ABOVE_ZERO).items():
+            value = getattr(self, name)
+            if value is None or (least <= value <= most and not (name in _ABOVE_ZERO and value == 0)):
+                continue
+            lower = f"more than {least}" if name in _ABOVE_ZERO else f"{least} or more"
+            upper = "" if most == inf else f", up to {most}"
+            raise ValueError(f"{name}={value} is out of range; set {lower}{upper}.")
+        for name, known in {"loss_type": _LOSS_TYPES, "importance_sampling_level": ("token", "sequence")}.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; set one of {', '.join(known)}.")
 
     def _resolve_objective(self, name: str) -> None:
         """Checks the objective, and turns pass@k into `pass_at_k`."""

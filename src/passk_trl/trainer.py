@@ -203,6 +203,13 @@ class PassKGRPOTrainer(GRPOTrainer):
         card = Path(self.args.output_dir, "README.md")
         add_to_model_card(card, run, base or "made from scratch", self.num_generations, advantages)
 
+    def _init_training_state(
+        self, max_steps: int, steps_per_epoch: int, num_train_epochs: int, *args: Any
+    ) -> tuple[int, int]:
+        """Where training begins. A resumed run that has ended has no epoch left. transformers trains one more step."""
+        epoch, batches = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, *args)
+        return (num_train_epochs, 0) if self.state.global_step >= max_steps else (epoch, batches)
+
     def evaluation_loop(
         self, dataloader: DataLoader, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:

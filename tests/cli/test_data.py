@@ -2,7 +2,7 @@
 
 import json
 
-from passk_trl.cli.data import draw_prompts
+from passk_trl.cli.data import PromptArguments, draw_prompts, load_splits
 from passk_trl.cli.evaluate import EvaluateArguments
 from passk_trl.cli.probe import ProbeArguments
 from passk_trl.rollouts.prompt_text import text_of
@@ -50,3 +50,27 @@ def test_a_mixture_needs_no_task_in_its_name():
     mixture = [{"task": "gcd", "weight": 3}, {"task": "lcm"}]
     arguments = EvaluateArguments(dataset_name="reasoning_gym", reasoning_gym={"mixture": mixture, "test": 16})
     assert sorted(draw_prompts(arguments, seed=0)[0]["task"]) == ["gcd"] * 12 + ["lcm"] * 4
+
+
+def test_a_mixture_of_datasets_as_trl_writes_it(tmp_path):
+    for name in ("one", "two"):
+        lines = [json.dumps({"prompt": f"{name} {i}", "solution": "1", "more": i}) for i in range(8)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    mixture = [
+        {
+            "path": "json",
+            "data_files": str(tmp_path / "one.jsonl"),
+            "columns": ["prompt", "solution"],
+            "fraction": 0.75,
+        },
+        {
+            "path": "json",
+            "data_files": str(tmp_path / "two.jsonl"),
+            "columns": ["prompt", "solution"],
+            "fraction": 0.25,
+        },
+    ]
+    splits = load_splits(PromptArguments(datasets=mixture, test_split_size=2))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 9, "test": 2}
+    prompts = [*splits["train"]["prompt"], *splits["test"]["prompt"]]
+    assert sum(prompt.startswith("one") for prompt in prompts) == 8

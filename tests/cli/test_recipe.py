@@ -5,6 +5,7 @@ import os
 import sys
 
 import pytest
+import torch
 import yaml
 from trl import ModelConfig
 
@@ -115,3 +116,65 @@ def test_help_opens_with_examples_and_our_options(capsys, monkeypatch):
     places = [output.index(each) for each in order]
     assert places == sorted(places)
     assert "may be import paths. The code that they name is run." in output
+
+
+# As people write them. -----
+
+
+def from_text(directory, text: str, *args: str):
+    path = directory / "recipe.yaml"
+    path.write_text(f"use_cpu: true\nbf16: false\noutput_dir: {directory}\n{text}")
+    return parse("--config", str(path), *args)
+
+
+def test_one_text_is_a_list_of_one(tmp_path):
+    script, _, model, _ = from_text(tmp_path, "lora_target_modules: all-linear\nreward_funcs: accuracy_reward\n")
+    assert (model.lora_target_modules, script.reward_funcs) == ("all-linear", ["accuracy_reward"])
+
+
+@pytest.mark.parametrize("key", ["save_strategy", "eval_strategy", "logging_strategy"])
+def test_no_is_no_and_not_false(tmp_path, key):
+    assert getattr(from_text(tmp_path, f"{key}: no\n")[1], key) == "no"
+
+
+def test_a_regular_expression_on_the_command_line(tmp_path):
+    for pattern in ("[qk]_proj", "*.q_proj", ".*(q|k)_proj$"):
+        assert from_text(tmp_path, "", "--monitor.parameters", pattern)[0].monitor == {"parameters": pattern}
+
+
+def test_a_key_of_a_block_without_a_value_is_true(tmp_path):
+    script, training, *_ = from_text(tmp_path, "", "--monitor.at_start", "--learning_rate", "1e-5")
+    assert (script.monitor, training.learning_rate) == ({"at_start": True}, 1e-5)
+    assert from_text(tmp_path, "", "--monitor.at_start")[0].monitor == {"at_start": True}
+    script = from_text(tmp_path, "", "--monitor.seed", "-1", "--monitor.stratify_by", "null")[0]
+    assert script.monitor == {"seed": -1, "stratify_by": None}
+
+
+def test_a_key_of_a_block_may_be_written_with_a_dot(tmp_path):
+    assert from_text(tmp_path, "monitor:\n  every: 5\nmonitor.num_prompts: 9\n")[0].monitor == {
+        "every": 5,
+        "num_prompts": 9,
+    }
+
+
+def test_variables_in_paths_are_replaced_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("RUN", "7")
+    text = "model_name_or_path: ~/policy\nbeside: [$HOME/a, '${HOME}/b']\ninstruction: In $HOME, what is $5?\n"
+    script, training, model, _ = from_text(tmp_path, text, "--output_dir", "$HOME/run-$RUN")
+    assert (training.output_dir, model.model_name_or_path) == ("/home/ann/run-7", "/home/ann/policy")
+    assert (script.beside, script.instruction) == (["/home/ann/a", "/home/ann/b"], "In $HOME, what is $5?")
+
+
+def test_a_variable_may_be_set_by_the_recipe_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("PASSK_TRL_TEST", "before")
+    text = "env:\n  PASSK_TRL_TEST: after\nmodel_name_or_path: $PASSK_TRL_TEST/policy\n"
+    assert from_text(tmp_path, text)[2].model_name_or_path == "after/policy"
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_the_recipe_is_told_to_use_the_cpu(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"output_dir: {tmp_path}\n")
+    with pytest.raises(ValueError, match="no GPU is found here: set use_cpu to true to use the CPU instead"):
+        parse("--config", str(path))

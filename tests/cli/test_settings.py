@@ -17,6 +17,8 @@ HINTS = {
     "ks": Sequence[float] | None,
     "block": dict | str | None,
     "anything": Any,
+    "names": list[str] | None,
+    "names or name": list[str] | str,
     "scale_rewards": str,
 }
 
@@ -32,6 +34,9 @@ HINTS = {
         ("name", "8", "8"),  # text stays text where text is asked for
         ("ks", [1, 2.5], [1, 2.5]),
         ("block", {"a": 1}, {"a": 1}),
+        ("names", "all-linear", ["all-linear"]),
+        ("names", ["a", "b"], ["a", "b"]),
+        ("names or name", "a", "a"),
         ("anything", object, object),
         ("scale_rewards", False, False),  # TRL takes it, though it is annotated as text
     ],
@@ -55,7 +60,8 @@ def test_what_fits_is_taken(key, value, expected):
         ("name", [1], "name is \\[1\\]; set text."),
         ("maybe", "none", "maybe is 'none'; set a whole number or null."),
         ("ks", ["a"], "ks is \\['a'\\]; set a list or null."),
-        ("ks", "1", "ks is '1'; set a list or null."),
+        ("ks", "a", "ks is 'a'; set a list or null."),
+        ("names", 1, "names is 1; set a list or null."),
         ("block", 3, "block is 3; set a block of keys or text or null, in quotes."),
         ("stps", 1, "unknown key 'stps'; did you mean 'steps'\\?"),
     ],

@@ -10,6 +10,7 @@ from trl import ModelConfig, get_quantization_config
 from passk_trl import PassKGRPOConfig, PassKGRPOTrainer
 from passk_trl.rewards import load_rewards
 
+from .before_loading import check_installed
 from .dry_run import model_config, tokenizer_for
 
 
@@ -33,6 +34,7 @@ def load_untrained(
     Raises:
         `ValueError`: if no checkpoint is named, or the prompts need a chat template and it has none.
     """
+    check_installed(training_args)
     model_config(training_args, model_args)
     tokenizer_for(training_args, model_args, dataset)  # before its weights, which take longer
     training_args = copy.copy(training_args)  # the caller may load another checkpoint with its own

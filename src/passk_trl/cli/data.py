@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
-from trl import ScriptArguments
+from trl import DatasetMixtureConfig, ScriptArguments, get_dataset
+from trl.scripts.utils import DatasetConfig
 
 from passk_trl.interference.intervals import FEWEST_PROMPTS
 from passk_trl.rewards import load_rewards
@@ -34,6 +35,11 @@ class PromptArguments(ScriptArguments):
     How prompts are built from a dataset, and how their completions are verified.
 
     Args:
+        datasets (`list[dict]`, *optional*):
+            A mixture instead of the one dataset of `dataset_name`, as for `trl grpo`: the arguments of each
+            [`~trl.scripts.utils.DatasetConfig`], such as `{path: openai/gsm8k, name: main, fraction: 0.5}`.
+        test_split_size (`float`, *optional*):
+            Share or number of the prompts of the mixture that are its test split.
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
             Verifiers: those of [`passk_trl.rewards`], such as `accuracy_reward`, those of `trl grpo`, or any dotted
             import path.
@@ -56,6 +62,16 @@ class PromptArguments(ScriptArguments):
             For a `dataset_name` such as `reasoning_gym:chain_sum` only.
     """
 
+    datasets: list[dict] | None = field(
+        default=None,
+        metadata={
+            "help": "A mixture instead of the one dataset of `dataset_name`, as for `trl grpo`: a list of {path: ..., "
+            "name: ..., split: ..., columns: ..., fraction: ...}. In YAML only."
+        },
+    )
+    test_split_size: float | None = field(
+        default=None, metadata={"help": "Share or number of the prompts of the mixture that are its test split."}
+    )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy_reward"],
         metadata={
@@ -102,6 +118,8 @@ class PromptArguments(ScriptArguments):
             raise ValueError(f"answer_after is {self.answer_after!r}, but answer_column is not set: set it, too.")
         if self.system_prompt is not None and not self.chat:
             raise ValueError("system_prompt is set, but chat is False: set instruction instead, or chat to True.")
+        if self.datasets is not None:
+            self._check_mixture()
         block = block_of("reasoning_gym", self.reasoning_gym)
         if block is None:
             return
@@ -113,6 +131,15 @@ class PromptArguments(ScriptArguments):
         hints = arguments_of(reasoning_gym_splits, exclude=["tasks", "chat"])
         block = json.loads(json.dumps(block, default=str))  # YAML has dates
         self.reasoning_gym = check_settings(block, hints, "reasoning_gym.")
+
+    def _check_mixture(self) -> None:
+        if self.dataset_name is not None:
+            raise ValueError(f"dataset_name is {self.dataset_name!r}, but datasets is set, too: set one of the two.")
+        hints = get_type_hints(DatasetConfig)
+        for each in self.datasets or ():
+            check_settings(each, hints, "datasets.")
+            if "path" not in each:
+                raise ValueError(f"datasets has {each}, which has no path: set one, such as a hub id.")
 
 
 @dataclass
@@ -163,6 +190,8 @@ class DataArguments(PromptArguments):
 def load_splits(script_args: PromptArguments) -> DatasetDict:
     """The splits of the dataset: from the hub, a local path, a function by its import path, or reasoning-gym."""
     name = script_args.dataset_name
+    if script_args.datasets is not None:
+        return _mixture(script_args)
     if not name:
         raise ValueError("dataset_name is not set; set a hub id, a local path or the import path of a function.")
     source, _, tasks = name.partition(":")
@@ -181,6 +210,19 @@ def load_splits(script_args: PromptArguments) -> DatasetDict:
         block = script_args.reasoning_gym
         return reasoning_gym_splits(tasks or None, chat=False, **(block if isinstance(block, dict) else {}))
     return _made_by(name, module, function)
+
+
+def _mixture(script_args: PromptArguments) -> DatasetDict:
+    """The splits of TRL's mixture of datasets."""
+    mixture = DatasetMixtureConfig(
+        [DatasetConfig(**each) for each in script_args.datasets or ()],
+        script_args.dataset_streaming,
+        script_args.test_split_size,
+    )
+    try:
+        return get_dataset(mixture)
+    except (ImportError, OSError, ValueError) as error:
+        raise ValueError(f"datasets cannot be loaded: {error}") from error
 
 
 def _made_by(name: str, module: str, function: str) -> DatasetDict:

@@ -95,7 +95,7 @@ def dry_run(
     first = next(iter(datasets.values()))
     tokenizer = tokenizer_for(training_args, model_args, first)
     engine = engine_of(training_args, processes)
-    model = _on_meta(config, training_args, model_args)
+    model = on_meta(config, training_args, model_args)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     total = sum(parameter.numel() for parameter in model.parameters())
     longest = _longest_prompt(first, tokenizer)
@@ -146,7 +146,8 @@ def _loaded(kind: Any, training_args: PassKGRPOConfig, model_args: ModelConfig) 
         raise ValueError(f"model_name_or_path={name!r} has no {part} that can be loaded: {reason}") from error
 
 
-def _on_meta(config: PretrainedConfig, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
+def on_meta(config: PretrainedConfig, training_args: PassKGRPOConfig, model_args: ModelConfig) -> Any:
+    """The recipe's model with its adapters, without weights."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=training_args.trust_remote_code)
         adapter = get_peft_config(model_args)

@@ -19,6 +19,7 @@ _IDENTITY = (
     "model_name_or_path",
     "dataset_name",
     "dataset_config",
+    "datasets",
     "reasoning_gym",
     "pass_at_k",
     "objective",
@@ -48,10 +49,24 @@ def write_settings(training_args: PassKGRPOConfig, settings: dict[str, Any]) -> 
     on_first_rank(partial(files.write, Path(training_args.output_dir, _FILE), json.dumps(settings, indent=2)))
 
 
-def check_output_dir(training_args: PassKGRPOConfig, settings: dict[str, Any], overwrite: bool) -> None:
-    """Raises `ValueError` if the output directory holds a run with another model, dataset, objective or controller."""
-    path = Path(training_args.output_dir, _FILE)
-    if overwrite or training_args.resume_from_checkpoint or not path.exists():
+def check_output_dir(
+    training_args: PassKGRPOConfig, settings: dict[str, Any], overwrite: bool, checkpoint: Path | None = None
+) -> None:
+    """
+    Raises `ValueError` if a run with another model, dataset, objective or controller would be replaced or continued.
+
+    Args:
+        training_args ([`PassKGRPOConfig`]):
+            With the `output_dir`, whose run would be replaced.
+        settings (`dict`):
+            The settings of the run that is to be made.
+        overwrite (`bool`):
+            Whether that is intended.
+        checkpoint (`Path`, *optional*):
+            The checkpoint that is resumed. Its run would be continued.
+    """
+    path = Path(training_args.output_dir if checkpoint is None else checkpoint.parent, _FILE)
+    if overwrite or not path.exists():
         return
     try:
         earlier = json.loads(path.read_text())
@@ -59,7 +74,13 @@ def check_output_dir(training_args: PassKGRPOConfig, settings: dict[str, Any], o
         raise ValueError(f"{path} is not JSON: {error}; set another output_dir, or delete the file.") from error
     for name in _IDENTITY:
         if earlier.get(name, settings.get(name)) != settings.get(name):
+            others = f"a run with {name}={earlier[name]!r}, not {settings.get(name)!r}"
+            if checkpoint is not None:
+                raise ValueError(
+                    f"resume_from_checkpoint would continue {others}; set {name} as it was, or overwrite_output_dir "
+                    "to true to continue it so."
+                )
             raise ValueError(
-                f"output_dir={training_args.output_dir!r} holds a run with {name}={earlier[name]!r}, not "
-                f"{settings.get(name)!r}; set another output_dir, or overwrite_output_dir to true to replace it."
+                f"output_dir={training_args.output_dir!r} holds {others}; set another output_dir, or "
+                "overwrite_output_dir to true to replace it."
             )

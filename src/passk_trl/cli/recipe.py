@@ -2,13 +2,17 @@
 
 import argparse
 import dataclasses
+import dis
 import os
+import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
 import yaml
 from trl import TrlParser
 
@@ -19,6 +23,17 @@ from .settings import check_settings, suggestion, takes_block
 
 
 _OURS = "passk-trl"
+
+# Keys whose values may have a variable or ~ in them. In others, such as an instruction, a $ is a $.
+_PATHS = {
+    "against",
+    "beside",
+    "dataset_name",
+    "deepspeed",
+    "model_name_or_path",
+    "output_dir",
+    "resume_from_checkpoint",
+}
 
 
 class CommandLineError(ValueError):
@@ -57,7 +72,10 @@ def parse_recipe(
     recipe = {} if path is None else _read(path)
     hints = {name: hint for kind in types for name, hint in _hints(kind).items()}
     parser = _parser(types, prog, description)
-    rest = _into_blocks(recipe, rest, [name for name, hint in hints.items() if takes_block(hint)])
+    blocks = [name for name, hint in hints.items() if takes_block(hint)]
+    for name in [name for name in recipe if str(name).partition(".")[0] in blocks and "." in name]:
+        _set_in(recipe, name.split("."), recipe.pop(name))  # as on the command line
+    rest = _into_blocks(recipe, rest, blocks)
     given = _checked_recipe(parser, recipe, hints)
     environment = given.pop("env", None) or {}
     os.environ.update({name: str(value) for name, value in environment.items()})
@@ -67,7 +85,9 @@ def parse_recipe(
     if unknown:
         raise CommandLineError(_unknown_option(unknown[0], hints))
     resolved = _as_recipe(types, vars(settings), defaults, environment)
-    instances = [kind(**{name: getattr(settings, name) for name in _hints(kind)}) for kind in types]
+    for name in _PATHS & vars(settings).keys():
+        setattr(settings, name, _expanded(name, getattr(settings, name)))
+    instances = [_made(kind, settings) for kind in types]
     if settings.print_config:
         if os.environ.get("RANK", "0") == "0":
             print(resolved, end="")
@@ -79,7 +99,7 @@ def parse_recipe(
 def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[None]:
     """
     Ends the process with one line and status 2 if a recipe, or something that it names, is wrong. Other errors keep
-    their traceback.
+    their traceback, such as a `ValueError` that no statement raised: its message was not written for users.
 
     Args:
         prog (`str`):
@@ -93,21 +113,34 @@ def readable_errors(prog: str, args: Sequence[str] | None = None) -> Iterator[No
         where = prog if path is None else f"{prog}: {path}"
         yield
     except (ValueError, OSError, ImportError, yaml.YAMLError) as error:
+        if not _is_told(error):
+            raise
         if isinstance(error, CommandLineError):
             where = prog
         print(text_without_secrets(f"{where}: {' '.join(str(error).split())}"), file=sys.stderr)
         sys.exit(2)
 
 
+def _is_told(error: BaseException) -> bool:
+    """Whether a `raise` made an error, whose message is for users, or it names a file or a missing package."""
+    if isinstance(error, ModuleNotFoundError) or (isinstance(error, OSError) and error.filename is not None):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice. YAML would ignore the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        lines: dict[str, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise ValueError(f"'{key.value}' is set twice, again in line {key.start_mark.line + 1}: remove one.")
-            seen.add(key.value)
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ValueError(f"'{key.value}' is set twice, in lines {lines[key.value]} and {line}: remove one.")
+            lines[key.value] = line
         return super().construct_mapping(node, deep)
 
 
@@ -199,7 +232,7 @@ def _split_config(args: Sequence[str] | None) -> tuple[str | None, list[str]]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        recipe = yaml.load(Path(path).expanduser().read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ValueError(f"the recipe cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -210,19 +243,28 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _into_blocks(recipe: dict[str, Any], args: list[str], blocks: list[str]) -> list[str]:
-    """Moves `--block.key value` into the recipe's blocks, and returns the other arguments."""
+    """Moves `--block.key value` into the recipe's blocks, and returns the other arguments. No value means true."""
     rest: list[str] = []
-    remaining = iter(args)
-    for argument in remaining:
+    remaining = deque(args)
+    while remaining:
+        argument = remaining.popleft()
         name, is_assigned, value = argument.removeprefix("--").partition("=")
         block, dot, key = name.partition(".")
         if not (argument.startswith("--") and dot and block in blocks):
             rest.append(argument)
             continue
         if not is_assigned:
-            value = next(remaining, "null")
-        _set_in(recipe, [block, *key.split(".")], yaml.safe_load(value))
+            value = remaining.popleft() if remaining and not remaining[0].startswith("--") else "true"
+        _set_in(recipe, [block, *key.split(".")], _from_text(value))
     return rest
+
+
+def _from_text(value: str) -> Any:
+    """What YAML reads in a text; the text itself where that is no YAML, such as the regular expression `[qk]_proj`."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 def _set_in(block: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -234,7 +276,44 @@ def _set_in(block: dict[str, Any], keys: list[str], value: Any) -> None:
     block[keys[-1]] = value
 
 
+def _expanded(name: str, value: Any) -> Any:
+    """
+    A path, or each of several, with its variables and ~ replaced.
+
+    Raises:
+        `ValueError`: if a variable is not set.
+    """
+    if isinstance(value, list):
+        return [_expanded(name, each) for each in value]
+    if not isinstance(value, str):
+        return value
+    expanded = os.path.expanduser(os.path.expandvars(value))
+    if unset := re.search(r"\$\{?(\w+)", expanded):
+        raise ValueError(
+            f"{name} is {value!r}, but the variable {unset[1]} is not set: set it, or write the path out."
+        )
+    return expanded
+
+
+def _made(kind: type, settings: argparse.Namespace) -> Any:
+    """An instance of a dataclass."""
+    try:
+        return kind(**{name: getattr(settings, name) for name in _hints(kind)})
+    except ValueError as error:
+        if "support bf16" not in str(error):
+            raise
+        if torch.accelerator.is_available():
+            instead = "this accelerator does not have bf16, which is the default: set bf16 to false."
+        else:
+            instead = "no GPU is found here: set use_cpu to true to use the CPU instead."
+        raise ValueError(instead) from error
+
+
 def _checked_recipe(parser: _Parser, recipe: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    choices = {action.dest: list(action.choices) for action in parser._actions if action.choices}
+    for name, value in recipe.items():
+        if value is False and "no" in choices.get(name, ()):
+            recipe[name] = "no"  # which YAML takes for false
     given = check_settings(recipe, {**hints, "env": dict | None})
     for action in parser._actions:
         value = given.get(action.dest)

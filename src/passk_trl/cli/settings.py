@@ -10,6 +10,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from passk_trl.withheld import has_secret_name
 
+from .replaced_keys import replacement
+
 
 IN_HELP = "`--help` lists the known ones."
 """A hint where no known key is close to an unknown one."""
@@ -25,13 +27,14 @@ _DESCRIPTIONS = {
     NoneType: "null",
 }
 
-# TRL annotates these as `str`, but takes true and false too.
-_ALSO_BOOL = ("scale_rewards",)
+# TRL and transformers annotate these as `str`, but take true and false too.
+_ALSO_BOOL = ("scale_rewards", "resume_from_checkpoint")
 
 
 def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str = "") -> dict[str, Any]:
     """
-    Checks settings, and converts text to numbers where numbers are asked for: YAML takes `1e-6` for a text.
+    Checks settings, and converts text where numbers are asked for, since YAML takes `1e-6` for a text, and one text
+    where a list of texts is.
 
     Args:
         settings (`dict`):
@@ -42,7 +45,7 @@ def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str =
             Which block the keys are in, such as `"monitor."`.
 
     Returns:
-        `dict`: the settings, with numbers as numbers.
+        `dict`: the settings, with numbers as numbers and lists as lists.
 
     Raises:
         `ValueError`: if a key is unknown, with the key that may be meant, or a value has the wrong type.
@@ -54,7 +57,7 @@ def check_settings(settings: dict[str, Any], hints: dict[str, Any], block: str =
             otherwise = f"the keys of {block[:-1]} are {', '.join(hints)}." if block else IN_HELP
             raise ValueError(f"unknown key '{block}{key}'; {suggestion(str(key), hints, block, otherwise)}")
         hint = hints[key]
-        checked[key] = _as_number(value, hint)
+        checked[key] = _as_list(_as_number(value, hint), hint)
         if not _fits(checked[key], hint) and not (key in _ALSO_BOOL and isinstance(value, bool)):
             # YAML reads no and off as false, and 1.0 as a number.
             quoted = ", in quotes" if _fits("", hint) and not isinstance(value, list | dict) else ""
@@ -89,7 +92,9 @@ def arguments_of(function: Callable, exclude: Sequence[str] = ()) -> dict[str, A
 
 
 def suggestion(key: str, known: Iterable[str], prefix: str = "", otherwise: str = IN_HELP) -> str:
-    """What to write instead of an unknown key: a known key that is close to it, else the other hint."""
+    """What to write instead of an unknown key: what replaced it, a known key close to it, or the other hint."""
+    if replaced := replacement(key):
+        return replaced
     close = difflib.get_close_matches(key, known, n=1)
     return f"did you mean '{prefix}{close[0]}'?" if close else otherwise
 
@@ -125,6 +130,11 @@ def _as_number(value: Any, hint: Any) -> Any:
         if _fits(number, hint):
             return number
     return value
+
+
+def _as_list(value: Any, hint: Any) -> Any:
+    """A list of the one text that is given where a list of texts is asked for; otherwise the value itself."""
+    return [value] if isinstance(value, str) and not _fits(value, hint) and _fits([value], hint) else value
 
 
 def _description(hint: Any) -> str:

@@ -20,11 +20,13 @@ from passk_trl.monitor.monitor_settings import check_batch, measured_ks
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import hold_out, overlap
 
+from .before_loading import check_hub, check_installed, check_parameters, check_rewards, check_training
 from .checkpoint import model_init_kwargs, wait_for_all_processes
 from .data import IMPORTS_RUN_CODE, PromptArguments, check_split, checked_rewards, load_splits, with_columns
 from .dry_run import dry_run, model_config, print_once, tokenizer_for
 from .output_dir import check_output_dir, run_settings, write_settings
 from .recipe import parse_recipe, readable_errors
+from .resume import checkpoint_to_resume, has_ended, set_aside, wants_newest
 from .settings import arguments_of, block_of, check_settings
 
 
@@ -75,7 +77,8 @@ class TrainArguments(PromptArguments):
             The controller of [`passk_trl.control`] that keeps pass@1 from falling, by its name, with its arguments,
             such as `{controller: governor}`. Plain pass@k if `None`.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
-            Whether to replace the files of a run with another model, dataset or objective in `output_dir`.
+            Whether to replace the files of a run with another model, dataset or objective in `output_dir`, or to
+            resume that run.
         beside (`list[str]`, *optional*):
             Output directories of other runs, to compare with this run in the report at its end.
     """
@@ -112,7 +115,8 @@ class TrainArguments(PromptArguments):
     overwrite_output_dir: bool = field(
         default=False,
         metadata={
-            "help": "Whether to replace the files of a run with another model, dataset or objective in `output_dir`."
+            "help": "Whether to replace the files of a run with another model, dataset or objective in `output_dir`, "
+            "or to resume that run."
         },
     )
     beside: list[str] | None = field(
@@ -148,17 +152,30 @@ def build_trainer(
     script_args: TrainArguments, training_args: PassKGRPOConfig, model_args: ModelConfig
 ) -> PassKGRPOTrainer:
     """The trainer of a recipe, with its monitor and controller."""
-    model_config(training_args, model_args)  # before the data, which may take long to load
+    check_installed(training_args)
+    check_hub(training_args)
+    config = model_config(training_args, model_args)  # before the data, which may take long to load
     arguments = trainer_arguments(script_args, training_args)
     tokenizer_for(training_args, model_args, arguments["train_dataset"])
+    monitor = next((callback for callback in arguments["callbacks"] if isinstance(callback, ConflictMonitor)), None)
+    check_parameters(config, training_args, model_args, monitor)
+    own = training_args.model_init_kwargs or {}
     training_args.model_init_kwargs = model_init_kwargs(training_args, model_args)
-    return PassKGRPOTrainer(
-        model=model_args.model_name_or_path,
-        args=training_args,
-        quantization_config=get_quantization_config(model_args),
-        peft_config=get_peft_config(model_args),
-        **arguments,
-    )
+    try:
+        return PassKGRPOTrainer(
+            model=model_args.model_name_or_path,
+            args=training_args,
+            quantization_config=get_quantization_config(model_args),
+            peft_config=get_peft_config(model_args),
+            **arguments,
+        )
+    except TypeError as error:
+        unknown = [name for name in own if f"unexpected keyword argument '{name}'" in str(error)]
+        if not unknown:
+            raise
+        raise ValueError(
+            f"model_init_kwargs has {unknown[0]!r}, which the model does not take: leave it out."
+        ) from error
 
 
 def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfig) -> dict[str, Any]:
@@ -166,9 +183,10 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     The arguments of a recipe's trainer besides model and settings: data, reward functions, monitor and controller.
 
     Raises:
-        `ValueError`: if a split or a column is missing, or the monitor has no prompts or too few rollouts for the k of
-        training.
+        `ValueError`: if a split or a column is missing, the monitor has no prompts or too few rollouts for the k of
+        training, or an optimizer, its schedule or the metric of the best model does not exist.
     """
+    check_training(training_args)
     splits = load_splits(script_args)
     used = {"train": ("dataset_train_split", script_args.dataset_train_split)}
     if training_args.eval_strategy != "no":
@@ -183,10 +201,12 @@ def trainer_arguments(script_args: TrainArguments, training_args: PassKGRPOConfi
     data = {use: with_columns(splits[split], script_args) for use, (_, split) in used.items()}
     if "probe" in data or script_args.hold_out_prompts is not None:
         data["train"], data["probe"] = _disjoint(data, script_args)
+    reward_funcs = checked_rewards(script_args, data)
+    check_rewards(training_args, reward_funcs)
     return {
         "train_dataset": data["train"],
         "eval_dataset": data.get("eval"),
-        "reward_funcs": checked_rewards(script_args, data),
+        "reward_funcs": reward_funcs,
         "callbacks": [
             *_monitors(script_args, training_args, data.get("probe"), probes_batch),
             *_controllers(script_args, training_args),
@@ -259,6 +279,12 @@ def _dry_run(
     return dry_run(training_args, model_args, arguments["reward_funcs"], datasets, monitor, processes=processes)
 
 
+def _report(training_args: PassKGRPOConfig) -> None:
+    """Writes the report of the run on the first process, and prints it."""
+    report = on_first_rank(partial(write_report, training_args.output_dir))
+    print_once(f"\n{report}\n", training_args)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Trains as the recipe says, saves the model and the trainer state, and prints the report of the run."""
     prog = "passk-trl train"
@@ -267,22 +293,28 @@ def main(args: Sequence[str] | None = None) -> None:
             (TrainArguments, PassKGRPOConfig, ModelConfig), prog, args, _DESCRIPTION
         )
         settings = run_settings(script_args, training_args, model_args) | {
-            name: getattr(script_args, name) for name in ("mitigation", "reasoning_gym", "beside")
+            name: getattr(script_args, name) for name in ("mitigation", "datasets", "reasoning_gym", "beside")
         }
-        check_output_dir(training_args, settings, script_args.overwrite_output_dir)
+        checkpoint = checkpoint_to_resume(training_args)
+        check_output_dir(training_args, settings, script_args.overwrite_output_dir, checkpoint)
         if processes is not None:
             print_once(_dry_run(script_args, training_args, model_args, processes), training_args)
             return
+        if wants_newest(training_args) and has_ended(training_args):
+            print_once(f"The run in {training_args.output_dir} has ended: nothing is left to train.\n", training_args)
+            _report(training_args)
+            return
+        if checkpoint is not None:
+            training_args.eval_on_start = False  # the start was evaluated when the run began
         trainer = build_trainer(script_args, training_args, model_args)
+        on_first_rank(partial(set_aside, Path(training_args.output_dir), checkpoint))
         write_settings(training_args, settings)
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model(training_args.output_dir)
     trainer.save_state()
     trainer.create_model_card(Path(training_args.output_dir).name)
     with readable_errors(prog, args):
-        report = on_first_rank(partial(write_report, training_args.output_dir))
-    if trainer.accelerator.is_main_process:
-        print(f"\n{report}")
+        _report(training_args)
     wait_for_all_processes()
     trainer.end()
 
