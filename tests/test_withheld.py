@@ -28,7 +28,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGH1234567890"
 TOKEN = "hf_" + LETTERS[:34]
 SECRETS = [
     TOKEN,
-    f"sk-proj-{LETTERS[:24]}",
+    f"sk-proj-{LETTERS[20:]}",
+    f"glpat-{LETTERS[20:]}",
     f"ghp_{LETTERS[:36]}",
     "AKIA" + "ABCDEFGH12345678",
     f"xoxb-{LETTERS[34:]}",
@@ -39,11 +40,28 @@ SECRETS = [
 def test_what_looks_like_a_secret_is_withheld(secret):
     for before, after in (("", ""), ("a ", " b"), ('{"a": "x\\n', '"}'), ("https://", "/b"), ("'", "'")):
         assert text_without_secrets(f"{before}{secret}{after}") == f"{before}(withheld){after}"
+    for before in ("“", "中", "\x1b", "\b"):
+        assert secret not in text_without_secrets(json.dumps(f"{before}{secret}"))
+
+
+def test_the_user_and_the_password_of_an_address_are_withheld():
     assert text_without_secrets("http://me:pass@host:80/a") == "http://(withheld)@host:80/a"
+    assert text_without_secrets("redis://:pass@host") == "redis://(withheld)@host"
+    assert text_without_secrets(json.dumps("http://é:pässword@host")) == '"http://(withheld)@host"'
 
 
 @pytest.mark.parametrize(
-    "text", ["hf_hub_download", "risk-averse-and-well-behaved-policies", "a:b@c", "0" * 40, LETTERS]
+    "text",
+    [
+        "hf_hub_download",
+        "risk-averse-and-well-behaved-policies",
+        "sk-estimator-html-doc-link-container",
+        "https://x.com:443?x=@y",
+        "https://example.org:one,two@example.com",
+        "a:b@c",
+        "0" * 40,
+        LETTERS,
+    ],
 )
 def test_other_text_stays(text):
     assert text_without_secrets(text) == text
@@ -55,7 +73,7 @@ def test_a_setting_is_a_secret_by_its_name_too():
         assert is_secret(name, forty_digits)
         assert not is_secret(name, None)
         assert not is_secret(name, True)
-    for name in ("model_revision", "HF_TOKEN_PATH", "pad_token", "eos_token", "max_new_tokens", "key"):
+    for name in ("model_revision", "HF_TOKEN_PATH", "pad_token", "think_token", "stop_token", "max_new_tokens", "key"):
         assert not is_secret(name, forty_digits)
     settings = {"a": {"token": "x", "b": [TOKEN, 1]}, "c": f"see {TOKEN}", "d": 2}
     assert settings_without_secrets(settings) == {"a": {"b": ["(withheld)", 1]}, "d": 2}

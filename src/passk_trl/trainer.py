@@ -1,6 +1,7 @@
 """PassKGRPOTrainer: TRL's GRPOTrainer with its advantages replaced by those of pass@k."""
 
 import functools
+import logging
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ from .private_names import check_private_names
 from .reports.run import run_so_far
 from .rollouts.metrics import passk_metrics
 from .rollouts.success import are_binary, are_unscorable, combine_rewards
+
+
+logger = logging.getLogger(__name__)
 
 
 class PassKGRPOTrainer(GRPOTrainer):
@@ -191,6 +195,12 @@ class PassKGRPOTrainer(GRPOTrainer):
         super().create_model_card(*args, **kwargs)
         if not self.is_world_process_zero():
             return
+        try:
+            self._add_to_model_card()
+        except Exception:  # the other ranks go on, and so must this one
+            logger.exception("%s has no part about pass@k in its model card; training goes on.", self.args.output_dir)
+
+    def _add_to_model_card(self) -> None:
         from .reports.model_card import add_to_model_card  # matplotlib, behind it, takes a second to import
 
         monitors = self._callbacks_of(ConflictMonitor)

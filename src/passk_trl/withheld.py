@@ -7,22 +7,24 @@ from typing import Any
 
 __all__ = ["has_secret_name", "is_secret", "names_of_secrets", "settings_without_secrets", "text_without_secrets"]
 
-# The name of a token of text, such as pad_token, has one of these before it.
+# A token of text, such as pad_token or think_token, is no secret, and what it is can matter.
 _SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:(?<!bos_)(?<!eos_)(?<!pad_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)(?<!image_)token"
-    r"|secret|password|passwd|passphrase|credentials?|authorization|(?:api|access|private|secret|auth)[_-]?key)$",
+    r"(?:^|[_.-])(?:(?:hf|hub|access|auth|api|bearer|bot|refresh|session|github|gitlab)[_-]?token"
+    r"|secret|password|passwd|pwd|passphrase|credentials?|authorization|(?:api|access|private|secret|auth|ssh)[_-]?key)$"
+    r"|^token$|(?-i:^[A-Z0-9_]+_TOKEN$)",  # the last is a variable of the environment
     re.IGNORECASE,
 )
 
 _SECRET = re.compile(
-    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:"  # a JSON text has letters for the ends of lines
+    # JSON writes ends of lines, and what is not ASCII, with letters.
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4}))(?:"
     r"hf_[A-Za-z0-9]{16,}"  # Hugging Face
-    r"|sk-[A-Za-z0-9_-]{20,}"  # OpenAI, Anthropic
-    r"|gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"
+    r"|sk-(?=[A-Za-z_-]*[0-9])(?=[a-z0-9_-]*[A-Z])[A-Za-z0-9_-]{20,}"  # OpenAI, Anthropic; not words with hyphens
+    r"|gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{20,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}"  # Amazon
     r"|AIza[A-Za-z0-9_-]{35}"  # Google
     r"|xox[abprs]-[A-Za-z0-9-]{10,}"  # Slack
-    r")|(?<=://)[^\s/:@\"'\\]+:[^\s/@\"'\\]+(?=@)"  # user and password of a URL
+    r")|(?<=://)(?:[^\s/:@\"'\\?#,]|\\u[0-9a-fA-F]{4})*:(?:[^\s/@\"'\\?#,]|\\u[0-9a-fA-F]{4})+(?=@)"  # of a URL
 )
 
 
@@ -48,7 +50,7 @@ def settings_without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: settings_without_secrets(each) for k, each in value.items() if not is_secret(str(k), each)}
     if isinstance(value, list | tuple):
-        return type(value)(map(settings_without_secrets, value))
+        return [settings_without_secrets(each) for each in value]
     return text_without_secrets(value) if isinstance(value, str) else value
 
 

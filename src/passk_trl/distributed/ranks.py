@@ -11,6 +11,7 @@ Objects go between CPUs: the group of the GPUs would put them into a GPU's memor
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -41,7 +42,8 @@ def cpu_group() -> dist.ProcessGroup:
 
 @lru_cache(maxsize=1)
 def _cpu_group_in(_world: dist.ProcessGroup) -> dist.ProcessGroup:
-    return dist.new_group(backend="gloo")
+    # Training's own limit comes first, whatever it is: a rank may take its time to score or to generate.
+    return dist.new_group(backend="gloo", timeout=timedelta(days=7))
 
 
 class AnotherRankFailed(Exception):

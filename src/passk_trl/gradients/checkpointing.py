@@ -13,7 +13,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 def checkpointed(model: nn.Module) -> Iterator[None]:
     """
     Inside, the layers whose activations training computes again, to save memory, do so in evaluation mode too: without
-    dropout. So a pass keeps no more than one of training. Without effect where training keeps the activations.
+    dropout. So a pass keeps no more than one of training. Without effect where training keeps the activations, and on
+    models that do not checkpoint by transformers' own layer. The model must not fill a cache: it would do so twice.
     """
     layers = [
         each

@@ -287,12 +287,13 @@ class ConflictMonitor(TrainerCallback):
         """
         if trainer is self._trainer:
             return
-        if self._trainer is not None:
+        joined = Rider(trainer, self.settings) if self.settings.ride else Prober(trainer, self.settings)
+        if self._trainer is not None:  # only now: a trainer that is refused must not cost the earlier one its monitor
             self._leave(self._trainer)
-        if self.settings.ride:
-            self._rider = Rider(trainer, self.settings)
+        if isinstance(joined, Rider):
+            self._rider = joined
         else:
-            self._prober = Prober(trainer, self.settings)
+            self._prober = joined
         warn_if_truncated(trainer)
         self._trainer = trainer
 

@@ -40,9 +40,8 @@ def load_reward(name: str) -> RewardFunction:
             (`"reasoning_accuracy_reward"`, `"think_format_reward"`, `"get_soft_overlong_punishment"`, the last with
             the values of `trl grpo`); or any dotted import path, such as `"my_lib.rewards.custom_reward"`. Modules in
             the working directory can be imported too, after installed ones, and import each other at their top.
-            Importing one runs its code. If this package and TRL both have
-            a name, it stands for this package's function, which also reads bare answers; TRL's own is
-            `"trl.rewards.accuracy_reward"`.
+            Importing one runs its code. If this package and TRL both have a name, it stands for this package's
+            function, which also reads bare answers; TRL's own is `"trl.rewards.accuracy_reward"`.
 
     Returns:
         `Callable`: The reward function.
