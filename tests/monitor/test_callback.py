@@ -170,3 +170,14 @@ def test_a_monitor_with_a_second_trainer_leaves_the_first(tmp_path, caplog, ride
     second.train()
     assert [*monitor.objective_reports[0]] == ["maxrl"]
     assert monitor.report.ks.tolist() == ([1, 2, 3] if ride else [1, 2, 3, 4])
+
+
+def test_a_trainer_that_is_refused_leaves_the_first_one_its_monitor(tmp_path, caplog):
+    monitor = ConflictMonitor(ride=True, window=16, every=1)
+    first = trainers.build(tmp_path / "first", pass_at_k=2, max_steps=6, parts={"callbacks": [monitor]})
+    refused = trainers.build(tmp_path / "second", mask_truncated_completions=True)
+    with pytest.raises(ValueError, match="mask_truncated_completions"):
+        monitor.attach(refused)
+    first.train()
+    assert monitor.reports
+    assert "leaves its earlier one" not in caplog.text

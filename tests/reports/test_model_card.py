@@ -5,6 +5,7 @@ from huggingface_hub import ModelCard
 
 import tiny
 from passk_trl import ConflictMonitor
+from passk_trl.reports import model_card
 from passk_trl.reports.page import verdict
 from passk_trl.reports.run import run_so_far
 from watched import trained
@@ -62,3 +63,9 @@ def test_where_the_base_model_is_on_this_machine_is_not_told(tmp_path):
     text = (tmp_path / "run" / "README.md").read_text()
     assert "- base model: `base`" in text
     assert str(tmp_path) not in text
+
+
+def test_a_card_that_fails_does_not_end_training(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(model_card, "add_to_model_card", lambda *args: 1 / 0)
+    trained(tmp_path, **SAVED)
+    assert "has no part about pass@k in its model card; training goes on." in caplog.text
