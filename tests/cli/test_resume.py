@@ -6,43 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 import tiny
 from passk_trl.cli.resume import checkpoint_to_resume, has_ended
 from passk_trl.cli.train import main
 from passk_trl.records import read_records
-
-
-RECIPE = {
-    "dataset_name": "tiny.splits",
-    "reward_funcs": ["tiny.starts_low"],
-    "monitor": {"every": 2, "num_prompts": 8, "num_rollouts": 8},
-    "bf16": False,
-    "disable_tqdm": True,
-    "eval_on_start": True,
-    "eval_steps": 2,
-    "eval_strategy": "steps",
-    "learning_rate": 0.01,
-    "max_completion_length": 4,
-    "max_steps": 4,
-    "num_generations": 8,
-    "pass_at_k": 4,
-    "per_device_eval_batch_size": 8,
-    "per_device_train_batch_size": 16,
-    "report_to": "none",
-    "save_steps": 2,
-    "use_cpu": True,
-}
+from small_recipes import write_recipe
 
 
 def recipe(directory: Path, model: str, **changes) -> str:
-    path = directory / "recipe.yaml"
-    path.write_text(
-        yaml.safe_dump({"model_name_or_path": model, "output_dir": str(directory / "run"), **RECIPE, **changes})
-    )
-    return str(path)
+    return write_recipe(directory, model, **{"save_steps": 2, **changes})
 
 
 @pytest.fixture(scope="module")

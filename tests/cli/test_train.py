@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from datasets import concatenate_datasets
 from transformers import AutoModelForCausalLM
 from trl import ModelConfig
@@ -21,37 +20,12 @@ from passk_trl.control import CONTROLLERS
 from passk_trl.records import read_records
 from passk_trl.reports.text import write_report
 from passk_trl.rollouts.probe_sets import overlap
-
-
-RECIPE = {
-    "dataset_name": "tiny.splits",
-    "reward_funcs": ["tiny.starts_low"],
-    "monitor": {"every": 2, "num_prompts": 8, "num_rollouts": 8, "at_start": True},
-    "bf16": False,
-    "disable_tqdm": True,
-    "eval_on_start": True,
-    "eval_steps": 2,
-    "eval_strategy": "steps",
-    "learning_rate": 0.01,
-    "logging_steps": 2,
-    "max_completion_length": 4,
-    "max_steps": 4,
-    "num_generations": 8,
-    "pass_at_k": 4,
-    "per_device_eval_batch_size": 8,
-    "per_device_train_batch_size": 16,
-    "report_to": "none",
-    "save_strategy": "no",
-    "use_cpu": True,
-}
+from small_recipes import RECIPE, write_recipe
 
 
 def recipe(directory: Path, model: str, **changes) -> str:
-    """A recipe file; a change to `None` takes the key out."""
-    content = {"model_name_or_path": model, "output_dir": str(directory / "run"), **RECIPE, **changes}
-    path = directory / "recipe.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
-    return str(path)
+    own = {"monitor": {**RECIPE["monitor"], "at_start": True}, "logging_steps": 2, "save_strategy": "no"}
+    return write_recipe(directory, model, **{**own, **changes})
 
 
 def test_a_recipe_trains_reports_and_can_be_overridden(tmp_path, model, capsys):

@@ -270,8 +270,8 @@ def _add_step(store: Store, plan: Plan, step: Callable[[str], Tensor], rows: lis
 @contextmanager
 def ready_for_gradients(model: nn.Module) -> Iterator[None]:
     """
-    Inside, no dropout, no gradient checkpointing of transformers ([`checkpointed`] has one without dropout) and no
-    compiled graph, which would hide what hooks have to see.
+    Inside, there is no dropout, and no compiled graph, which would hide what hooks have to see. transformers does not
+    checkpoint either; [`checkpointed`] does.
     Afterwards each module is in the mode that it had before.
     """
     modes = {module: module.training for module in model.modules()}
